@@ -1,0 +1,1 @@
+"""Pure building blocks without input or output: clock, ids, money, latency sketches, redaction, errors."""

@@ -1,0 +1,68 @@
+"""Identifiers: UUIDv7 for what Nexus makes, UUIDv8 for what is derived from somebody else's names."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# An id of version 7 from before this instant carries no believable time: it is treated as opaque.
+_EARLIEST_V7_MS = 1_262_304_000_000  # 2010-01-01T00:00:00Z
+_SEQUENCE_BITS = 12
+
+_lock = threading.Lock()
+_last = 0
+
+
+def uuid7(at: datetime | None = None) -> UUID:
+    """Make a UUIDv7 (RFC 9562) that sorts after every one this process made before.
+
+    `at` gives the time to carry instead of now; such ids are not kept in order with the others. The 12 bits after
+    the time hold a fraction of the millisecond, and are counted up when two ids fall together.
+    """
+    global _last
+    if at is not None:
+        micros = (at - _EPOCH) // timedelta(microseconds=1)
+        stamp = (micros // 1000) << _SEQUENCE_BITS | (micros % 1000) * 4
+    else:
+        nanos = time.time_ns()
+        stamp = (nanos // 1_000_000) << _SEQUENCE_BITS | (nanos % 1_000_000) * 4096 // 1_000_000
+        with _lock:
+            stamp = max(stamp, _last + 1)
+            _last = stamp
+    milliseconds, sequence = stamp >> _SEQUENCE_BITS, stamp & 0xFFF
+    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | sequence << 64 | 0b10 << 62 | secrets.randbits(62)
+    return UUID(int=value)
+
+
+def uuid7_time(value: UUID) -> datetime | None:
+    """Return the instant a UUIDv7 carries, to the millisecond; None for ids that carry no believable time."""
+    number = value.int
+    if (number >> 76) & 0xF != 7 or (number >> 62) & 0b11 != 0b10:
+        return None
+    milliseconds = number >> 80
+    if not _EARLIEST_V7_MS <= milliseconds < 253_402_300_800_000:
+        return None
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def _uuid8(digest: bytes) -> UUID:
+    number = int.from_bytes(digest[:16], "big")
+    number = number & ~(0xF << 76) | 0x8 << 76
+    number = number & ~(0b11 << 62) | 0b10 << 62
+    return UUID(int=number)
+
+
+def opaque_uuid(text: str) -> UUID:
+    """Turn any name into a UUIDv8 made from its SHA-256: the same name always gives the same id."""
+    return _uuid8(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+
+
+def positional_uuid(organization_id: UUID, key: str, position: int) -> UUID:
+    """Derive the id of the record at `position` of a batch that was sent under an idempotency key."""
+    text = key.encode("utf-8", "surrogatepass")
+    return _uuid8(hashlib.sha256(organization_id.bytes + position.to_bytes(8, "big") + text).digest())

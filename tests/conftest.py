@@ -1,0 +1,126 @@
+"""Fixtures that every test may use: a real PostgreSQL, a real Redis, fresh databases, organizations."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import pytest
+import redis as redis_client
+
+from nexus.kit.ids import uuid7
+from nexus.platform.db import Database
+from nexus.platform.db.embedded import as_service_user, make_reachable, own
+from tests.postgres import TestServer, start_server
+
+
+@dataclass(frozen=True)
+class TestOrganization:
+    """An organization that exists in the test's database."""
+
+    __test__ = False
+
+    id: UUID
+    slug: str
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestServer]:
+    """A running PostgreSQL with roles and template database."""
+    server = start_server(tmp_path_factory.mktemp("pg"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def database_name(postgres: TestServer) -> AsyncIterator[str]:
+    """The name of a fresh database with the whole schema."""
+    name = await postgres.create()
+    yield name
+    await postgres.drop(name)
+
+
+@pytest.fixture
+async def database(postgres: TestServer, database_name: str) -> AsyncIterator[Database]:
+    """A fresh database, reached as the product's own roles."""
+    handle = await Database.connect(postgres.urls(database_name), application_name="nexus-test", max_size=8)
+    yield handle
+    await handle.close()
+
+
+@pytest.fixture
+async def owner_connection(postgres: TestServer, database_name: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as nexus_owner: for arranging, never for acting."""
+    connection = await asyncpg.connect(postgres.url("nexus_owner", database_name), statement_cache_size=0)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def admin_connection(postgres: TestServer, database_name: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as superuser: for looking behind the policies."""
+    connection = await asyncpg.connect(postgres.url("postgres", database_name), statement_cache_size=0)
+    yield connection
+    await connection.close()
+
+
+async def make_organization(database: Database, slug: str) -> TestOrganization:
+    """Insert an organization with defaults."""
+    made = TestOrganization(uuid7(), slug)
+    async with database.as_system() as connection:
+        await connection.execute(
+            "INSERT INTO identity.organizations (id, name, slug) VALUES ($1, $2, $3)", made.id, slug.title(), slug
+        )
+    return made
+
+
+@pytest.fixture
+async def organization(database: Database) -> TestOrganization:
+    """An organization."""
+    return await make_organization(database, "acme")
+
+
+@pytest.fixture
+async def two_organizations(database: Database) -> tuple[TestOrganization, TestOrganization]:
+    """Two organizations that must never see each other's rows."""
+    return await make_organization(database, "acme"), await make_organization(database, "globex")
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running Redis; the URL of it."""
+    from nexus.platform.redis.embedded import redis_binary
+
+    folder: Path = tmp_path_factory.mktemp("redis")
+    make_reachable(folder)
+    own(folder)
+    path = folder / "redis.sock"
+    process = subprocess.Popen(
+        [str(redis_binary()), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+        **as_service_user(),
+    )
+    client = redis_client.Redis(unix_socket_path=str(path))
+    for _ in range(200):
+        try:
+            client.ping()
+            break
+        except redis_client.ConnectionError:
+            time.sleep(0.05)
+    yield f"unix://{path}"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of an empty Redis."""
+    client = redis_client.Redis.from_url(redis_server)
+    client.flushall()
+    client.close()
+    return redis_server
