@@ -1,0 +1,16 @@
+"""The glue to the web framework: problem details, the state every route reaches, cursors of lists."""
+
+from nexus.platform.web.pages import Page, decode_cursor, encode_cursor
+from nexus.platform.web.problems import PROBLEM_TYPE, exception_handlers, problem_body
+from nexus.platform.web.state import WebState, web_state
+
+__all__ = [
+    "PROBLEM_TYPE",
+    "Page",
+    "WebState",
+    "decode_cursor",
+    "encode_cursor",
+    "exception_handlers",
+    "problem_body",
+    "web_state",
+]
