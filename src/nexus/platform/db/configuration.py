@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from nexus.kit.errors import FieldFault, InvalidRequest, NotFound
 from nexus.platform.db.pool_types import SqlConnection
@@ -49,7 +49,7 @@ class ConfigurationKey:
             raise self._fault(f"give a number from {self.minimum} to {self.maximum}")
         if isinstance(value, str) and (len(value) > 2000 or "\x00" in value):
             raise self._fault("give at most 2,000 characters, without NUL")
-        return cast("Value", value)
+        return value
 
     def _fault(self, message: str) -> InvalidRequest:
         return InvalidRequest(f"{self.key}: {message}", faults=[FieldFault(self.key, message)])

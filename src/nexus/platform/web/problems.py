@@ -35,6 +35,7 @@ PROBLEM_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:nexus:problem:"
 _log = structlog.get_logger("nexus.web")
 _PATH = re.compile(r"^(?P<what>.*) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
+_NAMED = re.compile(r"(?:missing required|unknown) field `(?P<name>[^`]*)`")
 
 
 class MethodNotAllowed(NexusError):
@@ -103,17 +104,25 @@ def _nexus(request: Request[Any, Any, Any], error: NexusError) -> Response[dict[
     return _answer(request, error)
 
 
+def _fault(message: str, key: str = "") -> FieldFault:
+    # The framework calls the body `data`; its fields are named as the caller wrote them.
+    path = "" if key == "data" else key.removeprefix("data.")
+    found = _PATH.match(message)
+    if found:
+        message, inner = found["what"], found["path"].lstrip(".")
+        path = path if not inner or path.endswith(inner) else f"{path}.{inner}".strip(".")
+    named = _NAMED.search(message)
+    if named:
+        path = f"{path}.{named['name']}".strip(".")
+    return FieldFault(path or "body", message)
+
+
 def faults_of(messages: Sequence[Any]) -> list[FieldFault]:
     """Read the framework's list of validation faults."""
     faults: list[FieldFault] = []
     for item in messages:
         if isinstance(item, dict):
-            message, key = str(item.get("message", "")), str(item.get("key", ""))
-            found = _PATH.match(message)
-            if found:
-                message, path = found["what"], found["path"].lstrip(".")
-                key = key if not path or key.endswith(path) else f"{key}.{path}".strip(".")
-            faults.append(FieldFault(key or "body", message))
+            faults.append(_fault(str(item.get("message", "")), str(item.get("key", ""))))
         else:
             faults.append(FieldFault("body", str(item)))
     return faults
@@ -122,16 +131,9 @@ def faults_of(messages: Sequence[Any]) -> list[FieldFault]:
 def _validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[dict[str, Any]]:
     faults = faults_of(error.extra) if isinstance(error.extra, list) else []
     if not faults:
-        faults = [_fault_of_text(str(error.__cause__ or error.detail))]
+        faults = [_fault(str(error.__cause__ or error.detail))]
     text = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
     return _answer(request, InvalidRequest(text, faults=faults))
-
-
-def _fault_of_text(text: str) -> FieldFault:
-    found = _PATH.match(text)
-    if found:
-        return FieldFault(found["path"].lstrip(".") or "body", found["what"])
-    return FieldFault("body", text)
 
 
 def _unreadable(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis.asyncio
 from litestar.connection import ASGIConnection
+from redis.asyncio import Redis
 
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.platform.db import Database
@@ -18,7 +18,7 @@ class WebState:
     database: Database
     settings: Settings
     clock: Clock = SYSTEM_CLOCK
-    redis: redis.asyncio.Redis | None = None
+    redis: Redis | None = None
     parts: dict[str, Any] = field(default_factory=dict)
     """Further parts, by the name of the slice that put them there."""
 

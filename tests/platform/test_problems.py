@@ -1,0 +1,86 @@
+"""Errors leave as problem details that name the field and the remedy."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import pytest
+from litestar import Litestar, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.testing import TestClient
+
+from nexus.kit.errors import Conflict, FieldFault, InvalidRequest, TooManyRequests
+from nexus.platform.web import PROBLEM_TYPE, decode_cursor, encode_cursor, exception_handlers
+from nexus.platform.web.pages import InvalidCursor
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    size: int
+
+
+@post("/things", sync_to_thread=False)
+def make(data: JSONBody[Body]) -> None: ...
+
+
+@get("/things/{kind:str}", sync_to_thread=False)
+def read(kind: FromPath[str], limit: FromQuery[int] = 1) -> None:
+    raise {
+        "conflict": Conflict("it is there already", faults=[FieldFault("name", "take another")]),
+        "slow": TooManyRequests(retry_after_seconds=7),
+        "away": asyncpg.CannotConnectNowError("starting up"),
+        "data": asyncpg.DataError("invalid input"),
+        "bug": ZeroDivisionError("secret detail"),
+    }[kind]
+
+
+@pytest.fixture
+def client() -> TestClient[Litestar]:
+    return TestClient(Litestar([make, read], exception_handlers=exception_handlers), raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "field"),
+    [
+        ("POST", "/things", b'{"name": 1, "size": 2}', 422, "name"),
+        ("POST", "/things", b'{"name": "a"}', 422, "size"),
+        ("POST", "/things", b'{"name": "a", "size": 1, "other": 2}', 422, "other"),
+        ("POST", "/things", b"{", 400, None),
+        ("POST", "/things", b"\xff\xfe", 400, None),
+        ("GET", "/things/conflict?limit=x", None, 422, "limit"),
+        ("GET", "/things/conflict", None, 409, "name"),
+        ("GET", "/things/data", None, 422, "body"),
+        ("GET", "/nothing", None, 404, None),
+        ("DELETE", "/things", None, 405, None),
+        ("GET", "/things/away", None, 503, None),
+        ("GET", "/things/bug", None, 500, None),
+    ],
+)
+def test_refusals_are_problem_details(
+    client: TestClient[Litestar], method: str, path: str, body: bytes | None, status: int, field: str | None
+) -> None:
+    answer = client.request(method, path, content=body, headers={"content-type": "application/json"})
+
+    problem = answer.json()
+    assert (answer.status_code, problem["status"]) == (status, status)
+    assert answer.headers["content-type"].startswith(PROBLEM_TYPE)
+    assert problem["type"].startswith("urn:nexus:problem:") and problem["title"] and problem["detail"]
+    if field is not None:
+        assert [item["field"] for item in problem["errors"]] == [field]
+    assert "secret detail" not in answer.text
+
+
+def test_waiting_is_told(client: TestClient[Litestar]) -> None:
+    assert client.get("/things/slow").headers["retry-after"] == "7"
+    assert "retry-after" in client.get("/things/away").headers
+
+
+def test_cursors_come_back_and_strange_ones_are_refused() -> None:
+    value = (3, UUID(int=5))
+
+    assert decode_cursor(encode_cursor(*value), tuple[int, UUID]) == value
+    for strange in ("", "%%%", "AAAA", encode_cursor("x", "y"), "ü"):
+        with pytest.raises(InvalidCursor):
+            decode_cursor(strange, tuple[int, UUID])
