@@ -128,7 +128,9 @@ def start_pooler(embedded: EmbeddedPostgres, folder: Path) -> Pooler:
     """Start PgBouncer in front of the server; it must be installed."""
     program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
     if program is None:
-        raise RuntimeError("NEXUS_TEST_POOLER is set, but pgbouncer is not installed (Debian: apt-get install pgbouncer)")
+        raise RuntimeError(
+            "NEXUS_TEST_POOLER is set, but pgbouncer is not installed (Debian: apt-get install pgbouncer)"
+        )
     passwords = ensure_secrets(embedded.data_dir).passwords
     folder.mkdir(parents=True, exist_ok=True)
     make_reachable(folder)
@@ -173,7 +175,9 @@ async def _apply_what_works(owner: asyncpg.Connection, error: Exception) -> None
 
     print(f"SCHEMA BROKEN ({error}); applying the files that work")
     for name in schema_names():
-        await owner.execute(f"CREATE SCHEMA {name}; GRANT USAGE ON SCHEMA {name} TO {','.join(READING_ROLES)}; GRANT CREATE ON SCHEMA {name} TO nexus_system")
+        await owner.execute(
+            f"CREATE SCHEMA {name}; GRANT USAGE ON SCHEMA {name} TO {','.join(READING_ROLES)}; GRANT CREATE ON SCHEMA {name} TO nexus_system"
+        )
     for file in schema_files():
         try:
             async with owner.transaction():

@@ -27,17 +27,15 @@ async def sample(owner_connection: asyncpg.Connection) -> None:
     await owner_connection.execute(TABLE)
 
 
-async def test_each_change_is_kept_with_actor_and_masked_secrets(
-    database: Database, sample: None
-) -> None:
+async def test_each_change_is_kept_with_actor_and_masked_secrets(database: Database, sample: None) -> None:
     actor = Actor(user_id=uuid7(), label="ada", ip="192.0.2.7", user_agent="curl/8", request_id="abc")
     row_id: UUID = uuid7()
 
     async with database.tenant(ONE, actor) as connection:
+        await connection.execute("INSERT INTO platform.sample VALUES ($1, $2, 'first', '\\xdeadbeef')", row_id, ONE)
         await connection.execute(
-            "INSERT INTO platform.sample VALUES ($1, $2, 'first', '\\xdeadbeef')", row_id, ONE
+            "UPDATE platform.sample SET name = 'second', secret_hash = '\\xcafe' WHERE id = $1", row_id
         )
-        await connection.execute("UPDATE platform.sample SET name = 'second', secret_hash = '\\xcafe' WHERE id = $1", row_id)
         await connection.execute("UPDATE platform.sample SET name = 'second' WHERE id = $1", row_id)
         await connection.execute("DELETE FROM platform.sample WHERE id = $1", row_id)
 
@@ -54,14 +52,10 @@ async def test_each_change_is_kept_with_actor_and_masked_secrets(
         assert (row["user_agent"], row["request_id"], row["row_id"]) == ("curl/8", "abc", str(row_id))
 
 
-async def test_a_rolled_back_change_leaves_no_trace(
-    database: Database, sample: None
-) -> None:
+async def test_a_rolled_back_change_leaves_no_trace(database: Database, sample: None) -> None:
     with pytest.raises(RuntimeError):
         async with database.tenant(ONE) as connection:
-            await connection.execute(
-                "INSERT INTO platform.sample (id, organization_id) VALUES ($1, $2)", uuid7(), ONE
-            )
+            await connection.execute("INSERT INTO platform.sample (id, organization_id) VALUES ($1, $2)", uuid7(), ONE)
             raise RuntimeError
 
     async with database.tenant(ONE) as connection:

@@ -15,7 +15,9 @@ async def test_a_fresh_database_is_safe(database: Database) -> None:
     await refuse_unsafe(database)
 
 
-async def test_a_tenant_table_without_force_is_refused(database: Database, owner_connection: asyncpg.Connection) -> None:
+async def test_a_tenant_table_without_force_is_refused(
+    database: Database, owner_connection: asyncpg.Connection
+) -> None:
     await owner_connection.execute("ALTER TABLE platform.audit_log NO FORCE ROW LEVEL SECURITY")
 
     with pytest.raises(UnsafeDatabase, match="platform.audit_log does not force row-level security"):

@@ -31,7 +31,9 @@ async def test_months_ahead_are_made_once(database: Database, admin_connection: 
     assert f"platform.audit_log_{month}" in names and len(names) >= 4
 
 
-async def test_many_writers_at_once_make_one_partition(database: Database, admin_connection: asyncpg.Connection) -> None:
+async def test_many_writers_at_once_make_one_partition(
+    database: Database, admin_connection: asyncpg.Connection
+) -> None:
     at = datetime(1999, 12, 31, 23, 59, tzinfo=UTC)
 
     async def ensure() -> bool:

@@ -11,7 +11,7 @@ from litestar import Litestar, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.testing import TestClient
 
-from nexus.kit.errors import Conflict, FieldFault, InvalidRequest, TooManyRequests
+from nexus.kit.errors import Conflict, FieldFault, TooManyRequests
 from nexus.platform.web import PROBLEM_TYPE, decode_cursor, encode_cursor, exception_handlers
 from nexus.platform.web.pages import InvalidCursor
 

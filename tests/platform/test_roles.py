@@ -9,7 +9,9 @@ from nexus.platform.db import Actor, Database
 from nexus.platform.db.configuration import get_configuration, set_configuration
 
 
-async def test_logins_are_neither_superusers_nor_bypass_row_level_security(admin_connection: asyncpg.Connection) -> None:
+async def test_logins_are_neither_superusers_nor_bypass_row_level_security(
+    admin_connection: asyncpg.Connection,
+) -> None:
     rows = await admin_connection.fetch(
         "SELECT rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname LIKE 'nexus\\_%'"
     )

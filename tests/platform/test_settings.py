@@ -12,7 +12,12 @@ from nexus.platform.settings import SETTINGS, InvalidSettings, Settings
 def test_an_empty_environment_gives_the_defaults() -> None:
     settings = Settings.from_environment({})
 
-    assert (settings.port, settings.host, settings.embeds_postgres, settings.embeds_redis) == (8420, "127.0.0.1", True, True)
+    assert (settings.port, settings.host, settings.embeds_postgres, settings.embeds_redis) == (
+        8420,
+        "127.0.0.1",
+        True,
+        True,
+    )
     assert settings.url == "http://127.0.0.1:8420"
 
 

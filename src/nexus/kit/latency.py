@@ -20,7 +20,7 @@ MAX_US = 10**13
 
 
 def _bounds() -> tuple[int, ...]:
-    # Integer arithmetic only: the next bound is the largest integer that keeps the bin's last value within 1.1 of its first.
+    # Integers only: the next bound is the largest that keeps a bin's last value within 1.1 of its first.
     bounds = [0, 1]
     while bounds[-1] <= MAX_US:
         bounds.append(bounds[-1] * 11 // 10 + 1)
@@ -33,7 +33,7 @@ _ENTRY = struct.Struct(">hq")
 
 def bin_of(us: int) -> int:
     """Return the number of the bin that holds a duration in microseconds; negative ones count as zero."""
-    return bisect_right(BOUNDS, us if us > 0 else 0) - 1
+    return bisect_right(BOUNDS, max(0, us)) - 1
 
 
 def representative_us(number: int) -> float:

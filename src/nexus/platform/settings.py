@@ -36,7 +36,9 @@ class Settings:
     host: str = _setting("NEXUS_HOST", "127.0.0.1", "address to listen on")
     port: int = _setting("NEXUS_PORT", 8420, "port to listen on")
     workers: int = _setting("NEXUS_WORKERS", 2, "number of web processes")
-    public_url: str | None = _setting("NEXUS_PUBLIC_URL", None, "address people use, where it differs from host and port")
+    public_url: str | None = _setting(
+        "NEXUS_PUBLIC_URL", None, "address people use, where it differs from host and port"
+    )
 
     admin_url: str | None = _setting(
         "NEXUS_ADMIN_URL", None, "superuser or CREATEROLE login; used by `nexus db init` only", secret=True
@@ -69,11 +71,16 @@ class Settings:
     log_level: str = _setting("NEXUS_LOG_LEVEL", "info", "debug, info, warning or error")
     log_format: str = _setting("NEXUS_LOG_FORMAT", "auto", "json, console or auto (console on a terminal)")
     metrics_token: str | None = _setting(
-        "NEXUS_METRICS_TOKEN", None, "bearer token that /metrics asks for; unset: open to whoever reaches the port", secret=True
+        "NEXUS_METRICS_TOKEN",
+        None,
+        "bearer token that /metrics asks for; unset: open to whoever reaches the port",
+        secret=True,
     )
 
     ingest_batch_rows: int = _setting("NEXUS_INGEST_BATCH_ROWS", 5000, "rows at which a group commit closes")
-    ingest_batch_delay_ms: int = _setting("NEXUS_INGEST_BATCH_DELAY_MS", 5, "milliseconds after which a group commit closes")
+    ingest_batch_delay_ms: int = _setting(
+        "NEXUS_INGEST_BATCH_DELAY_MS", 5, "milliseconds after which a group commit closes"
+    )
     ingest_queue_rows: int = _setting("NEXUS_INGEST_QUEUE_ROWS", 50_000, "rows that may wait for a commit; beyond: 503")
     ingest_max_records: int = _setting("NEXUS_INGEST_MAX_RECORDS", 10_000, "records in one request")
     ingest_max_bytes: int = _setting("NEXUS_INGEST_MAX_BYTES", 16 * 2**20, "bytes of one request after decompression")
@@ -142,13 +149,20 @@ def _check(values: Mapping[str, Any]) -> list[FieldFault]:
         value = values.get(item.name)
         if item.name.startswith(("ingest_", "spool_", "database_pool")) and isinstance(value, int):
             expect(value > 0, item.metadata["env"], "give a number above 0")
-        if item.name in {"admin_url", "owner_url", "database_url", "writer_url", "system_url"} and isinstance(value, str):
+        if item.name in {"admin_url", "owner_url", "database_url", "writer_url", "system_url"} and isinstance(
+            value, str
+        ):
             expect(value.startswith(("postgresql://", "postgres://")), item.metadata["env"], "begin with postgresql://")
     redis_url = values.get("redis_url", "redis://")
-    expect(redis_url.startswith(("redis://", "rediss://", "unix://")), "NEXUS_REDIS_URL", "begin with redis://, rediss:// or unix://")
+    expect(
+        redis_url.startswith(("redis://", "rediss://", "unix://")),
+        "NEXUS_REDIS_URL",
+        "begin with redis://, rediss:// or unix://",
+    )
     key = values.get("bootstrap_key")
     expect(
-        key is None or (key.startswith("nx_") and len(key) >= 40 and key.isascii() and key.isprintable() and " " not in key),
+        key is None
+        or (key.startswith("nx_") and len(key) >= 40 and key.isascii() and key.isprintable() and " " not in key),
         "NEXUS_BOOTSTRAP_KEY",
         "begin with nx_ and have 40 or more characters, letters, digits, - and _",
     )
@@ -156,7 +170,11 @@ def _check(values: Mapping[str, Any]) -> list[FieldFault]:
     expect(password is None or len(password) >= 8, "NEXUS_ADMIN_PASSWORD", "give 8 or more characters")
     email = values.get("admin_email")
     expect(email is None or "@" in email[1:-1], "NEXUS_ADMIN_EMAIL", "give an e-mail address")
-    expect(values.get("log_level", "info") in {"debug", "info", "warning", "error"}, "NEXUS_LOG_LEVEL", "debug, info, warning or error")
+    expect(
+        values.get("log_level", "info") in {"debug", "info", "warning", "error"},
+        "NEXUS_LOG_LEVEL",
+        "debug, info, warning or error",
+    )
     expect(values.get("log_format", "auto") in {"json", "console", "auto"}, "NEXUS_LOG_FORMAT", "json, console or auto")
     return faults
 

@@ -59,13 +59,13 @@ async def schema_faults(connection: SqlConnection) -> list[Fault]:
             )
         elif not row["policies"]:
             faults.append(Fault(f"{row['name']} has no policy", "run `nexus db migrate`, or make the policy again"))
-    for row in await connection.fetch(_SQL["check_partition_grants"]):
-        faults.append(
-            Fault(
-                f"{row['grantee']} was granted {row['privileges']} on the partition {row['name']}",
-                f"REVOKE ALL ON {row['name']} FROM {row['grantee']}",
-            )
+    faults += [
+        Fault(
+            f"{row['grantee']} was granted {row['privileges']} on the partition {row['name']}",
+            f"REVOKE ALL ON {row['name']} FROM {row['grantee']}",
         )
+        for row in await connection.fetch(_SQL["check_partition_grants"])
+    ]
     version = int(await connection.fetchval("SELECT current_setting('server_version_num')::int / 10000"))
     if version not in SUPPORTED_VERSIONS:
         faults.append(Fault(f"PostgreSQL {version} is not supported", "use PostgreSQL 15, 16, 17 or 18"))

@@ -65,7 +65,13 @@ def _keys() -> Iterator[ConfigurationKey]:
     yield k("auth.lockout_duration_minutes", 15, "minutes an account stays locked", 1, 24 * 60)
     yield k("auth.min_password_length", 12, "characters a new password needs", 8, 128)
     yield k("analytics.enabled", True, "whether use of Nexus's own pages is measured")
-    yield k("dashboard.refresh_interval_ms", 5000, "milliseconds between refreshes of a page that is not live", 500, 3_600_000)
+    yield k(
+        "dashboard.refresh_interval_ms",
+        5000,
+        "milliseconds between refreshes of a page that is not live",
+        500,
+        3_600_000,
+    )
     yield k("retention.raw_calls_days", 90, "days raw call records are kept", 1, 36_500)
     yield k("retention.rollup_minute_days", 14, "days minute rollups are kept", 2, 36_500)
     yield k("retention.rollup_quarter_hour_days", 395, "days quarter-hour rollups are kept", 35, 36_500)
@@ -81,6 +87,7 @@ def _keys() -> Iterator[ConfigurationKey]:
 
 
 CONFIGURATION_KEYS: Mapping[str, ConfigurationKey] = {item.key: item for item in _keys()}
+
 
 class Configuration(Mapping[str, Value]):
     """The configuration in force: the defaults with the changes on top."""
@@ -119,11 +126,15 @@ async def get_configuration(connection: SqlConnection) -> Configuration:
     return Configuration(changed)
 
 
-async def set_configuration(connection: SqlConnection, key: str, value: object, *, actor_label: str = "system") -> Value:
+async def set_configuration(
+    connection: SqlConnection, key: str, value: object, *, actor_label: str = "system"
+) -> Value:
     """Change one value, as nexus_system; the audit log keeps the old one. Returns the value as stored."""
     item = CONFIGURATION_KEYS.get(key)
     if item is None:
-        raise UnknownConfigurationKey(f"there is no configuration key {key[:100]!r}", faults=[FieldFault("key", "see the list of keys")])
+        raise UnknownConfigurationKey(
+            f"there is no configuration key {key[:100]!r}", faults=[FieldFault("key", "see the list of keys")]
+        )
     parsed = item.parse(value)
     await connection.execute(_SQL["write_configuration"], key, parsed, actor_label)
     return parsed
@@ -132,6 +143,8 @@ async def set_configuration(connection: SqlConnection, key: str, value: object, 
 async def reset_configuration(connection: SqlConnection, key: str) -> Any:
     """Go back to the default of one key, as nexus_system."""
     if key not in CONFIGURATION_KEYS:
-        raise UnknownConfigurationKey(f"there is no configuration key {key[:100]!r}", faults=[FieldFault("key", "see the list of keys")])
+        raise UnknownConfigurationKey(
+            f"there is no configuration key {key[:100]!r}", faults=[FieldFault("key", "see the list of keys")]
+        )
     await connection.execute(_SQL["delete_configuration"], key)
     return CONFIGURATION_KEYS[key].default

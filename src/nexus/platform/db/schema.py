@@ -104,14 +104,13 @@ def schema_names(files: Sequence[SchemaFile] | None = None) -> list[str]:
 def schema_sql() -> str:
     """Return the whole schema as one script for the owner of an empty database."""
     names = schema_names()
-    parts = []
-    for name in names:
-        parts.append(
-            f"CREATE SCHEMA {name};\n"
-            + "".join(f"GRANT USAGE ON SCHEMA {name} TO {role};\n" for role in READING_ROLES)
-            # An owner of a function must be able to create in its schema at the moment it becomes the owner.
-            + f"GRANT CREATE ON SCHEMA {name} TO nexus_system;\n"
-        )
+    # An owner of a function must be able to create in its schema at the moment it becomes the owner.
+    parts = [
+        f"CREATE SCHEMA {name};\n"
+        + "".join(f"GRANT USAGE ON SCHEMA {name} TO {role};\n" for role in READING_ROLES)
+        + f"GRANT CREATE ON SCHEMA {name} TO nexus_system;\n"
+        for name in names
+    ]
     parts += [file.sql.rstrip() + "\n" for file in schema_files()]
     parts += [f"REVOKE CREATE ON SCHEMA {name} FROM nexus_system;\n" for name in names]
     return "\n".join(parts)

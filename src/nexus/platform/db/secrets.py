@@ -50,7 +50,7 @@ def write_private(path: Path, content: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def write_secrets(data_dir: Path, value: Secrets) -> None:

@@ -45,5 +45,7 @@ async def initialise_database(settings: Settings, *, admin_url: str | None = Non
 async def migrate_database(owner_url: str | None) -> migrate.MigrationState:
     """Bring the schema to the newest revision, as the owner; in a thread, as the migrations' driver is blocking."""
     if owner_url is None:
-        raise InvalidSettings("set NEXUS_OWNER_URL to the login of nexus_owner, or NEXUS_ADMIN_URL and run `nexus db init`")
+        raise InvalidSettings(
+            "set NEXUS_OWNER_URL to the login of nexus_owner, or NEXUS_ADMIN_URL and run `nexus db init`"
+        )
     return await asyncio.to_thread(migrate.upgrade, owner_url)
