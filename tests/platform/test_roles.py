@@ -9,7 +9,7 @@ from nexus.platform.db import Actor, Database
 from nexus.platform.db.configuration import get_configuration, set_configuration
 
 
-async def test_logins_are_neither_superusers_nor_bypass_row_level_security(
+async def test_logins_neither_are_superusers_nor_bypass_policies(
     admin_connection: asyncpg.Connection,
 ) -> None:
     rows = await admin_connection.fetch(

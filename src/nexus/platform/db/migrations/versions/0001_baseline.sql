@@ -132,7 +132,11 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('nexus.partition.' || parent, 0));
-    IF to_regclass(format('%I.%I', schema_name, name)) IS NOT NULL THEN
+    -- Read from the catalog with a new snapshot: the name cache may still hold that there was none.
+    IF EXISTS (
+        SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = schema_name AND c.relname = name
+    ) THEN
         RETURN false;
     END IF;
     -- Made apart and attached: readers and writers of the parent are not held up.
