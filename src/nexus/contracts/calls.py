@@ -55,39 +55,17 @@ ShortNames = dict[
 class Tokens(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
     """Model tokens of one call, by class. Each is a count; parts are contained in `input` or `output`."""
 
-    input: Annotated[
-        TokenCount, Meta(description="Tokens of the prompt, all parts included.")
-    ] = 0
-    output: Annotated[
-        TokenCount, Meta(description="Tokens of the answer, all parts included.")
-    ] = 0
-    cached_input: Annotated[
-        TokenCount, Meta(description="Part of `input` read from the provider's cache.")
-    ] = 0
-    cache_write: Annotated[
-        TokenCount, Meta(description="Part of `input` written to the provider's cache.")
-    ] = 0
-    reasoning: Annotated[
-        TokenCount, Meta(description="Part of `output` spent on reasoning.")
-    ] = 0
-    audio_input: Annotated[
-        TokenCount, Meta(description="Part of `input` that is audio.")
-    ] = 0
-    audio_output: Annotated[
-        TokenCount, Meta(description="Part of `output` that is audio.")
-    ] = 0
-    image_input: Annotated[
-        TokenCount, Meta(description="Part of `input` that is images.")
-    ] = 0
-    image_output: Annotated[
-        TokenCount, Meta(description="Part of `output` that is images.")
-    ] = 0
-    cache_write_1h: Annotated[
-        TokenCount, Meta(description="Part of `cache_write` kept for an hour.")
-    ] = 0
-    cached_audio_input: Annotated[
-        TokenCount, Meta(description="Part of `audio_input` read from the cache.")
-    ] = 0
+    input: Annotated[TokenCount, Meta(description="Tokens of the prompt, all parts included.")] = 0
+    output: Annotated[TokenCount, Meta(description="Tokens of the answer, all parts included.")] = 0
+    cached_input: Annotated[TokenCount, Meta(description="Part of `input` read from the provider's cache.")] = 0
+    cache_write: Annotated[TokenCount, Meta(description="Part of `input` written to the provider's cache.")] = 0
+    reasoning: Annotated[TokenCount, Meta(description="Part of `output` spent on reasoning.")] = 0
+    audio_input: Annotated[TokenCount, Meta(description="Part of `input` that is audio.")] = 0
+    audio_output: Annotated[TokenCount, Meta(description="Part of `output` that is audio.")] = 0
+    image_input: Annotated[TokenCount, Meta(description="Part of `input` that is images.")] = 0
+    image_output: Annotated[TokenCount, Meta(description="Part of `output` that is images.")] = 0
+    cache_write_1h: Annotated[TokenCount, Meta(description="Part of `cache_write` kept for an hour.")] = 0
+    cached_audio_input: Annotated[TokenCount, Meta(description="Part of `audio_input` read from the cache.")] = 0
 
 
 class Units(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
@@ -96,9 +74,7 @@ class Units(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=
     web_searches: Annotated[UnitCount, Meta(description="Searches of the web.")] = 0
     audio_seconds: Annotated[UnitCount, Meta(description="Whole seconds of audio.")] = 0
     images: Annotated[UnitCount, Meta(description="Images made or read.")] = 0
-    characters: Annotated[
-        UnitCount, Meta(description="Characters, as of speech or translation.")
-    ] = 0
+    characters: Annotated[UnitCount, Meta(description="Characters, as of speech or translation.")] = 0
     pages: Annotated[UnitCount, Meta(description="Pages of documents.")] = 0
 
 
@@ -128,9 +104,7 @@ class ApiCall(
             examples=[200],
         ),
     ]
-    type: Annotated[Literal["api_call"], Meta(description="Kind of the record.")] = (
-        "api_call"
-    )
+    type: Annotated[Literal["api_call"], Meta(description="Kind of the record.")] = "api_call"
     id: Annotated[
         Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)] | None,
         Meta(
@@ -150,9 +124,7 @@ class ApiCall(
     ] = None
     path: Annotated[
         Annotated[str, Meta(max_length=MAX_PATH_CHARS)] | None,
-        Meta(
-            description="The path as called; the template is found in the catalog. The query is not kept."
-        ),
+        Meta(description="The path as called; the template is found in the catalog. The query is not kept."),
     ] = None
     method: Annotated[
         Annotated[str, Meta(max_length=16, pattern="^[A-Za-z]*$")] | None,
@@ -166,24 +138,14 @@ class ApiCall(
         DurationMs | None,
         Meta(description="From the call to the first byte of the answer, in ms."),
     ] = None
-    request_size_bytes: Annotated[
-        SizeBytes, Meta(description="Size of the request in bytes.")
-    ] = 0
-    response_size_bytes: Annotated[
-        SizeBytes, Meta(description="Size of the answer in bytes.")
-    ] = 0
-    model: Annotated[
-        Name | None, Meta(description="Name of the model, as the provider spells it.")
-    ] = None
+    request_size_bytes: Annotated[SizeBytes, Meta(description="Size of the request in bytes.")] = 0
+    response_size_bytes: Annotated[SizeBytes, Meta(description="Size of the answer in bytes.")] = 0
+    model: Annotated[Name | None, Meta(description="Name of the model, as the provider spells it.")] = None
     tokens: Annotated[Tokens | None, Meta(description="Model tokens by class.")] = None
-    units: Annotated[
-        Units | None, Meta(description="Units other than tokens that are charged for.")
-    ] = None
+    units: Annotated[Units | None, Meta(description="Units other than tokens that are charged for.")] = None
     service_variant: Annotated[
         Annotated[ShortNames, Meta(max_length=MAX_VARIANTS)] | None,
-        Meta(
-            description="What the provider's price depends on beside the model, such as `service_tier`."
-        ),
+        Meta(description="What the provider's price depends on beside the model, such as `service_tier`."),
     ] = None
     cost: Annotated[
         Decimal | None,
@@ -193,9 +155,7 @@ class ApiCall(
     ] = None
     currency: Annotated[
         Annotated[str, Meta(pattern="^[A-Z]{3}$")] | None,
-        Meta(
-            description="ISO 4217 code of `cost`. Default: the organization's currency."
-        ),
+        Meta(description="ISO 4217 code of `cost`. Default: the organization's currency."),
     ] = None
     price_source: Annotated[
         Literal["given", "book", "none"] | None,
@@ -206,15 +166,11 @@ class ApiCall(
     ] = None
     key: Annotated[
         Annotated[str, Meta(max_length=64)] | None,
-        Meta(
-            description="Id (never the text) of the access key that made the call. Default: the key of the request."
-        ),
+        Meta(description="Id (never the text) of the access key that made the call. Default: the key of the request."),
     ] = None
     application: Annotated[
         Name | None,
-        Meta(
-            description="Application that called. Default: the application of the key."
-        ),
+        Meta(description="Application that called. Default: the application of the key."),
     ] = None
     user: Annotated[
         Name | None,
@@ -231,9 +187,7 @@ class ApiCall(
         Name | None,
         Meta(description="Conversation or session that the call belongs to."),
     ] = None
-    request_id: Annotated[
-        Name | None, Meta(description="The provider's id of the request.")
-    ] = None
+    request_id: Annotated[Name | None, Meta(description="The provider's id of the request.")] = None
     trace_id: Annotated[
         Name | None,
         Meta(description="Id of the trace, such as W3C's 32 hexadecimal digits."),
@@ -266,15 +220,11 @@ class ApiCall(
     ] = None
     request_headers: Annotated[
         Headers | None,
-        Meta(
-            description="Headers of the request; only those on the allow-list are kept, redacted."
-        ),
+        Meta(description="Headers of the request; only those on the allow-list are kept, redacted."),
     ] = None
     response_headers: Annotated[
         Headers | None,
-        Meta(
-            description="Headers of the answer; only those on the allow-list are kept, redacted."
-        ),
+        Meta(description="Headers of the answer; only those on the allow-list are kept, redacted."),
     ] = None
 
 

@@ -59,12 +59,8 @@ class KeyTable:
     version: int = 0
     keys: Mapping[bytes, KeyEntry] = field(default_factory=lambda: MappingProxyType({}))
     """By SHA-256 of the key's text."""
-    organizations: Mapping[UUID, OrganizationEntry] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
-    members: Mapping[UUID, Mapping[str, UUID]] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
+    organizations: Mapping[UUID, OrganizationEntry] = field(default_factory=lambda: MappingProxyType({}))
+    members: Mapping[UUID, Mapping[str, UUID]] = field(default_factory=lambda: MappingProxyType({}))
     """By organization: a member's user id, by e-mail address in lower case and by the id's own text."""
 
     def find(self, text: str) -> KeyEntry | None:

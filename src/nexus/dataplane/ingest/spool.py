@@ -1,0 +1,305 @@
+"""Takes rows to disk while PostgreSQL is away, so that they can be acknowledged, and gives them back in order.
+
+Each process appends to a segment of its own, which it holds under an exclusive lock (flock) as long as it writes to
+it. A segment nobody holds is adopted by whoever drains first: its writer has finished it, or died. A segment is
+deleted when all its rows are committed; a crash in between repeats rows, whose ids decide.
+
+    .new (locked, header synced) --rename, sync of the folder--> .spool (written) --sealed or process died-->
+    .spool (unlocked) --adopted by any process--> drained --> deleted
+
+Nothing in this module waits for the event loop: the writer calls it in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from nexus.contracts.calls import CALL_COLUMNS
+from nexus.dataplane.ingest.segments import Damage, Frame, encode_frame, encode_preamble, read_segment
+from nexus.kit.errors import Unavailable
+from nexus.platform.db.secrets import write_private
+
+SEGMENT_BYTES = 64 * 2**20
+SUFFIX = ".spool"
+_DRAFT_SUFFIX = ".new"
+_QUARANTINE = "quarantine"
+
+
+class SpoolFull(Unavailable):
+    """The database is away and the spool has reached its limit: send the records again later."""
+
+    code = "spool_full"
+
+
+class SpoolBroken(Unavailable):
+    """The database is away and the spool cannot be written: send the records again later."""
+
+    code = "spool_broken"
+
+
+class SegmentHandle(Protocol):
+    """An open segment file. The tests put one in place that forgets what was not synced."""
+
+    def write(self, content: bytes) -> None:
+        """Append all of the content."""
+        ...
+
+    def datasync(self) -> None:
+        """Return when everything written is on disk."""
+        ...
+
+    def truncate(self, length: int) -> None:
+        """Cut the file to a length."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file and its lock."""
+        ...
+
+
+class Disk:
+    """The file system as it is."""
+
+    def create(self, path: Path) -> SegmentHandle:
+        """Create a file only its owner can read, and lock it."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return DiskHandle(descriptor)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Return when the names in a folder are on disk."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class DiskHandle:
+    """An open and locked file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, content: bytes) -> None:
+        """Append all of the content; `OSError` when there is no room, with a part of it written."""
+        view = memoryview(content)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def datasync(self) -> None:
+        """Return when everything written is on disk."""
+        os.fdatasync(self._descriptor)
+
+    def truncate(self, length: int) -> None:
+        """Cut the file to a length."""
+        os.ftruncate(self._descriptor, length)
+
+    def close(self) -> None:
+        """Let go of the file and its lock."""
+        os.close(self._descriptor)
+
+
+@dataclass(slots=True)
+class _Active:
+    path: Path
+    handle: SegmentHandle
+    length: int
+
+
+@dataclass(slots=True)
+class Adopted:
+    """A segment this process holds, to drain it."""
+
+    path: Path
+    descriptor: int
+    columns: tuple[str, ...] = ()
+    frames: list[Frame] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)
+    torn_bytes: int = 0
+
+    @property
+    def is_of_today(self) -> bool:
+        """Whether the rows have the columns of this release."""
+        return self.columns == CALL_COLUMNS
+
+
+class Spool:
+    """The spool of one node: a folder shared by its processes."""
+
+    def __init__(
+        self, folder: Path, *, limit_bytes: int, segment_bytes: int = SEGMENT_BYTES, disk: Disk | None = None
+    ) -> None:
+        self.folder = folder
+        self._limit_bytes = limit_bytes
+        self._segment_bytes = segment_bytes
+        self._disk = disk or Disk()
+        self._active: _Active | None = None
+        self._count = 0
+
+    def append(self, frames: Sequence[Frame]) -> int:
+        """Write frames and return their size when they are on disk: from then on they survive anything but the disk.
+
+        `SpoolFull` at the limit, `SpoolBroken` when the disk refuses; then none of the frames counts as taken.
+        """
+        content = b"".join(encode_frame(frame) for frame in frames)
+        if self.size_bytes() + len(content) > self._limit_bytes:
+            raise SpoolFull(retry_after_seconds=10)
+        try:
+            active = self._active or self._create()
+        except OSError as error:
+            raise SpoolBroken(f"{SpoolBroken.__doc__} ({error.strerror})", retry_after_seconds=10) from error
+        try:
+            active.handle.write(content)
+        except OSError as error:
+            # Part of it may be written: cut it off, so that what follows stays readable.
+            try:
+                active.handle.truncate(active.length)
+            except OSError:
+                self._abandon()
+            raise SpoolBroken(f"{SpoolBroken.__doc__} ({error.strerror})", retry_after_seconds=10) from error
+        try:
+            active.handle.datasync()
+        except OSError as error:
+            # After a failed sync the kernel may take pages for clean that never reached the disk: no more writes here.
+            self._abandon()
+            raise SpoolBroken(f"{SpoolBroken.__doc__} ({error.strerror})", retry_after_seconds=10) from error
+        active.length += len(content)
+        if active.length >= self._segment_bytes:
+            self.seal()
+        return len(content)
+
+    def _create(self) -> _Active:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        now_ns = time.time_ns()
+        self._count += 1
+        name = f"{now_ns:020d}-{os.getpid()}-{self._count}"
+        draft = self.folder / f"{name}{_DRAFT_SUFFIX}"
+        handle = self._disk.create(draft)
+        preamble = encode_preamble(CALL_COLUMNS, created_at_us=now_ns // 1000, process_id=os.getpid())
+        path = self.folder / f"{name}{SUFFIX}"
+        try:
+            # Others look at names with SUFFIX only, so none can adopt the file before it is locked.
+            handle.write(preamble)
+            handle.datasync()
+            draft.rename(path)
+            self._disk.sync_folder(self.folder)
+        except OSError:
+            handle.close()
+            for leftover in (draft, path):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
+            raise
+        self._active = _Active(path, handle, len(preamble))
+        return self._active
+
+    def _abandon(self) -> None:
+        active, self._active = self._active, None
+        if active is not None:
+            with contextlib.suppress(OSError):
+                active.handle.close()
+
+    def seal(self) -> None:
+        """Finish this process's segment, so that it can be drained."""
+        self._abandon()
+
+    def _segments(self) -> list[Path]:
+        try:
+            return sorted(path for path in self.folder.iterdir() if path.suffix == SUFFIX)
+        except FileNotFoundError:
+            return []
+
+    def size_bytes(self) -> int:
+        """Return the bytes in all segments of the node."""
+        total = 0
+        for path in self._segments():
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size
+        return total
+
+    def quarantine_bytes(self) -> int:
+        """Return the bytes kept because they could not be stored."""
+        folder = self.folder / _QUARANTINE
+        if not folder.is_dir():
+            return 0
+        return sum(path.stat().st_size for path in folder.iterdir())
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to drain."""
+        return not self._segments()
+
+    def adopt(self) -> Iterator[Adopted]:
+        """Take, oldest first, each segment nobody holds. What is given out stays held until dropped or released."""
+        for path in self._segments():
+            if self._active is not None and path == self._active.path:
+                continue
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Between our opening and locking it another process may have drained and deleted the file.
+                is_same = os.fstat(descriptor).st_ino == path.stat().st_ino
+            except (BlockingIOError, FileNotFoundError):
+                is_same = False
+            if not is_same:
+                os.close(descriptor)
+                continue
+            with open(descriptor, "rb", closefd=False) as file:
+                header, found, torn = read_segment(file.read())
+            yield Adopted(
+                path,
+                descriptor,
+                tuple(header.columns) if header else (),
+                [item for item in found if isinstance(item, Frame)],
+                [item for item in found if isinstance(item, Damage)],
+                torn,
+            )
+
+    def release(self, segment: Adopted) -> None:
+        """Let go of a segment that could not be drained to its end; it is adopted again later."""
+        os.close(segment.descriptor)
+
+    def drop(self, segment: Adopted) -> None:
+        """Delete a segment whose rows are all stored or in quarantine."""
+        segment.path.unlink(missing_ok=True)
+        os.close(segment.descriptor)
+        self._disk.sync_folder(self.folder)
+
+    def quarantine(self, name: str, content: bytes) -> Path:
+        """Keep what cannot be stored, synced, for a person to look at."""
+        folder = self.folder / _QUARANTINE
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / name
+        write_private(path, content)
+        self._disk.sync_folder(folder)
+        return path
+
+    def clear_drafts(self) -> None:
+        """Delete the unfinished segments of processes that died while making one; nothing in them was acknowledged."""
+        if not self.folder.is_dir():
+            return
+        for path in self.folder.glob(f"*{_DRAFT_SUFFIX}"):
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,257 @@
+"""Immutable tables the data plane decides and resolves by, kept current by polling their version numbers.
+
+The control plane raises a number in `platform.snapshot_versions` in the transaction that changes a key, an
+organization, a member or a price. Each process asks for the numbers every half second (transaction-mode poolers carry
+no notifications) and swaps in, whole, what has a new one; so a revoked key is refused everywhere within a second. The
+last good tables are kept in files that only their owner can read, so that a process can start, and the spool accept,
+while PostgreSQL is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import asyncpg
+import msgspec
+import structlog
+
+from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
+from nexus.contracts.prices import PriceBook
+from nexus.dataplane import store
+from nexus.dataplane.endpoints import EndpointTable
+from nexus.dataplane.store import EndpointEntry, KeyRow, MemberRow, OrganizationRow
+from nexus.platform.db import Connection, Database
+from nexus.platform.db.secrets import write_private
+
+POLL_SECONDS = 0.5
+_POLL_TIMEOUT_SECONDS = 5.0
+_DATABASE_TROUBLE = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+    EOFError,
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """The price book and the catalog's endpoints at one version. Never changed: a newer one replaces it whole."""
+
+    version: int
+    book: PriceBook
+    endpoints: EndpointTable = field(default_factory=EndpointTable)
+
+
+class KeySource(msgspec.Struct, frozen=True):
+    """What a table of keys is built from, as read and as cached."""
+
+    version: int
+    keys: list[KeyRow]
+    organizations: list[OrganizationRow]
+    members: list[MemberRow]
+
+
+class PriceSource(msgspec.Struct, frozen=True):
+    """What a table of prices is built from, as read and as cached."""
+
+    version: int
+    documents: list[dict[str, Any]]
+    endpoints: list[EndpointEntry]
+
+
+def build_keys(source: KeySource) -> KeyTable:
+    """Build the table of keys; keys of organizations that are not active are left out."""
+    organizations = {
+        row.id: OrganizationEntry(row.id, row.slug, row.currency, row.tier, row.reporting_zone, row.is_active)
+        for row in source.organizations
+    }
+    keys = {
+        bytes(row.key_hash): KeyEntry(
+            row.id,
+            row.organization_id,
+            frozenset(row.scopes),
+            row.application or "",
+            row.user_id,
+            row.not_before,
+            row.expires_at,
+        )
+        for row in source.keys
+        if row.organization_id in organizations and organizations[row.organization_id].is_active
+    }
+    members: dict[Any, dict[str, Any]] = {}
+    for row in source.members:
+        names = members.setdefault(row.organization_id, {})
+        names[row.email.lower()] = names[str(row.user_id)] = row.user_id
+    return KeyTable(
+        source.version,
+        MappingProxyType(keys),
+        MappingProxyType(organizations),
+        MappingProxyType(members),
+    )
+
+
+def build_prices(source: PriceSource) -> PriceTable:
+    """Build the price book; takes a while for a large one, so the caller runs it beside the event loop."""
+    return PriceTable(
+        source.version,
+        PriceBook.from_documents(source.documents),
+        EndpointTable(source.endpoints),
+    )
+
+
+class Snapshots:
+    """The current tables of this process. Readers take `keys` and `prices` once per request and keep what they took."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        cache_dir: Path | None = None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._database = database
+        self._cache_dir = cache_dir
+        self._poll_seconds = poll_seconds
+        self._task: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self._versions: dict[str, int] = {}
+        self.keys = KeyTable()
+        self.prices = PriceTable(0, PriceBook.from_documents([]))
+        self.is_loaded = False
+        """Whether there is a table of keys and one of prices, read now or cached."""
+        self.is_current = False
+        """Whether the last poll reached PostgreSQL."""
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call a function after each swap."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """Read the tables, from PostgreSQL or else from the cache, and begin to poll."""
+        if not await self.refresh():
+            await asyncio.to_thread(self._read_cache)
+            self._announce()
+        self._task = asyncio.create_task(self._poll(), name="snapshots")
+
+    async def stop(self) -> None:
+        """Stop polling."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            await self.refresh()
+
+    async def refresh(self) -> bool:
+        """Ask for the versions once, and swap in what has a new one. False when PostgreSQL does not answer."""
+        try:
+            # Prices may take long to read; the poll for keys must not wait for a dead connection that long.
+            async with asyncio.timeout(_POLL_TIMEOUT_SECONDS * (1 if self.is_loaded else 6)):
+                await self._refresh()
+        except _DATABASE_TROUBLE as error:
+            if self.is_current or not self.is_loaded:
+                log.warning(
+                    "snapshots are not current: PostgreSQL does not answer",
+                    error=repr(error),
+                )
+            self.is_current = False
+            return False
+        self.is_current = True
+        return True
+
+    async def _refresh(self) -> None:
+        # The versions are read before what they stand for, so a change in between is seen by the next poll.
+        async with self._database.as_system() as connection:
+            versions = await store.snapshot_versions(connection)
+            keys_version, prices_version = (
+                versions.get("keys", 0),
+                versions.get("prices", 0),
+            )
+            key_source = await _read_keys(connection, keys_version) if self._is_new("keys", keys_version) else None
+        if key_source is not None:
+            # Keys are swapped before prices are read: a revocation does not wait for a price book.
+            self.keys = build_keys(key_source)
+            self._versions["keys"] = keys_version
+            self._announce()
+            await self._write_cache("keys", key_source)
+        if self._is_new("prices", prices_version):
+            async with self._database.as_system() as connection:
+                price_source = await _read_prices(connection, prices_version)
+            self.prices = await asyncio.to_thread(build_prices, price_source)
+            self._versions["prices"] = prices_version
+            self._announce()
+            await self._write_cache("prices", price_source)
+        self.is_loaded = True
+
+    def _is_new(self, name: str, version: int) -> bool:
+        return self._versions.get(name) != version
+
+    def _announce(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    async def _write_cache(self, name: str, source: KeySource | PriceSource) -> None:
+        if self._cache_dir is None:
+            return
+        try:
+            await asyncio.to_thread(_write, self._cache_dir / f"snapshot-{name}", source)
+        except OSError as error:
+            log.warning("a snapshot could not be cached", name=name, error=repr(error))
+
+    def _read_cache(self) -> None:
+        if self._cache_dir is None:
+            return
+        try:
+            keys = msgspec.msgpack.decode((self._cache_dir / "snapshot-keys").read_bytes(), type=KeySource)
+            prices = msgspec.msgpack.decode((self._cache_dir / "snapshot-prices").read_bytes(), type=PriceSource)
+            self.keys, self.prices = build_keys(keys), build_prices(prices)
+        except FileNotFoundError:
+            return
+        except (
+            OSError,
+            msgspec.MsgspecError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ) as error:
+            # A file of another release is of no use; PostgreSQL has the tables when it is back.
+            log.warning("the cached snapshots cannot be used", error=repr(error))
+            return
+        self.is_loaded = True
+        log.warning(
+            "started on cached snapshots",
+            keys_version=keys.version,
+            prices_version=prices.version,
+        )
+
+
+async def _read_keys(connection: Connection, version: int) -> KeySource:
+    return KeySource(
+        version,
+        await store.snapshot_keys(connection),
+        await store.snapshot_organizations(connection),
+        await store.snapshot_members(connection),
+    )
+
+
+async def _read_prices(connection: Connection, version: int) -> PriceSource:
+    documents: list[Any] = await store.snapshot_prices(connection)
+    return PriceSource(version, documents, await store.snapshot_endpoints(connection))
+
+
+def _write(path: Path, source: KeySource | PriceSource) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, msgspec.msgpack.encode(source))

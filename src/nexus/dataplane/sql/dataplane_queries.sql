@@ -1,0 +1,43 @@
+-- query: snapshot_versions
+-- role: nexus_system
+-- What the snapshots were made from has changed when their numbers have.
+SELECT name, version
+FROM platform.snapshot_versions;
+
+-- query: snapshot_keys
+-- role: nexus_system
+SELECT id, organization_id, key_hash, scopes, application, user_id, not_before, expires_at
+FROM identity.snapshot_keys_v1();
+
+-- query: snapshot_organizations
+-- role: nexus_system
+SELECT id, slug, currency, tier, reporting_zone, is_active
+FROM identity.snapshot_organizations_v1();
+
+-- query: snapshot_members
+-- role: nexus_system
+SELECT organization_id, user_id, email
+FROM identity.snapshot_members_v1();
+
+-- query: snapshot_prices
+-- role: nexus_system
+SELECT document
+FROM catalog.snapshot_prices_v1();
+
+-- query: snapshot_endpoints
+-- role: nexus_system
+SELECT provider, method, path_template
+FROM catalog.snapshot_endpoints_v1();
+
+-- query: ensure_partition
+-- role: nexus_writer
+SELECT platform.ensure_partition_v1('metering.calls', $1);
+
+-- query: stage_calls
+-- role: nexus_writer
+SELECT metering.stage_calls_v1();
+
+-- query: store_calls
+-- role: nexus_writer
+-- Answers the ordinals of staged rows that were stored before, or stand earlier in the same batch.
+SELECT metering.store_calls_v1();

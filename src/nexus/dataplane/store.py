@@ -1,0 +1,107 @@
+"""The data plane's SQL: snapshots read through versioned functions, rows handed to the metering's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from io import BytesIO
+from uuid import UUID
+
+import msgspec
+
+from nexus.contracts.calls import CALL_COLUMNS
+from nexus.platform.db import Connection, load_queries
+
+QUERIES = load_queries("nexus.dataplane")
+
+
+class KeyRow(msgspec.Struct, frozen=True, array_like=True):
+    """One access key that is not revoked."""
+
+    id: UUID
+    organization_id: UUID
+    key_hash: bytes
+    scopes: list[str]
+    application: str | None
+    user_id: UUID | None
+    not_before: datetime | None
+    expires_at: datetime | None
+
+
+class OrganizationRow(msgspec.Struct, frozen=True, array_like=True):
+    """One organization."""
+
+    id: UUID
+    slug: str
+    currency: str
+    tier: str
+    reporting_zone: str
+    is_active: bool
+
+
+class MemberRow(msgspec.Struct, frozen=True, array_like=True):
+    """One user's membership of one organization."""
+
+    organization_id: UUID
+    user_id: UUID
+    email: str
+
+
+class EndpointEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One endpoint of the catalog."""
+
+    provider: str
+    method: str
+    path_template: str
+
+
+async def snapshot_versions(connection: Connection) -> Mapping[str, int]:
+    """Return the version number of each snapshot."""
+    return {record["name"]: record["version"] for record in await connection.fetch(QUERIES["snapshot_versions"])}
+
+
+async def snapshot_keys(connection: Connection) -> list[KeyRow]:
+    """Return every access key that may be used."""
+    return [KeyRow(*record) for record in await connection.fetch(QUERIES["snapshot_keys"])]
+
+
+async def snapshot_organizations(connection: Connection) -> list[OrganizationRow]:
+    """Return every organization."""
+    return [OrganizationRow(*record) for record in await connection.fetch(QUERIES["snapshot_organizations"])]
+
+
+async def snapshot_members(connection: Connection) -> list[MemberRow]:
+    """Return every membership."""
+    return [MemberRow(*record) for record in await connection.fetch(QUERIES["snapshot_members"])]
+
+
+async def snapshot_prices(connection: Connection) -> list[object]:
+    """Return the documents the price book is built from."""
+    return [record["document"] for record in await connection.fetch(QUERIES["snapshot_prices"])]
+
+
+async def snapshot_endpoints(connection: Connection) -> list[EndpointEntry]:
+    """Return the catalog's endpoints."""
+    records = await connection.fetch(QUERIES["snapshot_endpoints"])
+    return [EndpointEntry(record[0], record[1] or "", record[2]) for record in records]
+
+
+async def ensure_partition(connection: Connection, at: datetime) -> bool:
+    """Make the partition that holds an instant if it is missing; tells whether it was."""
+    return bool(await connection.fetchval(QUERIES["ensure_partition"], at))
+
+
+async def store_calls(connection: Connection, stream: bytes) -> list[int]:
+    """Store staged rows given as one binary COPY stream, in the writer's transaction.
+
+    Returns the ordinals of rows that were stored before, or that stand earlier in the stream under the same id.
+    """
+    await connection.execute(QUERIES["stage_calls"])
+    await connection.copy_to_table(
+        "staged_calls",
+        schema_name="pg_temp",
+        source=BytesIO(stream),
+        columns=CALL_COLUMNS,
+        format="binary",
+    )
+    return list(await connection.fetchval(QUERIES["store_calls"]) or ())
