@@ -97,7 +97,10 @@ def check_one_by_one(body: bytes, *, is_lines: bool, max_records: int, max_recor
         checked.count = index + 1
         if len(raw) > max_record_bytes:
             message = f"the record has {len(raw)} bytes: send at most {max_record_bytes}"
-            checked.faults.append((index, None, [FieldFault("", message)]))
+            error = ValueError(message)
+            record_id, faults = faults_of_raw(raw, error)
+            named = [fault for fault in faults if fault.field]
+            checked.faults.append((index, record_id, [FieldFault("", message), *named]))
             continue
         try:
             call = _ONE.decode(raw)
@@ -163,6 +166,8 @@ def _split_leniently(body: bytes) -> Iterator[bytes]:
         elif mark in b"]}":
             depth -= 1
             if depth == 0:
+                if mark != 0x5D:
+                    raise Unreadable(f"the brackets do not match at byte {match.start()}")
                 piece = body[start : match.start()].strip(_SPACE)
                 if piece or start > 1:
                     yield piece

@@ -118,9 +118,10 @@ class Writer:
         """Take no more batches, and return when those that wait are committed or spooled."""
         self._is_stopping = True
         self._came.set()
-        if self._task is not None:
-            await self._task
-            self._task = None
+        if self._task is None:
+            return
+        await self._task
+        self._task = None
         await asyncio.get_running_loop().run_in_executor(self.spool_thread, self._spool.seal)
         self.spool_thread.shutdown(wait=False)
 
@@ -163,7 +164,7 @@ class Writer:
         if mine:
             self._waiting_by_organization[batch.organization_id] = mine
         else:
-            del self._waiting_by_organization[batch.organization_id]
+            self._waiting_by_organization.pop(batch.organization_id, None)
         self._metrics.queue_rows.set(self._waiting_rows)
 
     async def _run(self) -> None:
