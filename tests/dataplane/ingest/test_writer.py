@@ -161,13 +161,13 @@ async def test_one_organization_cannot_take_the_whole_queue(make: Callable[..., 
 
     with pytest.raises(ShareFull) as caught:
         await house.writer.submit(ORGANIZATION, [row(8), row(9)], {0})
-    neighbour = asyncio.create_task(house.writer.submit(uuid4(), [], {0}))
+    neighbour = asyncio.create_task(house.writer.submit(uuid4(), [row(1)], {0}))
     house.store.gate.set()
 
     assert caught.value.status == 429
     assert caught.value.retry_after_seconds == 1
     assert (await first).durability == "committed"
-    neighbour.cancel()
+    assert (await neighbour).durability == "committed"
 
 
 async def test_poisoned_rows_are_refused_by_index_and_neighbours_stored(make: Callable[..., House]) -> None:

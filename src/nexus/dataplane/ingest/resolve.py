@@ -176,15 +176,12 @@ class Resolver:
                 if units is not None or variant or "cache_write_1h" in usage or "cached_audio_input" in usage:
                     kept_units = _keep_units(usage, call)
 
-                if call.cost is not None and (call.price_source is None or call.price_source == "given"):
-                    cost_nanos: int | None = given_nanos(call.cost)
-                    tail_key: tuple[str, str, UUID | None, str | None] = (
-                        call.currency or caller.currency,
-                        "given",
-                        None,
-                        None,
-                    )
-                elif call.price_source == "given":
+                cost, source = call.cost, call.price_source
+                cost_nanos = None if cost is None else given_nanos(cost)
+                tail_key: tuple[str, str, UUID | None, str | None]
+                if cost is not None and (source is None or source == "given"):
+                    tail_key = (call.currency or caller.currency, "given", None, None)
+                elif source == "given":
                     raise ValueError("a given cost is missing")
                 else:
                     priced = price_call(

@@ -151,6 +151,8 @@ class Writer:
         """Store rows and return when they are committed or synced in the spool; else raise what to tell the caller."""
         self.admit(organization_id, len(rows))
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        # Should the caller hang up, nobody asks for an error any more; that is no fault.
+        future.add_done_callback(_retrieve)
         batch = Batch(organization_id, rows, days, future, time.monotonic())
         self._queue.append(batch)
         self._count(batch, len(rows))
@@ -310,6 +312,11 @@ class Writer:
             finally:
                 is_first = False
         return outcome
+
+
+def _retrieve(future: asyncio.Future[Outcome]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _fail(batch: Batch, error: NexusError) -> None:
