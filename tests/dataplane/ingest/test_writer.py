@@ -161,7 +161,8 @@ async def test_one_organization_cannot_take_the_whole_queue(make: Callable[..., 
 
     with pytest.raises(ShareFull) as caught:
         await house.writer.submit(ORGANIZATION, [row(8), row(9)], {0})
-    neighbour = asyncio.create_task(house.writer.submit(uuid4(), [row(1)], {0}))
+    other = uuid4()
+    neighbour = asyncio.create_task(house.writer.submit(other, [row(1, other)], {0}))
     house.store.gate.set()
 
     assert caught.value.status == 429
