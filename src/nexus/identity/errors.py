@@ -1,0 +1,93 @@
+"""What identity refuses."""
+
+from nexus.kit.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooManyRequests, Unauthenticated
+
+
+class WrongCredentials(Unauthenticated):
+    """E-mail address or password is wrong."""
+
+    code = "wrong_credentials"
+
+
+class AccountLocked(TooManyRequests):
+    """Too many failed sign-ins: the account is locked for a while."""
+
+    code = "account_locked"
+
+
+class SessionEnded(Unauthenticated):
+    """The session has ended: sign in again."""
+
+    code = "session_ended"
+
+
+class InvalidAccessKey(Unauthenticated):
+    """The access key is unknown, expired or revoked."""
+
+    code = "invalid_access_key"
+
+
+class MissingPermission(Forbidden):
+    """You do not hold the permission this needs."""
+
+    code = "missing_permission"
+
+
+class CrossSiteRequest(Forbidden):
+    """The request came from another site, so the session's cookie does not count."""
+
+    code = "cross_site_request"
+
+
+class NoOrganization(Forbidden):
+    """Name one of your organizations in the header X-Nexus-Organization."""
+
+    code = "no_organization"
+
+
+class CannotGrant(Forbidden):
+    """Nobody grants what they do not hold."""
+
+    code = "cannot_grant"
+
+
+class LastOwner(Conflict):
+    """An organization keeps at least one owner."""
+
+    code = "last_owner"
+
+
+class AlreadyTaken(Conflict):
+    """Somebody has it already."""
+
+    code = "already_taken"
+
+
+class UnknownUser(NotFound):
+    """There is no such user here."""
+
+    code = "unknown_user"
+
+
+class UnknownAccessKey(NotFound):
+    """There is no such access key here."""
+
+    code = "unknown_access_key"
+
+
+class UnknownRole(NotFound):
+    """There is no such role here."""
+
+    code = "unknown_role"
+
+
+class UnknownOrganization(NotFound):
+    """There is no such organization, or you do not belong to it."""
+
+    code = "unknown_organization"
+
+
+class WeakPassword(InvalidRequest):
+    """The password is too weak."""
+
+    code = "weak_password"

@@ -1,0 +1,63 @@
+"""Password hashing with argon2id, off the event loop, and what makes a password acceptable."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+
+from nexus.identity.errors import WeakPassword
+from nexus.kit.errors import FieldFault
+
+# OWASP Password Storage Cheat Sheet: argon2id, 19 MiB, two passes, one lane.
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+_NOBODY = _HASHER.hash(secrets.token_urlsafe(16))
+# Few threads: hashing is meant to be costly, and must not crowd out the event loop's own work.
+_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="password")
+MAX_LENGTH = 1000
+
+
+async def hash_password(password: str) -> str:
+    """Return the hash to store."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, _HASHER.hash, password)
+
+
+def _verify(stored: str | None, password: str) -> bool:
+    try:
+        _HASHER.verify(stored or _NOBODY, password)
+    except (VerifyMismatchError, VerificationError, InvalidHashError):
+        return False
+    return stored is not None
+
+
+async def verify_password(stored: str | None, password: str) -> bool:
+    """Tell whether a password fits; the same work is done where nothing is stored, so that time tells nothing."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, _verify, stored, password[:MAX_LENGTH])
+
+
+def needs_rehash(stored: str) -> bool:
+    """Tell whether a stored hash was made with other parameters than today's."""
+    return _HASHER.check_needs_rehash(stored)
+
+
+def check_strength(password: str, *, minimum: int, email: str = "") -> None:
+    """Raise `WeakPassword` with the remedy. (NIST SP 800-63B: length, and not the name itself; no composition rules.)"""
+    message = None
+    if len(password) < minimum:
+        message = f"take {minimum} or more characters"
+    elif len(password) > MAX_LENGTH or "\x00" in password:
+        message = f"take at most {MAX_LENGTH} characters, without NUL"
+    elif len(set(password)) < 5:
+        message = "take more than four different characters"
+    elif email and password.lower() in {email.lower(), email.split("@", 1)[0].lower()}:
+        message = "take something other than the e-mail address"
+    if message:
+        raise WeakPassword(message, faults=[FieldFault("password", message)])
+
+
+def generate_password() -> str:
+    """Make a password for the first start."""
+    return secrets.token_urlsafe(18)
