@@ -44,7 +44,7 @@ def needs_rehash(stored: str) -> bool:
 
 
 def check_strength(password: str, *, minimum: int, email: str = "") -> None:
-    """Raise `WeakPassword` with the remedy. (NIST SP 800-63B: length, and not the name itself; no composition rules.)"""
+    """Raise `WeakPassword` with the remedy. (NIST SP 800-63B: length, not the name, no composition rules.)"""
     message = None
     if len(password) < minimum:
         message = f"take {minimum} or more characters"

@@ -163,7 +163,7 @@ async def sign_out_everywhere(connection: Connection, user_id: UUID, at: datetim
 async def principal_of_session(
     connection: Connection, token: str, wanted: str | None, at: datetime
 ) -> tuple[Principal, list[OrganizationChoice]]:
-    """Tell who a cookie belongs to and what they may do in the wanted (or their first) organization, as nexus_system."""
+    """Tell whose a cookie is and what they may do in the wanted (or their first) organization, as nexus_system."""
     session = await store.row(connection, "session_by_token", key_hash(token), at)
     if session is None:
         raise SessionEnded
@@ -353,6 +353,11 @@ async def _role_permissions(connection: Connection, role: str) -> frozenset[str]
     return frozenset(
         next(item.permissions for item in roles if item.is_builtin and item.name == f"organization_{role}")
     )
+
+
+async def check_may_grant(connection: Connection, granter: Principal, role: str) -> None:
+    """Raise `CannotGrant` unless the granter holds all that a membership role brings."""
+    await _check_grant(connection, granter, role, None)
 
 
 async def _check_grant(connection: Connection, granter: Principal, role: str | None, extra: list[str] | None) -> None:

@@ -1,0 +1,92 @@
+"""Every route declares the permission it needs: `guards=[requires("metrics:read")]`, `signed_in` or `public`."""
+
+from typing import Any, Protocol
+from uuid import UUID
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from nexus.identity.errors import MissingPermission, NoOrganization
+from nexus.identity.types import OrganizationChoice, Principal
+from nexus.kit.errors import FieldFault, Unauthenticated
+from nexus.platform.db import Actor
+
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Guard(Protocol):
+    """A guard that tells which permission it asks for."""
+
+    permission: str
+
+    async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
+        """Raise unless the request may pass."""
+
+
+def requires(permission: str) -> Any:
+    """Make a guard that asks for one permission."""
+
+    async def guard(connection: AnyConnection, _: BaseRouteHandler) -> None:
+        if not principal_of(connection).may(permission):
+            raise MissingPermission(
+                f"this needs the permission {permission}", faults=[FieldFault("permission", permission)]
+            )
+
+    guard.permission = permission  # type: ignore[attr-defined]
+    return guard
+
+
+async def signed_in(connection: AnyConnection, _: BaseRouteHandler) -> None:
+    """Let anybody pass who is known, for what everybody may do with their own account."""
+    principal_of(connection)
+
+
+async def public(_: AnyConnection, __: BaseRouteHandler) -> None:
+    """Let everybody pass: sign-in itself."""
+
+
+signed_in.permission = "(signed in)"  # type: ignore[attr-defined]
+public.permission = "(public)"  # type: ignore[attr-defined]
+
+
+def principal_of(connection: AnyConnection) -> Principal:
+    """Return who the request comes from; `Unauthenticated` for nobody."""
+    caller = connection.scope.get("user")
+    principal = getattr(caller, "principal", None)
+    if principal is None:
+        raise Unauthenticated
+    assert isinstance(principal, Principal)  # noqa: S101
+    return principal
+
+
+def choices_of(connection: AnyConnection) -> list[OrganizationChoice]:
+    """Return the organizations the person may enter."""
+    caller = connection.scope.get("user")
+    return list(getattr(caller, "choices", []))
+
+
+def organization_of(connection: AnyConnection) -> UUID:
+    """Return the organization the request works for; `NoOrganization` where the principal is in none."""
+    organization_id = principal_of(connection).organization_id
+    if organization_id is None:
+        raise NoOrganization(faults=[FieldFault("X-Nexus-Organization", "name an organization by slug or id")])
+    return organization_id
+
+
+def client_ip(connection: AnyConnection) -> str | None:
+    """Return the address of the peer. Headers of proxies are not believed."""
+    client = connection.scope.get("client")
+    return str(client[0]) if client else None
+
+
+def actor_of(connection: AnyConnection) -> Actor:
+    """Return who a change is written down for."""
+    principal = getattr(connection.scope.get("user"), "principal", None)
+    return Actor(
+        user_id=principal.user_id if principal else None,
+        key_id=principal.key_id if principal else None,
+        label=principal.label if principal else "nobody",
+        ip=client_ip(connection),
+        user_agent=connection.headers.get("user-agent"),
+        request_id=str(connection.scope.get("state", {}).get("request_id", "")),
+    )
