@@ -24,6 +24,8 @@ MAX_TAG_VALUE_CHARS = 256
 MAX_VARIANTS = 8
 MAX_HEADERS = 128
 MAX_HEADER_VALUE_CHARS = 8_192
+MAX_HEADERS_CHARS = 65_536
+"""Names and values of all headers of one direction together."""
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 8
 MAX_TOKENS = 10**9
@@ -175,7 +177,8 @@ class ApiCall(
     user: Annotated[
         Name | None,
         Meta(
-            description="User of the organization: id or e-mail address of a member, or any name. Default: the key's user."
+            description="User of the organization: id or e-mail address of a member, or any name."
+            " Default: the key's user."
         ),
     ] = None
     end_user: Annotated[
@@ -199,7 +202,8 @@ class ApiCall(
     metadata: Annotated[
         dict[str, Any] | None,
         Meta(
-            description=f"Anything else, up to {MAX_METADATA_BYTES} bytes of JSON, nested up to {MAX_METADATA_DEPTH} deep."
+            description=f"Anything else, up to {MAX_METADATA_BYTES} bytes of JSON,"
+            f" nested up to {MAX_METADATA_DEPTH} deep."
         ),
     ] = None
     error_type: Annotated[

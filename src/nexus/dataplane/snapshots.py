@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -26,11 +26,12 @@ from nexus.contracts.prices import PriceBook
 from nexus.dataplane import store
 from nexus.dataplane.endpoints import EndpointTable
 from nexus.dataplane.store import EndpointEntry, KeyRow, MemberRow, OrganizationRow
-from nexus.platform.db import Connection, Database
+from nexus.platform.db import Database
 from nexus.platform.db.secrets import write_private
 
 POLL_SECONDS = 0.5
 _POLL_TIMEOUT_SECONDS = 5.0
+_PRICES_TIMEOUT_SECONDS = 60.0
 _DATABASE_TROUBLE = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -124,6 +125,8 @@ class Snapshots:
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
         self._versions: dict[str, int] = {}
+        self._new_prices: int | None = None
+        self._price_task: asyncio.Task[bool] | None = None
         self.keys = KeyTable()
         self.prices = PriceTable(0, PriceBook.from_documents([]))
         self.is_loaded = False
@@ -144,56 +147,73 @@ class Snapshots:
 
     async def stop(self) -> None:
         """Stop polling."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        for task in (self._task, self._price_task):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._task = self._price_task = None
 
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
-            await self.refresh()
+            await self._refresh_keys()
+            # Beside the poll: a revocation does not wait for a price book.
+            if self._new_prices is not None and (self._price_task is None or self._price_task.done()):
+                self._price_task = asyncio.create_task(self._refresh_prices(), name="snapshot-prices")
 
     async def refresh(self) -> bool:
         """Ask for the versions once, and swap in what has a new one. False when PostgreSQL does not answer."""
+        return await self._refresh_keys() and await self._refresh_prices()
+
+    async def _refresh_keys(self) -> bool:
+        return await self._reaching(self._read_keys(), _POLL_TIMEOUT_SECONDS)
+
+    async def _refresh_prices(self) -> bool:
+        return await self._reaching(self._read_prices(), _PRICES_TIMEOUT_SECONDS)
+
+    async def _reaching(self, work: Awaitable[None], timeout_seconds: float) -> bool:
         try:
-            # Prices may take long to read; the poll for keys must not wait for a dead connection that long.
-            async with asyncio.timeout(_POLL_TIMEOUT_SECONDS * (1 if self.is_loaded else 6)):
-                await self._refresh()
+            async with asyncio.timeout(timeout_seconds):
+                await work
         except _DATABASE_TROUBLE as error:
             if self.is_current or not self.is_loaded:
-                log.warning(
-                    "snapshots are not current: PostgreSQL does not answer",
-                    error=repr(error),
-                )
+                log.warning("snapshots are not current: PostgreSQL does not answer", error=repr(error))
             self.is_current = False
             return False
         self.is_current = True
         return True
 
-    async def _refresh(self) -> None:
+    async def _read_keys(self) -> None:
         # The versions are read before what they stand for, so a change in between is seen by the next poll.
         async with self._database.as_system() as connection:
             versions = await store.snapshot_versions(connection)
-            keys_version, prices_version = (
-                versions.get("keys", 0),
-                versions.get("prices", 0),
+            version, prices_version = versions.get("keys", 0), versions.get("prices", 0)
+            self._new_prices = prices_version if self._is_new("prices", prices_version) else None
+            if not self._is_new("keys", version):
+                return
+            source = KeySource(
+                version,
+                await store.snapshot_keys(connection),
+                await store.snapshot_organizations(connection),
+                await store.snapshot_members(connection),
             )
-            key_source = await _read_keys(connection, keys_version) if self._is_new("keys", keys_version) else None
-        if key_source is not None:
-            # Keys are swapped before prices are read: a revocation does not wait for a price book.
-            self.keys = build_keys(key_source)
-            self._versions["keys"] = keys_version
-            self._announce()
-            await self._write_cache("keys", key_source)
-        if self._is_new("prices", prices_version):
+        self.keys = build_keys(source)
+        self._versions["keys"] = version
+        self._announce()
+        await self._write_cache("keys", source)
+
+    async def _read_prices(self) -> None:
+        version = self._new_prices
+        if version is not None:
             async with self._database.as_system() as connection:
-                price_source = await _read_prices(connection, prices_version)
-            self.prices = await asyncio.to_thread(build_prices, price_source)
-            self._versions["prices"] = prices_version
+                documents: list[Any] = await store.snapshot_prices(connection)
+                source = PriceSource(version, documents, await store.snapshot_endpoints(connection))
+            self.prices = await asyncio.to_thread(build_prices, source)
+            self._versions["prices"] = version
+            self._new_prices = None
             self._announce()
-            await self._write_cache("prices", price_source)
+            await self._write_cache("prices", source)
         self.is_loaded = True
 
     def _is_new(self, name: str, version: int) -> bool:
@@ -236,20 +256,6 @@ class Snapshots:
             keys_version=keys.version,
             prices_version=prices.version,
         )
-
-
-async def _read_keys(connection: Connection, version: int) -> KeySource:
-    return KeySource(
-        version,
-        await store.snapshot_keys(connection),
-        await store.snapshot_organizations(connection),
-        await store.snapshot_members(connection),
-    )
-
-
-async def _read_prices(connection: Connection, version: int) -> PriceSource:
-    documents: list[Any] = await store.snapshot_prices(connection)
-    return PriceSource(version, documents, await store.snapshot_endpoints(connection))
 
 
 def _write(path: Path, source: KeySource | PriceSource) -> None:

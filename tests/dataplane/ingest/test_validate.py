@@ -122,6 +122,7 @@ def test_only_provider_and_status_are_required() -> None:
         ('"metadata": {"a": Infinity}', "metadata"),
         ('"metadata": []', "metadata"),
         ('"request_headers": {"a": ["b"]}', "request_headers.a"),
+        ('"request_headers": ' + json.dumps({str(n): "x" * 8_000 for n in range(9)}), "request_headers"),
         ('"type": "tool_call"', "type"),
         ('"latency": 5', "latency"),
     ],

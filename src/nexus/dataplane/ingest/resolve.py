@@ -27,7 +27,7 @@ from nexus.contracts.calls import (
 from nexus.contracts.pricing import price_call, usage_faults
 from nexus.dataplane.endpoints import guess_template, strip_query
 from nexus.dataplane.ingest import rows
-from nexus.dataplane.ingest.validate import faults_of_call, metadata_fault
+from nexus.dataplane.ingest.validate import are_too_large, faults_of_call, metadata_fault
 from nexus.dataplane.snapshots import PriceTable
 from nexus.kit.errors import FieldFault
 from nexus.kit.ids import opaque_uuid, positional_uuid
@@ -458,6 +458,8 @@ def _traces(call: ApiCall) -> bytes:
         and answered is None
     ):
         return _NO_TRACES
+    if (asked and are_too_large(asked)) or (answered and are_too_large(answered)):
+        raise ValueError("headers")
     asked = redact_headers(asked) if asked else None
     answered = redact_headers(answered) if answered else None
     return b"".join(

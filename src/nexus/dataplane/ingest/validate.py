@@ -22,6 +22,7 @@ from nexus.contracts.calls import (
     EARLIEST_YEAR,
     LATEST_AHEAD_SECONDS,
     MAX_COST,
+    MAX_HEADERS_CHARS,
     MAX_METADATA_BYTES,
     MAX_METADATA_DEPTH,
     ApiCall,
@@ -405,6 +406,11 @@ def metadata_fault(metadata: Mapping[str, Any]) -> str | None:
     return None
 
 
+def are_too_large(headers: Mapping[str, str]) -> bool:
+    """Tell whether headers hold more than a record may carry of them."""
+    return sum(map(len, headers)) + sum(map(len, headers.values())) > MAX_HEADERS_CHARS
+
+
 def _depth(value: object, limit: int) -> int:
     if limit < 0:
         return 1
@@ -488,6 +494,9 @@ def faults_of_call(call: ApiCall, *, received_at: datetime, has_idempotency_key:
         message = metadata_fault(call.metadata) if not any(fault.field == "metadata" for fault in faults) else None
         if message:
             add("metadata", message)
+    for name, headers in (("request_headers", call.request_headers), ("response_headers", call.response_headers)):
+        if headers and are_too_large(headers):
+            add(name, f"hold more than {MAX_HEADERS_CHARS} characters: leave out what nobody needs")
     if call.tokens is not None:
         usage = {name: count for name in call.tokens.__struct_fields__ if (count := getattr(call.tokens, name))}
         faults += [FieldFault(f"tokens.{fault.field}", fault.message) for fault in usage_faults(usage)]
