@@ -153,16 +153,30 @@ class Database:
         return pool
 
     @asynccontextmanager
-    async def _transaction(self, role: str, *, readonly: bool = False) -> AsyncIterator[Connection]:
+    async def _transaction(
+        self, role: str, *, readonly: bool = False, snapshot: bool = False
+    ) -> AsyncIterator[Connection]:
         pool = await self.pool(role)
-        async with pool.acquire(timeout=10) as connection, connection.transaction(readonly=readonly):
+        isolation = "repeatable_read" if snapshot else None
+        async with (
+            pool.acquire(timeout=10) as connection,
+            connection.transaction(isolation=isolation, readonly=readonly),
+        ):
             yield connection
 
     def tenant(
-        self, organization_id: UUID, actor: Actor = SYSTEM_ACTOR, *, readonly: bool = False
+        self,
+        organization_id: UUID,
+        actor: Actor = SYSTEM_ACTOR,
+        *,
+        readonly: bool = False,
+        snapshot: bool = False,
     ) -> AbstractAsyncContextManager[Connection]:
-        """Open a transaction of the service's role that sees one organization, committed when the block ends."""
-        return self._scoped("service", organization_id, actor, readonly)
+        """Open a transaction of the service's role that sees one organization, committed when the block ends.
+
+        With `snapshot` all its statements see the database as it was at the first one (repeatable read).
+        """
+        return self._scoped("service", organization_id, actor, readonly, snapshot)
 
     def as_system(
         self, actor: Actor = SYSTEM_ACTOR, organization_id: UUID | None = None, *, readonly: bool = False
@@ -172,9 +186,9 @@ class Database:
 
     @asynccontextmanager
     async def _scoped(
-        self, role: str, organization_id: UUID | None, actor: Actor, readonly: bool
+        self, role: str, organization_id: UUID | None, actor: Actor, readonly: bool, snapshot: bool = False
     ) -> AsyncIterator[Connection]:
-        async with self._transaction(role, readonly=readonly) as connection:
+        async with self._transaction(role, readonly=readonly, snapshot=snapshot) as connection:
             await connection.execute(_ENTER_TENANT, str(organization_id) if organization_id else "", *actor.settings())
             yield connection
 

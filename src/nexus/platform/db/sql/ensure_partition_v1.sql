@@ -35,8 +35,9 @@ BEGIN
         RETURN false;
     END IF;
     -- Made apart and attached: readers and writers of the parent are not held up.
-    EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING GENERATED)',
-                   schema_name, name, schema_name, split_part(parent, '.', 2));
+    EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING GENERATED)%s',
+                   schema_name, name, schema_name, split_part(parent, '.', 2),
+                   CASE WHEN known.storage_options <> '' THEN ' WITH (' || known.storage_options || ')' ELSE '' END);
     EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
                    schema_name, split_part(parent, '.', 2), schema_name, name, low, high);
     RETURN true;

@@ -1,0 +1,113 @@
+"""Turns summed rows into the answers people read: groups with metrics, a total, the points of a series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+
+from nexus.kit.latency import RELATIVE_ERROR, decode, quantile
+from nexus.kit.money import format_nanos, nanos_of
+from nexus.metering.types import SUMS, Question
+
+QUANTILES = (("latency_p50_ms", 0.5), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
+_COUNTS = {
+    "requests": "requests",
+    "errors": "errors",
+    "unpriced": "unpriced",
+    "tokens_input": "input_tokens",
+    "tokens_output": "output_tokens",
+    "tokens_cached_input": "cached_input_tokens",
+    "tokens_cache_write": "cache_write_tokens",
+    "tokens_reasoning": "reasoning_tokens",
+    "tokens_audio_input": "audio_input_tokens",
+    "tokens_audio_output": "audio_output_tokens",
+    "tokens_image_input": "image_input_tokens",
+    "tokens_image_output": "image_output_tokens",
+    "bytes_request": "request_bytes",
+    "bytes_response": "response_bytes",
+}
+Key = tuple[tuple[Any, ...], int]
+"""The values of the group's dimensions, and the number of the point."""
+
+
+@dataclass
+class Tally:
+    """The sums of one group at one point, all currencies together but for the cost."""
+
+    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SUMS, 0))
+    costs: dict[str, int] = field(default_factory=dict)
+    """Nano-units by currency."""
+    bins: dict[int, int] = field(default_factory=dict)
+    percentiles_us: Sequence[float] | None = None
+    """Exact percentiles, where they were taken from the raw rows."""
+    distinct: dict[str, int | None] = field(default_factory=dict)
+
+    def add(self, row: asyncpg.Record) -> None:
+        """Add one summed row."""
+        for name in SUMS:
+            if name != "cost":
+                self.sums[name] += int(row[name])
+        nanos = nanos_of(Decimal(row["cost"]))
+        if nanos or row["unpriced"] != row["requests"]:
+            self.costs[row["currency"]] = self.costs.get(row["currency"], 0) + nanos
+        bins = self.bins
+        for number, count in decode(row["latency_bins"]).items():
+            bins[number] = bins.get(number, 0) + count
+
+    def include(self, other: Tally) -> None:
+        """Add the sums of another group; distinct counts and exact percentiles do not add up and are left alone."""
+        for name, value in other.sums.items():
+            self.sums[name] += value
+        for currency, nanos in other.costs.items():
+            self.costs[currency] = self.costs.get(currency, 0) + nanos
+        for number, count in other.bins.items():
+            self.bins[number] = self.bins.get(number, 0) + count
+
+    def metrics(self, wanted: frozenset[str], currency: str) -> dict[str, Any]:
+        """Return the metrics of this group, in the answer's order."""
+        sums = self.sums
+        found: dict[str, Any] = {name: sums[column] for name, column in _COUNTS.items() if name in wanted}
+        requests, timed = sums["requests"], sums["latency_count"]
+        if "error_rate" in wanted:
+            found["error_rate"] = sums["errors"] / requests if requests else 0.0
+        if "cost" in wanted:
+            found["cost"] = format_nanos(self.costs.get(currency, 0))
+            other = {name: format_nanos(nanos) for name, nanos in sorted(self.costs.items()) if name != currency}
+            if other and "cost_other" in wanted:
+                found["cost_other"] = other
+        if "latency_avg_ms" in wanted:
+            found["latency_avg_ms"] = round(sums["latency_sum_us"] / timed / 1000, 3) if timed else None
+        for index, (name, q) in enumerate(QUANTILES):
+            if name in wanted:
+                exact = self.percentiles_us
+                value = exact[index] if exact is not None else quantile(self.bins, q)
+                found[name] = None if value is None else round(value / 1000, 3)
+        found.update({name: self.distinct.get(name) for name in self.distinct if name in wanted})
+        return found
+
+
+def shown(dimension: str, value: Any) -> Any:
+    """Return a dimension's value as answers show it: what a caller did not say is null."""
+    if value is None or value == "":
+        return None
+    return str(value) if dimension == "key" else value
+
+
+def timestamp(at: datetime) -> str:
+    """Write an instant as RFC 3339 in UTC."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def group_names(question: Question, values: Iterable[Any]) -> dict[str, Any]:
+    """Return the dimensions of a group by name."""
+    return {name: shown(name, value) for name, value in zip(question.group_by, values, strict=True)}
+
+
+def error_bound(exact: bool) -> float:
+    """Return how far a percentile may be from the true one, as a fraction of it."""
+    return 0.0 if exact else round(RELATIVE_ERROR + 0.00005, 4)

@@ -1,0 +1,59 @@
+-- metering.rollups_minute: sums per minute, by set of dimensions.
+-- requires: platform.partitioned_tables, platform.current_organization_id
+-- A dimension set says which dimensions a row keeps apart; the others are empty in it:
+--   0 nothing · 1 provider, model · 2 provider, endpoint, method, model, region, status code
+--   3 provider, model, key, application · 4 provider, model, user · 5 provider, model, tag (a row per tag of a call)
+-- The currency is kept apart in each. dims_id is made from the SHA-256 of the dimensions, which keeps the key short.
+-- Sums are numeric without a limit: what one tenant sends must never stop the folding of all by an overflow.
+-- latency_bins is a sketch as kit.latency writes it, possibly several joined end to end; its counts add up.
+-- Rows are cut by month and leave by dropped partitions, when both the bucket and the last change are old enough.
+CREATE TABLE metering.rollups_minute (
+    organization_id      uuid         NOT NULL,
+    dimension_set        smallint     NOT NULL CONSTRAINT rollups_minute_dimension_set CHECK (dimension_set BETWEEN 0 AND 5),
+    bucket               timestamptz  NOT NULL,
+    dims_id              uuid         NOT NULL,
+    provider             text         NOT NULL,
+    endpoint             text         NOT NULL,
+    method               text         NOT NULL,
+    model                text         NOT NULL,
+    region               text         NOT NULL,
+    status_code          smallint,
+    key_id               uuid,
+    application          text         NOT NULL,
+    user_ref             text         NOT NULL,
+    tag_name             text         NOT NULL,
+    tag_value            text         NOT NULL,
+    currency             text         NOT NULL,
+    requests             bigint       NOT NULL,
+    errors               bigint       NOT NULL,
+    unpriced             bigint       NOT NULL,
+    cost                 numeric      NOT NULL,
+    latency_count        bigint       NOT NULL,
+    latency_sum_us       numeric      NOT NULL,
+    request_bytes        numeric      NOT NULL,
+    response_bytes       numeric      NOT NULL,
+    input_tokens         numeric      NOT NULL,
+    output_tokens        numeric      NOT NULL,
+    cached_input_tokens  numeric      NOT NULL,
+    cache_write_tokens   numeric      NOT NULL,
+    reasoning_tokens     numeric      NOT NULL,
+    audio_input_tokens   numeric      NOT NULL,
+    audio_output_tokens  numeric      NOT NULL,
+    image_input_tokens   numeric      NOT NULL,
+    image_output_tokens  numeric      NOT NULL,
+    latency_bins         bytea        NOT NULL,
+    touched_at           timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, dimension_set, bucket, dims_id)
+) PARTITION BY RANGE (bucket);
+ALTER TABLE metering.rollups_minute ALTER COLUMN latency_bins SET STORAGE MAIN;
+-- Room on each page lets the many changes of a row stay on it.
+INSERT INTO platform.partitioned_tables (table_name, width, months_ahead, keep_days, storage_options)
+VALUES ('metering.rollups_minute', 'month', 1, 14, 'fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0');
+
+ALTER TABLE metering.rollups_minute ENABLE ROW LEVEL SECURITY;
+ALTER TABLE metering.rollups_minute FORCE ROW LEVEL SECURITY;
+CREATE POLICY rollups_minute_tenant ON metering.rollups_minute FOR SELECT TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY rollups_minute_system ON metering.rollups_minute TO nexus_system USING (true);
+GRANT SELECT ON metering.rollups_minute TO nexus_service, nexus_readonly;
+GRANT SELECT, INSERT, UPDATE, DELETE ON metering.rollups_minute TO nexus_system;

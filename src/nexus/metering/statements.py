@@ -1,0 +1,202 @@
+"""Writes the one statement that answers a question: rollups, journal and raw edges, added up in one snapshot.
+
+Only names from closed lists are written into the text; whatever a caller sent travels as a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from nexus.metering.plan import covering_set, journal_ranges
+from nexus.metering.types import COLUMNS, SUMS, TAG_PREFIX, Filter, Piece, Question
+
+IS_ERROR = "(status_code >= 400 OR status_code = 0)"
+_CASTS = {"status_code": "smallint[]", "key": "uuid[]"}
+
+_JOURNAL_SUMS = {
+    "errors": f"coalesce(sum(requests) FILTER (WHERE {IS_ERROR}), 0)",
+    "latency_count": "coalesce(sum(requests) FILTER (WHERE bin IS NOT NULL), 0)",
+}
+_RAW_SUMS = {
+    "requests": "count(*)",
+    "errors": f"count(*) FILTER (WHERE {IS_ERROR})",
+    "unpriced": "count(*) FILTER (WHERE cost IS NULL)",
+    "cost": "coalesce(sum(cost), 0)",
+    "latency_count": "count(response_time_us)",
+    "latency_sum_us": "coalesce(sum(response_time_us), 0)",
+}
+
+
+@dataclass
+class Statement:
+    """Text and parameters of one statement, written piece by piece."""
+
+    arguments: list[Any] = field(default_factory=list)
+    _numbers: dict[tuple[str, Any], str] = field(default_factory=dict)
+
+    def bind(self, value: Any, cast: str) -> str:
+        """Add a parameter; returns its place in the text. Equal ones are sent once."""
+        key = (cast, tuple(value) if isinstance(value, list) else value)
+        if key not in self._numbers:
+            self.arguments.append(value)
+            self._numbers[key] = f"${len(self.arguments)}::{cast}"
+        return self._numbers[key]
+
+
+@dataclass
+class Builder:
+    """Writes the statements of one question."""
+
+    organization_id: UUID
+    question: Question
+    pieces: Sequence[Piece]
+    points: Sequence[datetime] = ()
+    statement: Statement = field(default_factory=Statement)
+
+    def sums(self) -> str:
+        """Write the statement that answers counts, sums and sketches: a row for each group, point and currency."""
+        groups = self._group_names()
+        number = covering_set(self.question.dimensions)
+        parts = [
+            self._sums_of(piece.source, piece.start, piece.end, self.question.group_by, number) for piece in self.pieces
+        ]
+        parts += [
+            self._sums_of("journal", start, end, self.question.group_by, number)
+            for start, end in journal_ranges(self.pieces)
+        ]
+        kept = ",\n    ".join(f"sum({name}) AS {name}" for name in SUMS)
+        names = ", ".join([*groups, "point", "currency"])
+        return (
+            f"SELECT {names},\n    {kept},\n    string_agg(latency_bins, ''::bytea) AS latency_bins\n"
+            f"FROM (\n{' UNION ALL '.join(parts)}\n) AS piece\nGROUP BY {names}\nHAVING sum(requests) <> 0"
+        )
+
+    def distinct(self, what: str) -> str | None:
+        """Write the statement that counts different users or endpoints; None when nothing keeps them together.
+
+        The row whose `whole` is true counts over all groups.
+        """
+        added = {"user": ("user",), "endpoint": ("provider", "method", "endpoint")}[what]
+        raw = all(piece.source == "raw" for piece in self.pieces)
+        number = covering_set(self.question.dimensions | set(added))
+        if number is None and not raw:
+            return None
+        groups = self._group_names()
+        counted = {name: f"d{index}" for index, name in enumerate(added)}
+        filled = f"{counted[what]} <> ''"
+        parts = [self._distinct_of(piece.source, piece.start, piece.end, counted, number) for piece in self.pieces]
+        parts += [
+            self._distinct_of("journal", start, end, counted, number) for start, end in journal_ranges(self.pieces)
+        ]
+        one = "ROW(" + ", ".join(counted.values()) + ")" if len(counted) > 1 else counted[what]
+        names = ", ".join([*groups, "point"])
+        return (
+            f"SELECT {names}, grouping(point) = 1 AS whole, count(DISTINCT {one}) AS found\n"
+            f"FROM (\n{' UNION ALL '.join(parts)}\n) AS piece\nWHERE {filled}\n"
+            f"GROUP BY GROUPING SETS (({names}), ())"
+        )
+
+    def percentiles(self) -> str:
+        """Write the statement that takes percentiles from the raw rows; the row whose `whole` is true is over all."""
+        names = ", ".join([*self._group_names(), "point"])
+        start, end = self.pieces[0].start, self.pieces[-1].end
+        columns = self._columns("raw", self.question.group_by, self._group_names())
+        return (
+            f"SELECT {names}, grouping(point) = 1 AS whole,\n"
+            "    percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY response_time_us) AS found\n"
+            f"FROM (SELECT {columns}, {self._point('occurred_at')} AS point, response_time_us\n"
+            f"    FROM metering.calls WHERE {self._where('raw', start, end, None)}) AS piece\n"
+            f"WHERE response_time_us IS NOT NULL\nGROUP BY GROUPING SETS (({names}), ())"
+        )
+
+    def _group_names(self) -> list[str]:
+        return [f"g{index}" for index in range(len(self.question.group_by))]
+
+    def _point(self, column: str) -> str:
+        if not self.points:
+            return "1"
+        return f"width_bucket({column}, {self.statement.bind(list(self.points), 'timestamptz[]')})"
+
+    def _value(self, source: str, dimension: str) -> str:
+        if dimension.startswith(TAG_PREFIX):
+            if source in {"raw", "journal"}:
+                return f"tags ->> {self.statement.bind(dimension.removeprefix(TAG_PREFIX), 'text')}"
+            return "tag_value"
+        return COLUMNS[dimension]
+
+    def _columns(self, source: str, dimensions: Sequence[str], names: Sequence[str]) -> str:
+        parts = [f"{self._value(source, item)} AS {name}" for item, name in zip(dimensions, names, strict=True)]
+        return ", ".join(parts) if parts else "1 AS g"
+
+    def _where(self, source: str, start: datetime, end: datetime, number: int | None) -> str:
+        column = {"raw": "occurred_at", "journal": "minute"}.get(source, "bucket")
+        bind = self.statement.bind
+        parts = [f"organization_id = {bind(self.organization_id, 'uuid')}"]
+        if source not in {"raw", "journal"}:
+            parts.append(f"dimension_set = {int(number or 0)}")
+        parts += [f"{column} >= {bind(start, 'timestamptz')}", f"{column} < {bind(end, 'timestamptz')}"]
+        for name in sorted(name for name in self.question.dimensions if name.startswith(TAG_PREFIX)):
+            # Calls without the tag have no group; the rollups hold a row for each tag a call has.
+            tag = bind(name.removeprefix(TAG_PREFIX), "text")
+            parts.append(f"tags ? {tag}" if source in {"raw", "journal"} else f"tag_name = {tag}")
+        parts += [self._filter(source, item) for item in self.question.filters]
+        return " AND ".join(parts)
+
+    def _filter(self, source: str, item: Filter) -> str:
+        return filter_text(self.statement, self._value(source, item.dimension), item)
+
+    def _sums_of(self, source: str, start: datetime, end: datetime, group_by: Sequence[str], number: int | None) -> str:
+        names = self._group_names()
+        columns = self._columns(source, group_by, names)
+        where = self._where(source, start, end, number)
+        if source not in {"raw", "journal"}:
+            kept = ", ".join(SUMS)
+            return (
+                f"SELECT {columns}, {self._point('bucket')} AS point, currency, {kept}, latency_bins\n"
+                f"FROM metering.rollups_{source} WHERE {where}\n"
+            )
+        raw = source == "raw"
+        special = _RAW_SUMS if raw else _JOURNAL_SUMS
+        kept = ", ".join(f"{special.get(name, f'sum({name})')} AS {name}" for name in SUMS)
+        time = "occurred_at" if raw else "minute"
+        table = "calls" if raw else "rollup_journal"
+        bin_ = "metering.latency_bin_v1(response_time_us)" if raw else "bin"
+        size = "count(*)" if raw else "sum(requests)::bigint"
+        return (
+            f"SELECT {columns}, {self._point(time)} AS point, currency, {kept},\n"
+            f"    CASE WHEN {bin_} IS NOT NULL THEN int2send({bin_}) || int8send({size}) ELSE ''::bytea END AS latency_bins\n"
+            f"FROM metering.{table} WHERE {where}\n"
+            f"GROUP BY {self._ordinals(len(names))}, currency, {bin_}\n"
+        )
+
+    @staticmethod
+    def _ordinals(groups: int) -> str:
+        # The group columns come first in the select list (a constant when there are none), then the point.
+        return ", ".join(str(index + 1) for index in range(max(groups, 1) + 1))
+
+    def _distinct_of(
+        self, source: str, start: datetime, end: datetime, counted: dict[str, str], number: int | None
+    ) -> str:
+        names = self._group_names()
+        columns = self._columns(source, self.question.group_by, names)
+        extra = ", ".join(f"{COLUMNS[item]} AS {name}" for item, name in counted.items())
+        table = {"raw": "calls", "journal": "rollup_journal"}.get(source, f"rollups_{source}")
+        time = {"raw": "occurred_at", "journal": "minute"}.get(source, "bucket")
+        return (
+            f"SELECT DISTINCT {columns}, {self._point(time)} AS point, {extra}\n"
+            f"FROM metering.{table} WHERE {self._where(source, start, end, number)}\n"
+        )
+
+
+def filter_text(statement: Statement, value: str, item: Filter) -> str:
+    """Write the condition that a dimension has one of some values; None among them stands for no value."""
+    cast = _CASTS.get(item.dimension, "text[]")
+    some = [one for one in item.values if one is not None]
+    parts = [f"{value} = ANY ({statement.bind(some, cast)})"] if some else []
+    if None in item.values:
+        parts.append(f"{value} IS NULL")
+    return parts[0] if len(parts) == 1 else "(" + " OR ".join(parts) + ")"
