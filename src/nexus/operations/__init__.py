@@ -1,0 +1,1 @@
+"""Operations: the system configuration, seen and changed while Nexus runs."""

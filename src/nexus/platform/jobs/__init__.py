@@ -1,0 +1,9 @@
+"""Background work that comes round: each piece at its own pace, one failing piece never stops another.
+
+A piece that only one node may do takes an advisory lock of its own transaction (`platform.db`), so several workers on
+several machines are safe, and a worker that dies leaves no lock behind.
+"""
+
+from nexus.platform.jobs.periodic import Job, PeriodicRunner
+
+__all__ = ["Job", "PeriodicRunner"]
