@@ -123,7 +123,8 @@ class IngestApp:
     async def _answer(self, method: str, headers: dict[bytes, bytes], receive: Receive) -> tuple[int, bytes]:
         if method != "POST":
             raise MethodNotAllowed(f"{PATH} takes POST only")
-        key = self._authenticate(headers)
+        # Before the body is awaited: key and caller then come from one snapshot.
+        caller = self._ingest.caller_of(self._authenticate(headers))
         form = form_of(_text(headers.get(b"content-type", b"")), _text(headers.get(b"content-encoding", b"")))
         idempotency_key = _idempotency_key(headers)
         held = _Held(self._held)
@@ -138,7 +139,6 @@ class IngestApp:
                 held.add(len(body))
             else:
                 body = decompress(body, "identity", limit=limit)
-            caller = self._ingest.caller_of(key)
             receipt = await self._ingest.take(caller, body, is_lines=form.is_lines, idempotency_key=idempotency_key)
         finally:
             held.release()
