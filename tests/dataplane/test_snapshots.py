@@ -135,11 +135,11 @@ async def test_process_starts_on_cached_snapshots_while_postgresql_is_away(
     tmp_path: Path,
 ) -> None:
     await insert_key(admin_connection, organization.id)
-    before = Snapshots(database, cache_dir=tmp_path)
+    before = Snapshots(database, data_dir=tmp_path)
     await before.start()
     await before.stop()
 
-    after = Snapshots(away, cache_dir=tmp_path)
+    after = Snapshots(away, data_dir=tmp_path)
     await after.start()
     await after.stop()
 
@@ -151,7 +151,7 @@ async def test_process_starts_on_cached_snapshots_while_postgresql_is_away(
 async def test_cache_that_makes_no_sense_is_not_used(away: Database, tmp_path: Path) -> None:
     for name in ("keys", "prices"):
         (tmp_path / f"snapshot-{name}").write_bytes(b"\x93nonsense")
-    snapshots = Snapshots(away, cache_dir=tmp_path)
+    snapshots = Snapshots(away, data_dir=tmp_path)
     await snapshots.start()
     await snapshots.stop()
 

@@ -116,11 +116,11 @@ class Snapshots:
         self,
         database: Database,
         *,
-        cache_dir: Path | None = None,
+        data_dir: Path | None = None,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._database = database
-        self._cache_dir = cache_dir
+        self._data_dir = data_dir
         self._poll_seconds = poll_seconds
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -224,19 +224,19 @@ class Snapshots:
             listener()
 
     async def _write_cache(self, name: str, source: KeySource | PriceSource) -> None:
-        if self._cache_dir is None:
+        if self._data_dir is None:
             return
         try:
-            await asyncio.to_thread(_write, self._cache_dir / f"snapshot-{name}", source)
+            await asyncio.to_thread(_write, self._data_dir / f"snapshot-{name}", source)
         except OSError as error:
             log.warning("a snapshot could not be cached", name=name, error=repr(error))
 
     def _read_cache(self) -> None:
-        if self._cache_dir is None:
+        if self._data_dir is None:
             return
         try:
-            keys = msgspec.msgpack.decode((self._cache_dir / "snapshot-keys").read_bytes(), type=KeySource)
-            prices = msgspec.msgpack.decode((self._cache_dir / "snapshot-prices").read_bytes(), type=PriceSource)
+            keys = msgspec.msgpack.decode((self._data_dir / "snapshot-keys").read_bytes(), type=KeySource)
+            prices = msgspec.msgpack.decode((self._data_dir / "snapshot-prices").read_bytes(), type=PriceSource)
             self.keys, self.prices = build_keys(keys), build_prices(prices)
         except FileNotFoundError:
             return
