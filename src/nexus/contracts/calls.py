@@ -67,6 +67,7 @@ class Tokens(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults
     image_input: Annotated[TokenCount, Meta(description="Part of `input` that is images.")] = 0
     image_output: Annotated[TokenCount, Meta(description="Part of `output` that is images.")] = 0
     cache_write_1h: Annotated[TokenCount, Meta(description="Part of `cache_write` kept for an hour.")] = 0
+    cache_write_5m: Annotated[TokenCount, Meta(description="Part of `cache_write` kept for five minutes.")] = 0
     cached_audio_input: Annotated[TokenCount, Meta(description="Part of `audio_input` read from the cache.")] = 0
 
 
@@ -74,10 +75,23 @@ class Units(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=
     """What some providers charge for beside tokens. Each is a count of whole units."""
 
     web_searches: Annotated[UnitCount, Meta(description="Searches of the web.")] = 0
+    social_searches: Annotated[UnitCount, Meta(description="Searches of social networks.")] = 0
+    storage_searches: Annotated[UnitCount, Meta(description="Searches of stored files.")] = 0
+    rerank_searches: Annotated[UnitCount, Meta(description="Searches whose results were ranked again.")] = 0
+    code_executions: Annotated[UnitCount, Meta(description="Runs of code by the provider.")] = 0
     audio_seconds: Annotated[UnitCount, Meta(description="Whole seconds of audio.")] = 0
+    input_audio_seconds: Annotated[UnitCount, Meta(description="Whole seconds of audio sent.")] = 0
+    output_audio_seconds: Annotated[UnitCount, Meta(description="Whole seconds of audio made.")] = 0
+    video_seconds: Annotated[UnitCount, Meta(description="Whole seconds of video.")] = 0
     images: Annotated[UnitCount, Meta(description="Images made or read.")] = 0
     characters: Annotated[UnitCount, Meta(description="Characters, as of speech or translation.")] = 0
+    input_characters: Annotated[UnitCount, Meta(description="Characters sent.")] = 0
     pages: Annotated[UnitCount, Meta(description="Pages of documents.")] = 0
+    input_document_pages: Annotated[UnitCount, Meta(description="Pages of documents sent.")] = 0
+    input_annotated_document_pages: Annotated[
+        UnitCount, Meta(description="Part of `input_document_pages` that was annotated.")
+    ] = 0
+    input_pixels: Annotated[UnitCount, Meta(description="Pixels of images sent.")] = 0
 
 
 class ApiCall(
