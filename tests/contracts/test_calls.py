@@ -18,6 +18,7 @@ from nexus.contracts.calls import (
     Tokens,
     Units,
 )
+from nexus.contracts.units import DIMENSIONS
 from nexus.platform.db import Database
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "events.md"
@@ -54,7 +55,15 @@ def test_only_provider_and_status_are_required() -> None:
 
 def test_each_class_of_tokens_has_a_column_or_is_kept_in_units() -> None:
     assert set(TOKEN_COLUMNS.values()) <= set(CALL_COLUMNS)
-    assert set(Tokens.__struct_fields__) - set(TOKEN_COLUMNS) == {"cache_write_1h", "cached_audio_input"}
+    assert set(Tokens.__struct_fields__) - set(TOKEN_COLUMNS) == {
+        "cache_write_1h",
+        "cache_write_5m",
+        "cached_audio_input",
+    }
+
+
+def test_everything_counted_has_dimensions_to_be_priced_by() -> None:
+    assert {*Tokens.__struct_fields__, *Units.__struct_fields__} <= set(DIMENSIONS)
 
 
 async def test_staging_table_has_these_columns(database: Database) -> None:

@@ -163,7 +163,7 @@ class Resolver:
 
                 tokens, units, variant = call.tokens, call.units, call.service_variant
                 usage: dict[str, int] = {"requests": 1}
-                kept_units = _NULL_PAIR
+                has_rare_tokens = False
                 if tokens is None:
                     counts = rows.NO_TOKENS
                 else:
@@ -172,8 +172,9 @@ class Resolver:
                         8, tokens.reasoning, 8, tokens.audio_input, 8, tokens.audio_output,
                         8, tokens.image_input, 8, tokens.image_output,
                     )  # fmt: skip
-                    _count_tokens(usage, tokens)
-                if units is not None or variant or "cache_write_1h" in usage or "cached_audio_input" in usage:
+                    has_rare_tokens = _count_tokens(usage, tokens)
+                kept_units = _NULL_PAIR
+                if has_rare_tokens or units is not None or variant:
                     kept_units = _keep_units(usage, call)
 
                 cost, source = call.cost, call.price_source
@@ -188,6 +189,7 @@ class Resolver:
                         self._table.book, organization_id=caller.organization_id, tier=caller.tier,
                         provider=place.provider, model=call.model, endpoint=place.endpoint, method=place.method,
                         region=call.region, at=at, usage=usage, variant=variant or _NO_VARIANT,
+                        currency=caller.currency, is_failure=call.status_code >= 400 or call.status_code == 0,
                     )  # fmt: skip
                     cost_nanos = priced.cost_nanos
                     if cost_nanos is None:
@@ -392,30 +394,36 @@ def _names(call: ApiCall) -> bytes:
     return text(end_user) + text(session_id) + text(request_id) + text(trace_id)
 
 
-def _count_tokens(usage: dict[str, int], tokens: Tokens) -> None:
+_PARTS = (
+    "cached_input", "cache_write", "reasoning", "audio_input", "audio_output", "image_input", "image_output",
+)  # fmt: skip
+# Classes of tokens without a column of their own: they are kept with the units.
+_RARE_TOKENS = ("cache_write_1h", "cache_write_5m", "cached_audio_input")
+
+
+def _count_tokens(usage: dict[str, int], tokens: Tokens) -> bool:
+    """Add the tokens to the usage; tells whether some have no column of their own."""
     if tokens.input:
         usage["input"] = tokens.input
     if tokens.output:
         usage["output"] = tokens.output
     parts = (
         tokens.cached_input, tokens.cache_write, tokens.reasoning, tokens.audio_input, tokens.audio_output,
-        tokens.image_input, tokens.image_output, tokens.cache_write_1h, tokens.cached_audio_input,
+        tokens.image_input, tokens.image_output,
     )  # fmt: skip
-    if any(parts):
-        usage |= {name: count for name, count in zip(PART_NAMES, parts, strict=True) if count}
+    rare = (tokens.cache_write_1h, tokens.cache_write_5m, tokens.cached_audio_input)
+    has_rare = any(rare)
+    if has_rare or any(parts):
+        usage |= {name: count for name, count in zip(_PARTS, parts, strict=True) if count}
+        usage |= {name: count for name, count in zip(_RARE_TOKENS, rare, strict=True) if count}
         if usage_faults(usage):
             raise ValueError("a part is larger than the whole")
-
-
-PART_NAMES = (
-    "cached_input", "cache_write", "reasoning", "audio_input", "audio_output",
-    "image_input", "image_output", "cache_write_1h", "cached_audio_input",
-)  # fmt: skip
+    return has_rare
 
 
 def _keep_units(usage: dict[str, int], call: ApiCall) -> bytes:
     """Add the units to the usage, and encode what has no column of its own: units, the rarer tokens, the variant."""
-    kept: dict[str, int] = {name: usage[name] for name in ("cache_write_1h", "cached_audio_input") if name in usage}
+    kept: dict[str, int] = {name: usage[name] for name in _RARE_TOKENS if name in usage}
     units = call.units
     if units is not None:
         for name in units.__struct_fields__:

@@ -145,16 +145,17 @@ _EMPTY_VALUES = {
 def rearrange(rows: Iterable[bytes], columns: Sequence[str], nullable: frozenset[str]) -> Iterator[bytes]:
     """Rewrite rows spooled under other columns (before an upgrade) for today's: by name, the new ones NULL or empty."""
     places = {name: place for place, name in enumerate(columns[1:])}
+    missing = {
+        name: None if name in nullable else _EMPTY_VALUES[CALL_COLUMN_TYPES[name]]
+        for name in CALL_COLUMNS[1:]
+        if name not in places
+    }
     for row in rows:
         fields = split_fields(row)
         if len(fields) != len(places):
             raise ValueError("a row has not the columns its segment names")
         parts: list[bytes] = []
         for name in CALL_COLUMNS[1:]:
-            place = places.get(name)
-            if place is not None:
-                value = fields[place]
-            else:
-                value = None if name in nullable else _EMPTY_VALUES[CALL_COLUMN_TYPES[name]]
+            value = missing[name] if name in missing else fields[places[name]]
             parts.append(NULL if value is None else _LENGTH.pack(len(value)) + value)
         yield b"".join(parts)

@@ -499,7 +499,7 @@ def faults_of_call(call: ApiCall, *, received_at: datetime, has_idempotency_key:
             add(name, f"hold more than {MAX_HEADERS_CHARS} characters: leave out what nobody needs")
     if call.tokens is not None:
         usage = {name: count for name in call.tokens.__struct_fields__ if (count := getattr(call.tokens, name))}
-        faults += [FieldFault(f"tokens.{fault.field}", fault.message) for fault in usage_faults(usage)]
+        faults += usage_faults(usage)
     return faults
 
 
