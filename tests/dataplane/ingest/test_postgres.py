@@ -18,11 +18,13 @@ from prometheus_client import CollectorRegistry
 
 from nexus.contracts.calls import ApiCall, Tokens
 from nexus.contracts.prices import PriceBook
+from nexus.dataplane.endpoints import EndpointTable
 from nexus.dataplane.ingest import rows
 from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.dataplane.ingest.resolve import Caller
 from nexus.dataplane.ingest.service import Ingest, Receipt
 from nexus.dataplane.snapshots import PriceTable, Snapshots
+from nexus.dataplane.store import EndpointEntry
 from nexus.kit.clock import FixedClock
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
@@ -207,6 +209,57 @@ async def test_call_without_price_has_no_cost_rather_than_none(
     assert row["cost"] is None
     assert row["price_source"] == "none"
     assert row["unpriced_reason"]
+
+
+async def test_cost_is_computed_from_the_price_in_force_at_the_calls_time(
+    make: Callable[..., Node], organization: TestOrganization, admin_connection: asyncpg.Connection
+) -> None:
+    before, after = str(uuid7()), str(uuid7())
+    price = {"kind": "price", "provider": "openai", "model": "m"}
+    change = "2026-03-15T00:00:00Z"
+    documents = [
+        {"kind": "provider", "provider": "openai"},
+        {"kind": "model", "provider": "openai", "model": "m", "match": {"equals": "m"}},
+        price
+        | {"id": before, "valid_to": change, "components": [{"unit": "input", "amount": "0.00000000025", "per": 1}]},
+        price
+        | {
+            "id": after,
+            "valid_from": change,
+            "components": [
+                {"unit": "input", "amount": "2.5", "per": 1_000_000},
+                {"unit": "cached_input", "amount": "1.25", "per": 1_000_000},
+            ],
+        },
+    ]
+    node = make()
+    node.ingest.snapshots.prices = PriceTable(
+        2,
+        PriceBook.from_documents(documents),
+        EndpointTable([EndpointEntry("openai", "POST", "/v1/threads/{thread}/runs")]),
+    )
+    node.ingest._forget()
+    tokens = Tokens(input=10, cached_input=4)
+
+    await node.send(
+        organization.id,
+        [
+            call(NOW, model="m", tokens=tokens, path="/v1/threads/x/runs?a=1", method="POST"),
+            call(NOW - timedelta(days=1), model="m", tokens=Tokens(input=10)),
+            call(NOW, model="m", tokens=tokens, cost=Decimal(7), price_source="book"),
+        ],
+    )
+    found = await admin_connection.fetch(
+        "SELECT cost, currency, price_source, price_id, endpoint FROM metering.calls ORDER BY occurred_at, endpoint"
+    )
+
+    assert [(record["cost"], str(record["price_id"])) for record in found] == [
+        (Decimal("0.000000002"), before),
+        (Decimal("0.00002"), after),
+        (Decimal("0.00002"), after),
+    ]
+    assert {(record["currency"], record["price_source"]) for record in found} == {("USD", "book")}
+    assert found[2]["endpoint"] == "/v1/threads/{thread}/runs"
 
 
 async def test_batch_sent_five_times_counts_once(
