@@ -1,0 +1,262 @@
+"""`nexus up`: everything on one machine, in order, and kept running.
+
+lock -> PostgreSQL (embedded unless its URL is set) -> roles, migrations, catalog, first start
+     -> Redis (likewise) -> worker -> web processes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+from rich.console import Console
+
+from nexus.entry import lifeline
+from nexus.entry.first_start import FILE, FirstStartFile, make_first_start
+from nexus.entry.supervisor import Program, StartFailed, Supervisor
+from nexus.kit.errors import NexusError, Unavailable
+from nexus.platform.db import DatabaseUrls, open_database
+from nexus.platform.db.checks import refuse_unsafe
+from nexus.platform.db.embedded import EmbeddedPostgres
+from nexus.platform.db.setup import initialise_database, migrate_database
+from nexus.platform.redis.embedded import EmbeddedRedis
+from nexus.platform.settings import Settings
+from nexus.platform.telemetry import METRICS_FOLDER, configure_logging, metrics_folder
+
+_out = Console(highlight=False, soft_wrap=True)
+_log = structlog.get_logger("nexus.up")
+
+
+class AlreadyRunning(Unavailable):
+    """Another `nexus up` runs on this data directory."""
+
+    code = "already_running"
+
+
+class PortTaken(Unavailable):
+    """The port is taken."""
+
+    code = "port_taken"
+
+
+@contextlib.contextmanager
+def _lock(run_dir: Path) -> Iterator[None]:
+    path = run_dir / "up.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise AlreadyRunning(
+                f"`nexus up` runs on {run_dir.parent} already (process {file.read().strip() or 'unknown'}): "
+                "stop it, or set another NEXUS_DATA_DIR and NEXUS_PORT"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        # Not handed on to children: whoever survives a killed supervisor must not hold its lock.
+        os.set_inheritable(file.fileno(), False)
+        yield
+
+
+def check_port(settings: Settings) -> None:
+    """Raise `PortTaken` unless the port is free. Our processes share it, so it is asked for without sharing."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise PortTaken(
+                f"{settings.host}:{settings.port} cannot be used ({error.strerror}): set NEXUS_PORT or NEXUS_HOST"
+            ) from None
+
+
+class AllInOne:
+    """One node: supervisor of everything it starts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.run_dir = settings.data_dir / "run"
+        self.supervisor = Supervisor(self.run_dir / "processes.json")
+        # Only this process holds the writing end: its death is the end of file the children watch for.
+        self._lifeline, self._lifeline_held = os.pipe()
+
+    def _child_environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "NEXUS_DATA_DIR": str(self.settings.data_dir),
+            METRICS_FOLDER: str(metrics_folder(self.settings)),
+            lifeline.VARIABLE: str(self._lifeline),
+        }
+
+    def _popen(self, role: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "nexus.entry.processes", role],
+            stdin=subprocess.DEVNULL,
+            env=self._child_environment(),
+            pass_fds=[self._lifeline],
+            preexec_fn=lifeline.die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+        )
+
+    def web(self) -> subprocess.Popen[bytes]:
+        """Start a web process; what dead ones left of their live figures is taken away first."""
+        for file in metrics_folder(self.settings).glob("gauge_live*.db"):
+            pid = file.stem.rsplit("_", 1)[-1]
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+                file.unlink(missing_ok=True)
+        return self._popen("web")
+
+    def _log_file(self, name: str) -> Any:
+        folder = self.settings.data_dir / "log"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        path = folder / f"{name}.log"
+        if path.exists() and path.stat().st_size > 20 * 2**20:
+            path.replace(path.with_suffix(".log.old"))
+        return path.open("ab")
+
+    async def start_postgres(self) -> None:
+        """Start the embedded PostgreSQL, and make roles and database in it."""
+        postgres = EmbeddedPostgres(self.settings.data_dir)
+        await asyncio.to_thread(postgres.prepare)
+
+        async def before() -> None:
+            if await asyncio.to_thread(postgres.stop_leftover):
+                _log.warning("stopped a PostgreSQL left over from a killed supervisor")
+
+        await self.supervisor.add(
+            Program(
+                "postgres",
+                lambda: postgres.popen(
+                    log=self._log_file("postgres"), preexec_fn=lifeline.die_with_parent(signal.SIGINT)
+                ),
+                before=before,
+                ready=postgres.is_ready,
+                ready_within_seconds=300,
+                stop_signal=signal.SIGINT,
+                stop_within_seconds=60,
+            )
+        )
+        report = await initialise_database(self.settings, admin_url=postgres.url())
+        for warning in report.warnings:
+            _log.warning(warning)
+
+    async def start_redis(self) -> None:
+        """Start the embedded Redis."""
+        redis = EmbeddedRedis(self.settings.data_dir)
+        await asyncio.to_thread(redis.prepare)
+
+        async def before() -> None:
+            await asyncio.to_thread(redis.stop_leftover)
+
+        async def ready() -> bool:
+            return await asyncio.to_thread(redis.is_ready)
+
+        await self.supervisor.add(
+            Program(
+                "redis",
+                lambda: redis.popen(log=self._log_file("redis"), preexec_fn=lifeline.die_with_parent(signal.SIGTERM)),
+                before=before,
+                ready=ready,
+            )
+        )
+
+    async def _web_is_ready(self) -> bool:
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)  # noqa: S104
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as client,
+                client.get(f"http://{host}:{self.settings.port}/health/ready") as answer,
+            ):
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def start(self) -> FirstStartFile | None:
+        """Bring everything up; returns what the first start made, if this was it."""
+        first: FirstStartFile | None = None
+        if self.settings.embeds_postgres:
+            await self.start_postgres()
+        elif self.settings.admin_url is not None:
+            await initialise_database(self.settings)
+        urls = DatabaseUrls.from_settings(self.settings)
+        if urls.owner is not None:
+            await migrate_database(urls.owner)
+        async with open_database(self.settings) as database:
+            await refuse_unsafe(database)
+        first = await make_first_start(self.settings)
+        if self.settings.embeds_redis:
+            await self.start_redis()
+        await self.supervisor.add(Program("worker", lambda: self._popen("worker")))
+        for number in range(self.settings.workers):
+            last = number == self.settings.workers - 1
+            await self.supervisor.add(Program("web", self.web, ready=self._web_is_ready if last else None))
+        return first
+
+    async def run(self) -> None:
+        """Run until Ctrl-C or SIGTERM."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, stopping.set)
+        starting = asyncio.create_task(self.start())
+        waiting = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                _welcome(self.settings, starting.result())
+                await waiting
+            else:
+                starting.cancel()
+        finally:
+            waiting.cancel()
+            _out.print("stopping …")
+            await self.supervisor.stop()
+            os.close(self._lifeline_held)
+
+
+def _welcome(settings: Settings, first: FirstStartFile | None) -> None:
+    _out.print(f"\nNexus is up: [bold]{settings.url}[/]\n")
+    if first is not None:
+        _out.print("  This is the first start. These are shown once:", markup=False)
+        _out.print(f"  e-mail      {first.admin_email}", markup=False)
+        _out.print(f"  password    {first.admin_password}", markup=False)
+        _out.print(f"  access key  {first.access_key}", markup=False)
+        _out.print(f"  (also in {settings.data_dir / FILE}, which only you can read)\n", markup=False)
+    _out.print("Ctrl-C stops it.", markup=False)
+
+
+def up(settings: Settings) -> None:
+    """Run everything in this terminal until it is told to stop."""
+    configure_logging(settings, role="supervisor")
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+    run_dir = settings.data_dir / "run"
+    run_dir.mkdir(exist_ok=True, mode=0o711)
+    with _lock(run_dir):
+        check_port(settings)
+        # Metrics of processes that are gone: counters start again with the node.
+        shutil.rmtree(metrics_folder(settings), ignore_errors=True)
+        metrics_folder(settings).mkdir(mode=0o700)
+        try:
+            asyncio.run(AllInOne(settings).run())
+        except StartFailed as error:
+            raise NotStarted(f"{error}; see {settings.data_dir / 'log'}, and run `nexus doctor`") from error
+
+
+class NotStarted(NexusError):
+    """Nexus could not be started."""
+
+    code = "not_started"
+    status = 503

@@ -1,0 +1,226 @@
+"""The web process: one ASGI application over both planes.
+
+The outer layer gives each request an id, counts and logs it, and sends it where it belongs: records to the data plane,
+probes and metrics to functions of a few lines, everything else to the control plane's framework.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from prometheus_client import Counter, Histogram
+
+import nexus
+from nexus.catalog.routes import router as catalog_router
+from nexus.dashboards.routes import router as dashboards_router
+from nexus.dataplane.ingest.asgi import PATH as EVENTS_PATH
+from nexus.dataplane.ingest.asgi import IngestApp
+from nexus.dataplane.ingest.service import Ingest
+from nexus.dataplane.snapshots import Snapshots
+from nexus.entry.documentation import DocumentationPage, describe
+from nexus.entry.health import HealthChecks
+from nexus.entry.web_files import WebFiles
+from nexus.governance.routes import router as governance_router
+from nexus.identity.authentication import AuthenticationMiddleware
+from nexus.identity.routes import router as identity_router
+from nexus.kit.errors import NexusError, NotFound, Unauthenticated
+from nexus.kit.ids import uuid7
+from nexus.metering.routes import router as metering_router
+from nexus.operations.routes import router as operations_router
+from nexus.platform.db import Database, DatabaseUrls
+from nexus.platform.redis import connect as connect_redis
+from nexus.platform.settings import Settings
+from nexus.platform.telemetry import render_metrics
+from nexus.platform.web import PROBLEM_TYPE, WebState, exception_handlers, problem_body
+from nexus.platform.web.problems import InternalError, problem_headers
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_REQUESTS = Counter("nexus_http_requests", "HTTP requests, by area of the API.", ("area", "method", "status"))
+_SECONDS = Histogram("nexus_http_request_seconds", "Duration of HTTP requests.", ("area",))
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_MAX_BODY_BYTES = 1024 * 1024
+_MAX_REQUEST_ID_CHARS = 128
+
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+_log = structlog.get_logger("nexus.http")
+
+
+def control_plane(state: WebState) -> Litestar:
+    """Build the control plane's application from the routers of the slices."""
+    app = Litestar(
+        [identity_router, catalog_router, metering_router, governance_router, operations_router, dashboards_router],
+        exception_handlers=exception_handlers,
+        middleware=[AuthenticationMiddleware],
+        openapi_config=OpenAPIConfig(
+            title="Nexus",
+            version=nexus.__version__,
+            description="Self-hosted control plane for API consumption.",
+            path="/_openapi",
+            render_plugins=[],
+        ),
+        request_max_body_size=_MAX_BODY_BYTES,
+        logging_config=None,
+    )
+    app.state.nexus = state
+    return app
+
+
+class Application:
+    """One web process's application. `start` and `stop` frame its life; in between it answers requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(
+            DatabaseUrls.from_settings(settings), application_name="nexus-web", max_size=settings.database_pool_size
+        )
+        self.redis = connect_redis(settings)
+        self.snapshots = Snapshots(self.database, data_dir=settings.data_dir)
+        self.ingest = Ingest(database=self.database, settings=settings, snapshots=self.snapshots, redis=self.redis)
+        self.health = HealthChecks(self.database, self.redis, self.ingest)
+        self.state = WebState(self.database, settings, redis=self.redis)
+        self.control = control_plane(self.state)
+        self.events = IngestApp(self.ingest)
+        self.documentation = DocumentationPage(describe(self.control))
+        self.files = WebFiles()
+
+    async def start(self) -> None:
+        """Begin to serve: snapshots from PostgreSQL, or from the last good copy while it is away."""
+        await self.snapshots.start()
+        await self.ingest.start()
+        await self.control.startup() if hasattr(self.control, "startup") else None
+
+    async def stop(self) -> None:
+        """End in order: nothing that was acknowledged is lost, nothing new is taken."""
+        await self.ingest.stop()
+        await self.snapshots.stop()
+        await self.database.close()
+        await self.redis.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        area = _area(path)
+        began = time.perf_counter()
+        status = 500
+        started = False
+
+        async def respond(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                started = True
+                status = message["status"]
+                names = {name.lower() for name, _ in message["headers"]}
+                extra = [item for item in _SECURITY_HEADERS if item[0] not in names]
+                if b"x-request-id" not in names:
+                    extra.append((b"x-request-id", request_id.encode()))
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._dispatch(path, scope, receive, respond)
+            except Exception:
+                # The process's edge: whatever nobody else translated.
+                _log.exception("request failed", path=path, method=scope["method"])
+                if not started:
+                    await _problem(respond, InternalError(), path, request_id)
+            finally:
+                seconds = time.perf_counter() - began
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                _REQUESTS.labels(area, method, str(status)).inc()
+                _SECONDS.labels(area).observe(seconds)
+                _log.debug("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 1))
+
+    async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if path == EVENTS_PATH:
+            await self.events(scope, receive, send)
+        elif path.startswith("/api/"):
+            await self.control(scope, receive, send)  # type: ignore[arg-type]
+        elif path == "/health/live":
+            await _json(send, 200, {"status": "alive"})
+        elif path == "/health/ready":
+            found = await self.health.readiness()
+            await _json(send, 503 if found.status == "unready" else 200, found)
+        elif path == "/metrics":
+            await self._metrics(scope, send)
+        elif path in {"/openapi.json", "/docs"} or path.startswith("/docs/"):
+            await self.documentation(scope, receive, send)
+        elif _is_programs(path):
+            error = NotFound(f"there is nothing at {path}")
+            await _problem(send, error, path, scope["state"]["request_id"])
+        else:
+            await self.files(scope, receive, send)
+
+    async def _metrics(self, scope: Scope, send: Send) -> None:
+        token = self.settings.metrics_token
+        if token is not None:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, f"Bearer {token}".encode()):
+                await _problem(send, Unauthenticated(), "/metrics", scope["state"]["request_id"])
+                return
+        content, media_type = render_metrics()
+        await _answer(send, 200, media_type.encode(), content)
+
+
+def _area(path: str) -> str:
+    if path.startswith("/api/"):
+        return "/".join(path.split("/", 3)[:3]) if path.split("/", 3)[2] in _SLICES else "/api"
+    return next((prefix for prefix in (EVENTS_PATH, "/health", "/metrics", "/docs") if path.startswith(prefix)), "/")
+
+
+_SLICES = frozenset({"identity", "catalog", "metering", "governance", "operations", "live"})
+
+
+def _is_programs(path: str) -> bool:
+    return path.startswith(("/v1/", "/otlp/", "/gw/", "/mcp/", "/health/", "/api"))
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name.lower() == b"x-request-id":
+            text: str = value.decode("latin-1")
+            if 0 < len(text) <= _MAX_REQUEST_ID_CHARS and text.isascii() and text.isprintable():
+                return text
+    return str(uuid7())
+
+
+async def _answer(
+    send: Send, status: int, media_type: bytes, content: bytes, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    start = [
+        (b"content-type", media_type),
+        (b"content-length", str(len(content)).encode()),
+        (b"cache-control", b"no-store"),
+        *(headers or []),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def _json(send: Send, status: int, body: object) -> None:
+    await _answer(send, status, b"application/json", msgspec.json.encode(body))
+
+
+async def _problem(send: Send, error: NexusError, path: str, request_id: str) -> None:
+    body = msgspec.json.encode(problem_body(error, instance=path, request_id=request_id))
+    headers = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
+    await _answer(send, error.status, PROBLEM_TYPE.encode(), body, headers)

@@ -1,0 +1,143 @@
+"""`/openapi.json` and `/docs`: the whole HTTP surface described, and a page to read it, served from the package."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+
+from nexus.contracts.calls import ApiCall
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "stable name of the problem"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what to do"},
+        "instance": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+_PROBLEM: dict[str, Any] = {
+    "description": "a problem (RFC 9457)",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+_PROBLEM_STATUSES = ("400", "401", "403", "404", "405", "409", "413", "415", "422", "429", "503")
+
+
+def _events_operation(components: dict[str, Any]) -> dict[str, Any]:
+    schemas, parts = msgspec.json.schema_components([ApiCall], ref_template="#/components/schemas/{name}")
+    components.update(parts)
+    record = schemas[0]
+    receipt = {
+        "type": "object",
+        "properties": {
+            "received": {"type": "integer"},
+            "accepted": {"type": "integer"},
+            "stored": {"type": ["integer", "null"]},
+            "duplicates": {"type": ["integer", "null"]},
+            "refused": {"type": "array", "items": {"type": "object"}},
+            "durability": {"type": "string", "enum": ["committed", "spooled"]},
+        },
+    }
+    content = {"application/json": {"schema": receipt}}
+    return {
+        "post": {
+            "operationId": "SendEvents",
+            "tags": ["ingest"],
+            "summary": "Send records of calls.",
+            "description": (
+                "A JSON array, one object, or NDJSON; identity, gzip or zstd. Durable before it is answered, stored exactly "
+                "once by (organization, id), refused record by record."
+            ),
+            "security": [{"accessKey": []}],
+            "parameters": [
+                {
+                    "name": "Idempotency-Key",
+                    "in": "header",
+                    "required": False,
+                    "schema": {"type": "string", "maxLength": 255},
+                    "description": "needed where records carry no id: id = key and position",
+                }
+            ],
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {"schema": {"type": "array", "items": record}},
+                    "application/x-ndjson": {"schema": {"type": "string"}},
+                },
+            },
+            "responses": {
+                "200": {"description": "committed", "content": content},
+                "202": {"description": "durable in the spool while PostgreSQL is away", "content": content},
+                **dict.fromkeys(("400", "401", "403", "413", "415", "422", "429", "503"), _PROBLEM),
+            },
+        }
+    }
+
+
+def describe(app: Litestar) -> bytes:
+    """Return the OpenAPI document of the whole port, as JSON."""
+    document: dict[str, Any] = app.openapi_schema.to_schema()
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas["Problem"] = PROBLEM_SCHEMA
+    components["securitySchemes"] = {
+        "accessKey": {"type": "http", "scheme": "bearer", "description": "an access key, nx_…"},
+        "session": {"type": "apiKey", "in": "cookie", "name": "nexus_session"},
+    }
+    document["security"] = [{"accessKey": []}, {"session": []}]
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            if isinstance(operation, dict) and "responses" in operation:
+                for status in _PROBLEM_STATUSES:
+                    operation["responses"][status] = _PROBLEM
+    paths = document.setdefault("paths", {})
+    paths["/v1/events"] = _events_operation(schemas)
+    return msgspec.json.encode(document)
+
+
+class DocumentationPage:
+    """Serves the document and the page that shows it, without a request to anybody else."""
+
+    def __init__(self, document: bytes) -> None:
+        folder = importlib.resources.files("nexus.entry") / "docs_page"
+        self._files = {
+            "/openapi.json": (b"application/json", document),
+            "/docs": (b"text/html; charset=utf-8", (folder / "index.html").read_bytes()),
+            "/docs/docs.js": (b"text/javascript; charset=utf-8", (folder / "docs.js").read_bytes()),
+            "/docs/docs.css": (b"text/css; charset=utf-8", (folder / "docs.css").read_bytes()),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for one of the files."""
+        media_type, content = self._files.get(scope["path"].rstrip("/"), (b"text/plain", b""))
+        status = 200 if content else 404
+        headers = [
+            (b"content-type", media_type),
+            (b"content-length", str(len(content)).encode()),
+            (b"cache-control", b"no-cache"),
+            (
+                b"content-security-policy",
+                b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'",
+            ),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})

@@ -1,0 +1,106 @@
+"""The two kinds of process of ours: web (serves both planes) and worker (background work)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import warnings
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uvloop
+
+from nexus.entry import lifeline
+from nexus.platform.settings import Settings
+from nexus.platform.telemetry import configure_logging
+
+_log = structlog.get_logger("nexus.process")
+_DRAIN_SECONDS = 10
+
+
+def run_web() -> None:
+    """Serve until told to stop. Several such processes share the port (SO_REUSEPORT)."""
+    settings = Settings.from_environment()
+    configure_logging(settings, role="web")
+    uvloop.run(_web(settings))
+
+
+def run_worker() -> None:
+    """Do background work until told to stop."""
+    settings = Settings.from_environment()
+    configure_logging(settings, role="worker")
+    uvloop.run(_worker(settings))
+
+
+def _on_stop(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stop)
+    lifeline.watch(loop, stop)
+
+
+async def _web(settings: Settings) -> None:
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it is experimental
+        from granian.server.embed import Server
+
+    from nexus.entry.api import Application
+
+    application = Application(settings)
+    await application.start()
+    server = Server(
+        application,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        backlog=1024,
+        # Waiting requests are bounded by the ingest queue, which answers 503; the server must not stall before that.
+        backpressure=4096,
+        websockets=False,
+        log_enabled=False,
+        log_level=LogLevels.error,
+    )
+    stopping = asyncio.Event()
+    _on_stop(stopping.set)
+    serving = asyncio.create_task(server.serve())
+    waiting = asyncio.create_task(stopping.wait())
+    _log.info("serving", url=settings.url)
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    ended_by_itself = serving.done()
+    server.stop()
+    with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
+        await asyncio.wait_for(serving, _DRAIN_SECONDS)
+    waiting.cancel()
+    await application.stop()
+    if ended_by_itself:
+        _log.error("the server ended without being told to")
+        sys.exit(1)
+
+
+async def _worker(settings: Settings) -> None:
+    from nexus.entry.worker import Worker
+
+    worker = Worker(settings)
+    stopping = asyncio.Event()
+    _on_stop(stopping.set)
+    worker.start()
+    _log.info("working")
+    await stopping.wait()
+    await worker.stop()
+
+
+PROCESSES: dict[str, Callable[[], None] | Callable[[], Awaitable[None]]] = {"web": run_web, "worker": run_worker}
+
+
+def main() -> None:
+    """Run the process named on the command line: how the supervisor starts its children."""
+    PROCESSES[sys.argv[1]]()
+
+
+if __name__ == "__main__":
+    main()

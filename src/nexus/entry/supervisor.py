@@ -1,0 +1,172 @@
+"""Starts processes in order, starts again what dies, stops all in reverse.
+
+    starting --> running --> died --(back-off)--> starting
+                    |
+                 stopping --> stopped
+
+A process that dies is started again at once, then after pauses that double up to five seconds; ten quiet seconds forgive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+_log = structlog.get_logger("nexus.supervisor")
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+_FORGIVEN_AFTER_SECONDS = 10.0
+
+
+class ProcessEntry(msgspec.Struct, frozen=True):
+    """One line of `processes.json`."""
+
+    role: str
+    pid: int
+    started_at: datetime
+
+
+@dataclass
+class Program:
+    """One process to keep running."""
+
+    role: str
+    popen: Callable[[], subprocess.Popen[bytes]]
+    before: Callable[[], Awaitable[None]] | None = None
+    """What must be true before it is started: left-overs gone, folders made."""
+    ready: Callable[[], Awaitable[bool]] | None = None
+    """Tells whether it answers; None: it is ready when it runs."""
+    ready_within_seconds: float = 60.0
+    stop_signal: int = signal.SIGTERM
+    stop_within_seconds: float = 20.0
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    started_at: datetime = field(default=datetime.min, init=False)
+
+
+class StartFailed(Exception):
+    """A process did not become ready."""
+
+
+class Supervisor:
+    """Keeps programs running until `stop`."""
+
+    def __init__(self, processes_file: Path) -> None:
+        self._processes_file = processes_file
+        self._programs: list[Program] = []
+        self._watchers: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def add(self, program: Program) -> None:
+        """Start a program, wait until it is ready, then watch over it. `StartFailed` if it does not come up."""
+        self._programs.append(program)
+        await self._launch(program)
+        deadline = time.monotonic() + program.ready_within_seconds
+        while program.ready is not None and not await program.ready():
+            if time.monotonic() > deadline:
+                raise StartFailed(
+                    f"{program.role} did not become ready within {program.ready_within_seconds:.0f} seconds"
+                )
+            if program.process is not None and program.process.poll() is not None:
+                await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2)
+                await self._launch(program)
+            await asyncio.sleep(0.03)
+        self._watchers.append(asyncio.create_task(self._watch(program), name=f"watch {program.role}"))
+
+    async def _launch(self, program: Program) -> None:
+        if program.before is not None:
+            await program.before()
+        program.process = program.popen()
+        program.started_at = datetime.now(UTC)
+        self._write()
+        _log.info("started", program=program.role, child=program.process.pid)
+
+    async def _watch(self, program: Program) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._stopping:
+            process = program.process
+            began = time.monotonic()
+            while process is not None and process.poll() is None:
+                await asyncio.sleep(0.05)
+            if self._stopping:
+                return
+            if time.monotonic() - began > _FORGIVEN_AFTER_SECONDS:
+                pause = _FIRST_PAUSE_SECONDS
+            _log.warning(
+                "died, starting again",
+                program=program.role,
+                code=process.returncode if process else None,
+                pause_seconds=pause,
+            )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            try:
+                await self._launch(program)
+            except Exception as error:  # noqa: BLE001  # the supervisor outlives whatever keeps a child from starting
+                program.process = None
+                _log.error("cannot be started", program=program.role, error=str(error))
+
+    def _write(self) -> None:
+        entries = [
+            ProcessEntry(program.role, program.process.pid, program.started_at)
+            for program in self._programs
+            if program.process is not None
+        ]
+        entries.insert(0, ProcessEntry("supervisor", os.getpid(), _STARTED_AT))
+        draft = self._processes_file.with_suffix(".new")
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(entries)))
+        draft.replace(self._processes_file)
+
+    async def stop(self) -> None:
+        """Stop everything, the last started first, each within its time; then by force."""
+        self._stopping = True
+        for watcher in self._watchers:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
+        # Programs of one role stop together.
+        remaining = list(reversed(self._programs))
+        while remaining:
+            role = remaining[0].role
+            group = [program for program in remaining if program.role == role]
+            remaining = [program for program in remaining if program.role != role]
+            await asyncio.gather(*(self._end(program) for program in group))
+        with contextlib.suppress(FileNotFoundError):
+            self._processes_file.unlink()
+
+    async def _end(self, program: Program) -> None:
+        process = program.process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(program.stop_signal)
+        deadline = time.monotonic() + program.stop_within_seconds
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                _log.warning("stopped by force", program=program.role)
+                process.kill()
+                break
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(process.wait)
+
+
+_STARTED_AT = datetime.now(UTC)
+
+
+def read_processes(path: Path) -> list[ProcessEntry]:
+    """Return the processes a supervisor wrote down; empty when none runs."""
+    try:
+        found: Any = msgspec.json.decode(path.read_bytes(), type=list[ProcessEntry])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return []
+    return list(found)

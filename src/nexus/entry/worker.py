@@ -1,0 +1,31 @@
+"""The worker: all background work of the slices, in one process. Several of them, on several machines, are safe."""
+
+from __future__ import annotations
+
+from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
+from nexus.metering.jobs import PERIODIC as METERING_JOBS
+from nexus.platform.db import Database, DatabaseUrls
+from nexus.platform.db.partitions import make_partitions
+from nexus.platform.jobs import Job, PeriodicRunner
+from nexus.platform.settings import Settings
+
+PLATFORM_JOBS: list[Job] = [("platform.make_partitions", 300, make_partitions)]
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._database = Database(
+            DatabaseUrls.from_settings(settings), application_name="nexus-worker", max_size=settings.database_pool_size
+        )
+        self._runner = PeriodicRunner(self._database, [*PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS])
+
+    def start(self) -> None:
+        """Begin."""
+        self._runner.start()
+
+    async def stop(self) -> None:
+        """End; what is unfinished rolls back and is done again by the next worker."""
+        await self._runner.stop()
+        await self._database.close()
