@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from nexus.contracts.calls import TOKEN_COLUMNS
 from nexus.kit.latency import RELATIVE_ERROR, decode, quantile
 from nexus.kit.money import format_nanos, nanos_of
 from nexus.metering.types import SUMS, Question
@@ -111,3 +112,44 @@ def group_names(question: Question, values: Iterable[Any]) -> dict[str, Any]:
 def error_bound(exact: bool) -> float:
     """Return how far a percentile may be from the true one, as a fraction of it."""
     return 0.0 if exact else round(RELATIVE_ERROR + 0.00005, 4)
+
+
+def call_shown(row: asyncpg.Record) -> dict[str, Any]:
+    """Return a stored call as the API shows it: the fields of a record as it was sent, and what was made of it."""
+    tokens = {name: row[column] for name, column in TOKEN_COLUMNS.items() if row[column]}
+    return {
+        "id": row["id"],
+        "timestamp": timestamp(row["occurred_at"]),
+        "received_at": timestamp(row["received_at"]),
+        "provider": row["provider"],
+        "endpoint": row["endpoint"] or None,
+        "method": row["method"] or None,
+        "status_code": row["status_code"],
+        "response_time_ms": _ms(row["response_time_us"]),
+        "time_to_first_byte_ms": _ms(row["ttfb_us"]),
+        "request_size_bytes": row["request_bytes"],
+        "response_size_bytes": row["response_bytes"],
+        "model": row["model"] or None,
+        "region": row["region"] or None,
+        "tokens": tokens,
+        "units": row["units"],
+        "service_variant": row["service_variant"],
+        "cost": None if row["cost"] is None else format_nanos(nanos_of(row["cost"])),
+        "currency": row["currency"],
+        "priced": row["cost"] is not None,
+        "price_source": row["price_source"],
+        "price_id": row["price_id"],
+        "unpriced_reason": row["unpriced_reason"],
+        "key": row["key_id"],
+        "application": row["application"] or None,
+        "user": row["user_ref"] or None,
+        **{name: row[name] for name in ("end_user", "session_id", "request_id", "trace_id", "tags", "metadata")},
+        **{name: row[name] for name in ("error_type", "error_message", "user_agent")},
+        "ip_address": None if row["ip_address"] is None else str(row["ip_address"]).removesuffix("/32"),
+        "request_headers": row["request_headers"],
+        "response_headers": row["response_headers"],
+    }
+
+
+def _ms(us: int | None) -> float | None:
+    return None if us is None else us / 1000

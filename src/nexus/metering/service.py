@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from nexus.kit.errors import FieldFault
 from nexus.metering import store
-from nexus.metering.answers import Key, Tally, error_bound, group_names, timestamp
+from nexus.metering.answers import Key, Tally, call_shown, error_bound, group_names, timestamp
 from nexus.metering.errors import TooManyGroups
 from nexus.metering.plan import cover, covering_set, point_starts, raw_only
 from nexus.metering.statements import Builder
-from nexus.metering.types import Piece, Question, RangeFacts
+from nexus.metering.types import CallsQuestion, Piece, Question, RangeFacts
 from nexus.platform.db import Connection
 
 MAX_ROWS = 100_000
 """Groups times points that one answer may hold."""
+EXPORT_CHUNK = 5_000
+"""Calls that an export holds in memory."""
 
 
 @dataclass
@@ -40,7 +44,10 @@ class Counted:
         return self.facts.currency
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the groups as dictionaries: dimensions, then metrics; points before them in a series."""
+        """Return the groups as dictionaries: dimensions, then metrics; points before them in a series.
+
+        Points in their order, in each the groups with most requests first.
+        """
         wanted = self.question.metrics
         order = sorted(self.tallies.items(), key=lambda item: (item[0][1], -item[1].sums["requests"], str(item[0][0])))
         found = []
@@ -49,6 +56,12 @@ class Counted:
             names = group_names(self.question, values)
             found.append({**at, **names, **tally.metrics(wanted, self.currency_of(values))})
         return found
+
+    def export_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of an export: the groups, or all together where nothing is grouped."""
+        if self.question.group_by or self.points:
+            return self.rows()
+        return [self.total.metrics(self.question.metrics, self.facts.currency)]
 
 
 async def count(connection: Connection, organization_id: UUID, question: Question) -> Counted:
@@ -147,3 +160,21 @@ async def series(connection: Connection, organization_id: UUID, question: Questi
     counted = await count(connection, organization_id, question)
     head = _head(counted)
     return {**head, "interval": question.interval, "tz": question.tz, "points": counted.rows()}
+
+
+async def calls(
+    connection: Connection, organization_id: UUID, question: CallsQuestion
+) -> tuple[list[dict[str, Any]], tuple[datetime, UUID] | None]:
+    """Return a page of raw calls, newest first, and the last one's place when there are more."""
+    rows = await store.read_calls(connection, organization_id, question)
+    shown = rows[: question.limit]
+    more = len(rows) > question.limit
+    return [call_shown(row) for row in shown], (shown[-1]["occurred_at"], shown[-1]["id"]) if more else None
+
+
+async def stream_calls(
+    connection: Connection, organization_id: UUID, question: CallsQuestion
+) -> AsyncIterator[list[asyncpg.Record]]:
+    """Yield all calls of a range, newest first, a few thousand at a time."""
+    async for rows in store.stream_calls(connection, organization_id, question, chunk=EXPORT_CHUNK):
+        yield rows

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from nexus.kit.errors import invalid
 from nexus.metering.statements import IS_ERROR, Builder, Statement, filter_text
-from nexus.metering.types import COLUMNS, INTERVALS, TAG_PREFIX, CallsQuestion, Question, RangeFacts
+from nexus.metering.types import COLUMNS, INTERVALS, TAG_PREFIX, CallsQuestion, Question, RangeFacts, RepricingNew
 from nexus.platform.db import Connection, load_queries
 
 QUERIES = load_queries("nexus.metering")
@@ -96,10 +97,8 @@ def _calls_statement(organization_id: UUID, question: CallsQuestion, fields: Seq
         parts.append("cost IS NULL")
     for item in question.filters:
         name = item.dimension
-        if name.startswith(TAG_PREFIX):
-            value = f"tags ->> {bind(name.removeprefix(TAG_PREFIX), 'text')}"
-        else:
-            value = COLUMNS[name]
+        is_tag = name.startswith(TAG_PREFIX)
+        value = f"tags ->> {bind(name.removeprefix(TAG_PREFIX), 'text')}" if is_tag else COLUMNS[name]
         parts.append(filter_text(statement, value, item))
     names = ", ".join(fields)
     text = f"SELECT {names} FROM metering.calls WHERE {' AND '.join(parts)}\nORDER BY occurred_at DESC, id DESC"
@@ -134,3 +133,160 @@ async def journal_size(connection: Connection, at_most: int) -> int:
     """Count the journal's rows, but no further than `at_most`."""
     size: int = await connection.fetchval(QUERIES["journal_size"], at_most)
     return size
+
+
+async def insert_repricing(
+    connection: Connection, organization_id: UUID, repricing_id: UUID, new: RepricingNew, at: datetime
+) -> Row:
+    """Write an order to price calls again."""
+    row: Row | None = await connection.fetchrow(
+        QUERIES["insert_repricing"],
+        organization_id,
+        repricing_id,
+        new.start,
+        new.end,
+        new.provider,
+        new.model,
+        new.dry_run,
+        new.only_unpriced,
+        new.include_given,
+        at,
+    )
+    assert row is not None  # noqa: S101
+    return row
+
+
+async def repricing(connection: Connection, organization_id: UUID, repricing_id: UUID) -> Row | None:
+    """Return one order."""
+    row: Row | None = await connection.fetchrow(QUERIES["repricing"], organization_id, repricing_id)
+    return row
+
+
+async def repricings(connection: Connection, organization_id: UUID, after: UUID | None, limit: int) -> list[Row]:
+    """Return orders, newest first."""
+    rows: list[Row] = await connection.fetch(QUERIES["repricings"], organization_id, after, limit)
+    return rows
+
+
+async def next_repricing(connection: Connection) -> Row | None:
+    """Take the oldest open order that no other worker holds; held until the transaction ends."""
+    row: Row | None = await connection.fetchrow(QUERIES["next_repricing"])
+    return row
+
+
+async def has_open_repricing(connection: Connection) -> bool:
+    """Tell whether any order is open."""
+    is_open: bool = await connection.fetchval(QUERIES["has_open_repricing"])
+    return is_open
+
+
+async def calls_to_price(connection: Connection, order: Row, limit: int) -> list[Row]:
+    """Return the next calls of an order, locked, in the order in which they are gone through."""
+    rows: list[Row] = await connection.fetch(
+        QUERIES["unpriced_calls_to_price" if order["only_unpriced"] else "calls_to_price"],
+        order["organization_id"],
+        order["starts_at"],
+        order["ends_at"],
+        order["reached_at"],
+        order["reached_id"],
+        order["provider"],
+        order["model"],
+        order["include_given"],
+        limit,
+    )
+    return rows
+
+
+async def apply_prices(connection: Connection, organization_id: UUID, prices: Sequence[tuple[Any, ...]]) -> None:
+    """Write new prices of calls, and the differences they make into the journal."""
+    columns = [list(column) for column in zip(*prices, strict=True)]
+    await connection.fetchrow(QUERIES["apply_prices"], organization_id, *columns)
+
+
+async def advance_repricing(
+    connection: Connection,
+    order: Row,
+    *,
+    state: str,
+    examined: int,
+    changed: int,
+    totals: Sequence[Any],
+    reached: tuple[datetime | None, UUID | None],
+    error: str | None = None,
+) -> None:
+    """Write how far an order is."""
+    await connection.execute(
+        QUERIES["advance_repricing"],
+        order["organization_id"],
+        order["id"],
+        state,
+        examined,
+        changed,
+        totals,
+        *reached,
+        error,
+    )
+
+
+async def prices_version(connection: Connection) -> tuple[int | None, int]:
+    """Return the version of the price book, and the one that was noticed last."""
+    row = await connection.fetchrow(QUERIES["prices_version"])
+    assert row is not None  # noqa: S101
+    return row["current"], row["noticed"]
+
+
+async def notice_prices(connection: Connection, version: int) -> bool:
+    """Remember a version as noticed; tells whether nobody did before."""
+    return await connection.fetchval(QUERIES["notice_prices"], version) is not None
+
+
+async def order_unpriced(connection: Connection) -> int:
+    """Order repricings of calls without a price; returns how many."""
+    return len(await connection.fetch(QUERIES["order_unpriced"]))
+
+
+async def delete_old_seen_ids(connection: Connection, before: datetime, limit: int) -> int:
+    """Forget up to so many ids received before an instant; returns how many."""
+    gone: int = await connection.fetchval(QUERIES["delete_old_seen_ids"], before, limit)
+    return gone
+
+
+async def old_months(connection: Connection, table: str, before: datetime) -> list[datetime]:
+    """Return the beginnings of a table's partitions that end at or before an instant."""
+    return [row["low"] for row in await connection.fetch(QUERIES["old_partitions"], table, before)]
+
+
+async def month_facts(connection: Connection, query: str, low: datetime, high: datetime) -> Row:
+    """Count a month's rows, with the last time in them and when they were last touched."""
+    # A month may hold many rows, and nobody waits for this.
+    row: Row | None = await connection.fetchrow(QUERIES[query], low, high, timeout=3600)
+    assert row is not None  # noqa: S101
+    return row
+
+
+async def drop_month(connection: Connection, table: str, low: datetime) -> bool:
+    """Drop one partition; gives up after two seconds rather than hold up writers and readers."""
+    await connection.execute("SET LOCAL lock_timeout = '2s'")
+    dropped: bool = await connection.fetchval(QUERIES["drop_month"], table, low)
+    return dropped
+
+
+async def lock_rollups(connection: Connection) -> None:
+    """Keep folding away until the transaction ends."""
+    await connection.execute(QUERIES["lock_rollups"])
+
+
+async def move_horizon(connection: Connection, level: str, whole_from: datetime) -> None:
+    """Remember from when on a level is whole."""
+    await connection.execute(QUERIES["move_horizon"], level, whole_from)
+
+
+async def changed_zones(connection: Connection) -> list[tuple[UUID, str]]:
+    """Return organizations whose days have to be made again, with their zone."""
+    return [(row["id"], row["reporting_zone"]) for row in await connection.fetch(QUERIES["changed_zones"])]
+
+
+async def rebuild_days(connection: Connection, organization_id: UUID, zone: str) -> int:
+    """Make an organization's day rollups again for a zone; returns how many rows."""
+    made: int = await connection.fetchval(QUERIES["rebuild_days"], organization_id, zone, timeout=3600)
+    return made

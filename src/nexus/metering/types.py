@@ -1,13 +1,14 @@
 """What is asked of the meter, and by which dimensions its sums are kept apart."""
 
-from __future__ import annotations
-
+# Annotations are read when the API is built, so this module does not postpone them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
+
+import msgspec
 
 Source = Literal["day", "hour", "quarter_hour", "minute", "raw"]
 LEVELS: tuple[Source, ...] = ("day", "hour", "quarter_hour", "minute")
@@ -50,6 +51,7 @@ DIMENSION_SETS: Mapping[int, frozenset[str]] = MappingProxyType(
         3: frozenset({"provider", "model", "key", "application"}),
         2: frozenset({"provider", "model", "endpoint", "method", "region", "status_code"}),
         5: frozenset({"provider", "model", "tag"}),
+        6: frozenset({"provider", "user"}),
         4: frozenset({"provider", "model", "user"}),
     }
 )
@@ -74,6 +76,7 @@ METRICS = (
 
 DISTINCT_METRICS = frozenset({"distinct_endpoints", "distinct_users"})
 TAG_PREFIX = "tag:"
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
 @dataclass(frozen=True)
@@ -145,3 +148,52 @@ class RangeFacts:
     """The last beginning of a day of `day_zone` that is not after the range's end."""
     calendar: tuple[datetime, ...] = ()
     """Beginnings of the asked calendar unit around the range."""
+
+
+class RepricingNew(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"start": "from", "end": "to"}):
+    """Which calls to price again."""
+
+    start: Annotated[datetime, msgspec.Meta(tz=True)]
+    end: Annotated[datetime, msgspec.Meta(tz=True)]
+    provider: Name | None = None
+    model: Name | None = None
+    dry_run: bool = False
+    only_unpriced: bool = False
+    include_given: bool = False
+
+
+class RepricingTotal(msgspec.Struct, frozen=True):
+    """What a repricing does to the calls of one provider, model and currency."""
+
+    provider: str
+    model: str | None
+    currency: str
+    calls: int
+    changed: int
+    cost_before: str
+    cost_after: str
+    unpriced_before: int
+    unpriced_after: int
+
+
+class Repricing(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
+    """An order to price calls again, how far it is and what it changed, or would change when dry."""
+
+    id: UUID
+    state: Literal["waiting", "running", "done", "failed"]
+    cause: Literal["asked", "prices_changed"]
+    start: datetime
+    end: datetime
+    provider: str | None
+    model: str | None
+    dry_run: bool
+    only_unpriced: bool
+    include_given: bool
+    requested_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    examined: int
+    changed: int
+    totals: list[RepricingTotal]
+    error: str | None = None

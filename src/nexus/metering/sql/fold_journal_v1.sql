@@ -73,6 +73,21 @@ BEGIN
         FROM of_endpoints
         GROUP BY organization_id, minute, provider, model, currency, bin
     ),
+    of_users AS MATERIALIZED (
+        SELECT organization_id, 4::smallint AS dimension_set, minute,
+               provider, '' AS endpoint, '' AS method, model, '' AS region, NULL::smallint AS status_code, NULL::uuid
+               AS key_id, '' AS application, user_ref, '' AS tag_name, '' AS tag_value, currency,
+               bin,
+               sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
+               sum(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
+               request_bytes, sum(response_bytes) AS response_bytes, sum(input_tokens) AS input_tokens,
+               sum(output_tokens) AS output_tokens, sum(cached_input_tokens) AS cached_input_tokens,
+               sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
+               sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
+               sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens
+        FROM taken
+        GROUP BY organization_id, minute, provider, model, user_ref, currency, bin
+    ),
     binned AS (
         SELECT * FROM of_endpoints
         UNION ALL
@@ -106,8 +121,10 @@ BEGIN
         FROM taken
         GROUP BY organization_id, minute, provider, model, key_id, application, currency, bin
         UNION ALL
-        SELECT organization_id, 4::smallint AS dimension_set, minute,
-               provider, '' AS endpoint, '' AS method, model, '' AS region, NULL::smallint AS status_code, NULL::uuid
+        SELECT * FROM of_users
+        UNION ALL
+        SELECT organization_id, 6::smallint AS dimension_set, minute,
+               provider, '' AS endpoint, '' AS method, '' AS model, '' AS region, NULL::smallint AS status_code, NULL::uuid
                AS key_id, '' AS application, user_ref, '' AS tag_name, '' AS tag_value, currency,
                bin,
                sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
@@ -117,8 +134,8 @@ BEGIN
                sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
                sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
                sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens
-        FROM taken
-        GROUP BY organization_id, minute, provider, model, user_ref, currency, bin
+        FROM of_users
+        GROUP BY organization_id, minute, provider, user_ref, currency, bin
         UNION ALL
         SELECT organization_id, 5::smallint AS dimension_set, minute,
                provider, '' AS endpoint, '' AS method, model, '' AS region, NULL::smallint AS status_code, NULL::uuid

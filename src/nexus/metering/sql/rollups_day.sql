@@ -3,7 +3,7 @@
 -- bucket is the instant at which the day begins in the zone that metering.day_zones names. Columns as in metering.rollups_minute.
 CREATE TABLE metering.rollups_day (
     organization_id      uuid         NOT NULL,
-    dimension_set        smallint     NOT NULL CONSTRAINT rollups_day_dimension_set CHECK (dimension_set BETWEEN 0 AND 5),
+    dimension_set        smallint     NOT NULL CONSTRAINT rollups_day_dimension_set CHECK (dimension_set BETWEEN 0 AND 6),
     bucket               timestamptz  NOT NULL,
     dims_id              uuid         NOT NULL,
     provider             text         NOT NULL,

@@ -3,7 +3,7 @@
 -- Columns as in metering.rollups_minute.
 CREATE TABLE metering.rollups_hour (
     organization_id      uuid         NOT NULL,
-    dimension_set        smallint     NOT NULL CONSTRAINT rollups_hour_dimension_set CHECK (dimension_set BETWEEN 0 AND 5),
+    dimension_set        smallint     NOT NULL CONSTRAINT rollups_hour_dimension_set CHECK (dimension_set BETWEEN 0 AND 6),
     bucket               timestamptz  NOT NULL,
     dims_id              uuid         NOT NULL,
     provider             text         NOT NULL,

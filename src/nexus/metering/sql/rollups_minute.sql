@@ -3,13 +3,14 @@
 -- A dimension set says which dimensions a row keeps apart; the others are empty in it:
 --   0 nothing · 1 provider, model · 2 provider, endpoint, method, model, region, status code
 --   3 provider, model, key, application · 4 provider, model, user · 5 provider, model, tag (a row per tag of a call)
+--   6 provider, user: a third of set 4, which lists and counts users soon enough
 -- The currency is kept apart in each. dims_id is made from the SHA-256 of the dimensions, which keeps the key short.
 -- Sums are numeric without a limit: what one tenant sends must never stop the folding of all by an overflow.
 -- latency_bins is a sketch as kit.latency writes it, possibly several joined end to end; its counts add up.
 -- Rows are cut by month and leave by dropped partitions, when both the bucket and the last change are old enough.
 CREATE TABLE metering.rollups_minute (
     organization_id      uuid         NOT NULL,
-    dimension_set        smallint     NOT NULL CONSTRAINT rollups_minute_dimension_set CHECK (dimension_set BETWEEN 0 AND 5),
+    dimension_set        smallint     NOT NULL CONSTRAINT rollups_minute_dimension_set CHECK (dimension_set BETWEEN 0 AND 6),
     bucket               timestamptz  NOT NULL,
     dims_id              uuid         NOT NULL,
     provider             text         NOT NULL,

@@ -48,7 +48,9 @@ BEGIN
         END IF;
     END IF;
 
-    WITH kept AS (
+    -- Nearly always all are new, and to hand back each key would cost a tenth of the whole. Only where some were not is the
+    -- insert undone and made again so that it tells which. Where none was, nothing is to be told apart.
+    BEGIN
         INSERT INTO metering.calls (
             organization_id, id, key_at, occurred_at, received_at, provider, endpoint, method, status_code,
             response_time_us, ttfb_us, request_bytes, response_bytes, model, region, key_id, application, user_ref,
@@ -67,12 +69,41 @@ BEGIN
             s.error_type, s.error_message, s.user_agent, s.ip_address, s.request_headers, s.response_headers
         FROM pg_temp.staged_calls AS s
         ORDER BY s.organization_id, s.key_at, s.id, s.ordinal
-        ON CONFLICT DO NOTHING
-        RETURNING organization_id, id
-    )
-    SELECT count(*), array_agg(k.organization_id), array_agg(k.id)
-    INTO stored, stored_organizations, stored_ids FROM kept AS k;
-    IF stored < remaining THEN
+        ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS stored = ROW_COUNT;
+        IF stored BETWEEN 1 AND remaining - 1 THEN
+            RAISE EXCEPTION 'some were stored before' USING ERRCODE = 'NX001';
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'NX001' THEN
+        WITH kept AS (
+            INSERT INTO metering.calls (
+                organization_id, id, key_at, occurred_at, received_at, provider, endpoint, method, status_code,
+                response_time_us, ttfb_us, request_bytes, response_bytes, model, region, key_id, application, user_ref,
+                end_user, session_id, request_id, trace_id, input_tokens, output_tokens, cached_input_tokens,
+                cache_write_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, image_input_tokens,
+                image_output_tokens, units, service_variant, cost, currency, price_source, price_id, unpriced_reason,
+                tags, metadata, error_type, error_message, user_agent, ip_address, request_headers, response_headers
+            )
+            SELECT
+                s.organization_id, s.id, s.key_at, s.occurred_at, s.received_at, s.provider, s.endpoint, s.method,
+                s.status_code, s.response_time_us, s.ttfb_us, s.request_bytes, s.response_bytes, s.model, s.region,
+                s.key_id, s.application, s.user_ref, s.end_user, s.session_id, s.request_id, s.trace_id, s.input_tokens,
+                s.output_tokens, s.cached_input_tokens, s.cache_write_tokens, s.reasoning_tokens, s.audio_input_tokens,
+                s.audio_output_tokens, s.image_input_tokens, s.image_output_tokens, s.units, s.service_variant,
+                s.cost_nanos * 0.000000001, s.currency, s.price_source, s.price_id, s.unpriced_reason, s.tags, s.metadata,
+                s.error_type, s.error_message, s.user_agent, s.ip_address, s.request_headers, s.response_headers
+            FROM pg_temp.staged_calls AS s
+            ORDER BY s.organization_id, s.key_at, s.id, s.ordinal
+            ON CONFLICT DO NOTHING
+            RETURNING organization_id, id
+        )
+        SELECT count(*), array_agg(k.organization_id), array_agg(k.id)
+        INTO stored, stored_organizations, stored_ids FROM kept AS k;
+    END;
+    IF stored = 0 THEN
+        SELECT array_agg(s.ordinal) INTO more FROM pg_temp.staged_calls AS s;
+        duplicates := duplicates || more;
+    ELSIF stored < remaining THEN
         WITH gone AS (
             DELETE FROM pg_temp.staged_calls AS s
             WHERE s.ordinal NOT IN (
