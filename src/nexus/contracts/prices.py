@@ -97,11 +97,15 @@ class CompiledPrice:
     rates: tuple[Rate, ...]
     """Most specific units first, so that what contains them can subtract them."""
     covered: frozenset[frozenset[tuple[str, str]]]
+    _known: dict[str, bool] = field(default_factory=dict, compare=False)
 
     def covers(self, unit: str) -> bool:
         """Tell whether a count of this unit is paid for, by its own price or by that of what contains it."""
-        dimensions = dimensions_of(unit)
-        return any(known <= dimensions for known in self.covered)
+        answer = self._known.get(unit)
+        if answer is None:
+            dimensions = dimensions_of(unit)
+            answer = self._known[unit] = any(known <= dimensions for known in self.covered)
+        return answer
 
 
 def compile_price(document: PriceDocument, components: Iterable[Component]) -> CompiledPrice:

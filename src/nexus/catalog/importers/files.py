@@ -70,4 +70,7 @@ def amount_of(value: object) -> Decimal | None:
         amount = Decimal(value)
     except ArithmeticError:
         return None
-    return amount if amount.is_finite() and 0 <= amount < Decimal("1e12") else None
+    if not amount.is_finite() or not 0 <= amount < Decimal("1e12"):
+        return None
+    # Some lists were written from floats; what lies behind the fifteenth place is their noise.
+    return round(amount, 15).normalize()

@@ -47,7 +47,7 @@ class ImportedPrice:
     @property
     def subject(self) -> tuple[object, ...]:
         """What the price is of."""
-        return (self.provider, self.model, self.variant, self.daily)
+        return (self.provider, self.model, self.variant, self.position if self.variant else 0, self.daily)
 
     @property
     def rates(self) -> frozenset[tuple[str, int, Decimal]]:

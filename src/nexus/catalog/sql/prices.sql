@@ -26,6 +26,8 @@ CREATE TABLE catalog.prices (
         coalesce(organization_id::text, '') || chr(31) || provider || chr(31) || coalesce(model, '') || chr(31)
         || coalesce(endpoint, '') || chr(31) || coalesce(method, '') || chr(31) || tier || chr(31) || region || chr(31)
         || currency || chr(31) || variant::text || chr(31)
+        -- Variants stand in an order; the first that names a unit decides, so several may hold at one time.
+        || CASE WHEN variant = '{}' THEN '' ELSE position::text END || chr(31)
         || coalesce(extract(epoch FROM daily_from)::text, '') || chr(31) || coalesce(extract(epoch FROM daily_to)::text, '')
     )::uuid) STORED,
     CONSTRAINT prices_one_subject CHECK ((model IS NULL) <> (endpoint IS NULL)),

@@ -9,6 +9,12 @@ CREATE FUNCTION catalog.snapshot_prices_v1() RETURNS TABLE (document jsonb)
     FROM catalog.providers AS p
     WHERE p.organization_id IS NULL
     UNION ALL
+    -- A tenant's own provider lends its name only: its aliases must not catch another tenant's calls.
+    SELECT DISTINCT jsonb_build_object('kind', 'provider', 'provider', p.slug)
+    FROM catalog.providers AS p
+    WHERE p.organization_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM catalog.providers AS s WHERE s.organization_id IS NULL AND s.slug = p.slug)
+    UNION ALL
     SELECT jsonb_build_object(
         'kind', 'model', 'provider', m.provider, 'model', m.slug, 'match', m.match, 'organization_id', m.organization_id,
         'position', m.position)
