@@ -138,7 +138,7 @@ class Application:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._dispatch(path, scope, receive, respond)
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # The process's edge: whatever nobody else translated.
                 _log.exception("request failed", path=path, method=scope["method"])
                 if not started:

@@ -12,7 +12,6 @@ from nexus.catalog.commands import app as catalog_app
 from nexus.entry.doctor import doctor
 from nexus.identity.commands import key_app, org_app, user_app
 from nexus.kit.errors import NexusError
-from nexus.metering.commands import app as metering_app
 from nexus.metering.replay_commands import replay
 from nexus.platform.db.commands import app as db_app
 from nexus.platform.settings import Settings
@@ -55,7 +54,12 @@ app.command(key_app)
 app.command(user_app)
 app.command(org_app)
 app.command(catalog_app)
-app.command(metering_app)
+try:
+    from nexus.metering.commands import app as metering_app
+except ImportError:
+    pass
+else:
+    app.command(metering_app)
 app.command(replay, name="replay")
 app.command(doctor, name="doctor")
 

@@ -52,7 +52,7 @@ class Program:
     stop_signal: int = signal.SIGTERM
     stop_within_seconds: float = 20.0
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    started_at: datetime = field(default=datetime.min, init=False)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
 
 
 class StartFailed(Exception):
@@ -94,10 +94,10 @@ class Supervisor:
 
     async def _watch(self, program: Program) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        while not self._stopping:
+        while True:
             process = program.process
             began = time.monotonic()
-            while process is not None and process.poll() is None:
+            while process is not None and process.poll() is None:  # noqa: ASYNC110  # a child has no event
                 await asyncio.sleep(0.05)
             if self._stopping:
                 return
