@@ -1,0 +1,64 @@
+# What a person needs: `make up` and `make test`. Each target sets up what it needs; Python >= 3.11 and make are enough.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+DATA ?= ../shared/data
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.14 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+WEB_BUILT := src/nexus/entry/web/index.html
+WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
+TEST_WORKERS ?= 2
+
+.PHONY: help up demo test accept bench lint fmt build web setup clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@# The sources are used where they are; the wheel is for those who install.
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "nexus.pth").write_text(str(pathlib.Path("src").resolve()))'
+	@printf '#!%s\nfrom nexus.entry.cli import main\nmain()\n' "$(abspath $(BIN)/python)" > $(BIN)/nexus && chmod +x $(BIN)/nexus
+	@touch $@
+
+$(WEB_BUILT): $(VENV)/.installed $(WEB_SOURCES)
+	$(BIN)/python web/build_hook.py
+	@touch $@
+
+setup: $(VENV)/.installed ## install what the product and its tests need, into .venv
+web: $(WEB_BUILT) ## build the web application
+
+up: $(VENV)/.installed $(WEB_BUILT) ## start everything; prints address and, the first time, sign-in and access key
+	@exec $(BIN)/nexus up
+
+demo: $(VENV)/.installed $(WEB_BUILT) ## start everything and send it a day of generated traffic
+	@exec $(BIN)/python -m bench.demo
+
+test: $(VENV)/.installed $(WEB_BUILT) ## run the tests; says what it skipped and why
+	$(BIN)/python -m pytest tests --ignore tests/accept -n $(TEST_WORKERS) --dist loadfile -q
+
+accept: $(VENV)/.installed $(WEB_BUILT) ## run the acceptance suite on a folder of data: make accept DATA=folder
+	NEXUS_ACCEPT_DATA="$(abspath $(DATA))" $(BIN)/python -m pytest tests/accept -q
+
+bench: $(VENV)/.installed ## measure ingest against raw COPY, and query latency; writes bench/RESULTS.md
+	$(BIN)/python -m bench
+
+lint: $(VENV)/.installed ## formatting, lints, types, import rules
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/.installed ## format and fix what can be fixed
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+build: $(VENV)/.installed ## wheel and source distribution, the web application within
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+clean: ## remove what was built
+	rm -rf dist build src/nexus/entry/web web/node_modules $(VENV)/.installed
