@@ -290,3 +290,9 @@ async def rebuild_days(connection: Connection, organization_id: UUID, zone: str)
     """Make an organization's day rollups again for a zone; returns how many rows."""
     made: int = await connection.fetchval(QUERIES["rebuild_days"], organization_id, zone, timeout=3600)
     return made
+
+
+async def organization_by_slug(connection: Connection, slug: str) -> UUID | None:
+    """Return the id of an organization, as nexus_system."""
+    found: UUID | None = await connection.fetchval(QUERIES["organization_by_slug"], slug)
+    return found

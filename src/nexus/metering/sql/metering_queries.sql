@@ -6,6 +6,9 @@ SELECT
     f.zone AS day_zone,
     statement_timestamp() AS as_of,
     current_setting('transaction_isolation') AS isolation,
+    -- Answers take milliseconds; to start parallel workers or a compiler for them takes longer.
+    set_config('max_parallel_workers_per_gather', '0', true) AS parallel_workers,
+    set_config('jit', 'off', true) AS jit,
     (SELECT jsonb_object_agg(h.level, h.whole_from) FROM metering.rollup_horizons AS h) AS whole_from,
     CASE
         WHEN metering.day_start_v1($2::timestamptz, f.zone) = $2 THEN $2
@@ -37,3 +40,7 @@ SELECT metering.fold_journal_v1($1)
 -- role: nexus_system
 -- Counts no further than asked: a long journal is not read just to learn that it is long.
 SELECT count(*) FROM (SELECT FROM metering.rollup_journal LIMIT $1) AS j
+
+-- query: organization_by_slug
+-- role: nexus_system
+SELECT o.id FROM identity.organizations AS o WHERE o.slug = $1

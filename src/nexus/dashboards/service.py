@@ -1,0 +1,182 @@
+"""Fans announcements of stored calls out to the viewers of a process, each organization's to its own viewers only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import msgspec
+import redis.asyncio as redis_client
+import redis.exceptions
+import structlog
+
+from nexus.contracts.redis_keys import live_channel
+from nexus.kit.clock import Clock
+from nexus.kit.errors import TooManyRequests
+
+HEARTBEAT_SECONDS = 15.0
+"""How often a quiet stream shows that it lives, and is asked whether it still may."""
+CHECK_SECONDS = 1.0
+"""How often changes of keys and memberships are looked for while somebody watches."""
+RECONNECT_SECONDS = 1.0
+QUIET_SECONDS = 10.0
+"""How long to wait for one message before waiting again; the client's own timeout is for commands."""
+MAX_VIEWERS = 5_000
+"""Streams that one process holds open."""
+
+_log = structlog.get_logger("nexus.live")
+StillAllowed = Callable[[], Awaitable[bool]]
+VersionOf = Callable[[], Awaitable[int]]
+
+
+class TooManyViewers(TooManyRequests):
+    """This process holds as many live streams as it can: try again, or ask at intervals."""
+
+    code = "too_many_viewers"
+
+
+class Announcement(msgspec.Struct):
+    """What is announced: how many calls were stored since the last message, and when."""
+
+    stored: int
+    at: str
+
+
+@dataclass(eq=False)
+class Viewer:
+    """One open stream. Announcements that it has not taken yet are added up, so a slow viewer holds no queue."""
+
+    organization_id: UUID
+    still_allowed: StillAllowed
+    pending: Announcement | None = None
+    must_check: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, announcement: Announcement) -> None:
+        """Take an announcement in."""
+        stored = announcement.stored + (self.pending.stored if self.pending else 0)
+        self.pending = Announcement(stored, announcement.at)
+        self.wake.set()
+
+    def check(self) -> None:
+        """Have the stream asked whether it still may."""
+        self.must_check = True
+        self.wake.set()
+
+
+class LiveHub:
+    """All viewers of one process, on one subscription. It works while somebody watches."""
+
+    def __init__(self, redis: redis_client.Redis | None, version_of: VersionOf, clock: Clock) -> None:
+        self._redis = redis
+        self._version_of = version_of
+        self._clock = clock
+        self._viewers: dict[UUID, set[Viewer]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pubsub: redis_client.client.PubSub | None = None
+
+    @property
+    def viewers(self) -> int:
+        """How many streams are open."""
+        return sum(len(group) for group in self._viewers.values())
+
+    async def watch(self, organization_id: UUID, still_allowed: StillAllowed) -> AsyncIterator[Announcement | None]:
+        """Yield announcements for an organization, None as a sign of life; ends when the viewer no longer may."""
+        viewer = Viewer(organization_id, still_allowed)
+        await self._enter(viewer)
+        try:
+            yield None
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(viewer.wake.wait(), HEARTBEAT_SECONDS)
+                quiet = not viewer.wake.is_set()
+                viewer.wake.clear()
+                if quiet or viewer.must_check:
+                    viewer.must_check = False
+                    if not await still_allowed():
+                        return
+                pending, viewer.pending = viewer.pending, None
+                if pending is not None or quiet:
+                    yield pending
+        finally:
+            await self._leave(viewer)
+
+    async def _enter(self, viewer: Viewer) -> None:
+        if self.viewers >= MAX_VIEWERS:
+            raise TooManyViewers(retry_after_seconds=30)
+        group = self._viewers.setdefault(viewer.organization_id, set())
+        group.add(viewer)
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._watch_keys(), name="live.keys")]
+            if self._redis is not None:
+                self._tasks.append(asyncio.create_task(self._listen(self._redis), name="live.listen"))
+        elif len(group) == 1 and self._pubsub is not None:
+            with contextlib.suppress(redis.exceptions.RedisError, OSError):
+                await self._pubsub.subscribe(live_channel(viewer.organization_id))
+
+    async def _leave(self, viewer: Viewer) -> None:
+        group = self._viewers.get(viewer.organization_id, set())
+        group.discard(viewer)
+        if not group:
+            self._viewers.pop(viewer.organization_id, None)
+            if self._pubsub is not None and self._viewers:
+                with contextlib.suppress(redis.exceptions.RedisError, OSError):
+                    await self._pubsub.unsubscribe(live_channel(viewer.organization_id))
+        if not self._viewers:
+            tasks, self._tasks = self._tasks, []
+            for task in tasks:
+                task.cancel()
+
+    async def _listen(self, client: redis_client.Redis) -> None:
+        while True:
+            try:
+                async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    self._pubsub = pubsub
+                    await pubsub.subscribe(*(live_channel(owner) for owner in list(self._viewers)))
+                    # What was announced while nobody listened is lost: everybody asks again.
+                    self._tell_all()
+                    while True:
+                        message = await pubsub.get_message(timeout=QUIET_SECONDS)
+                        if message is not None:
+                            self._deliver(message)
+            except (redis.exceptions.RedisError, OSError) as error:
+                _log.info("live announcements interrupted", error=type(error).__name__)
+            finally:
+                self._pubsub = None
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _deliver(self, message: dict[str, object]) -> None:
+        channel = message.get("channel")
+        name = channel.decode() if isinstance(channel, bytes) else str(channel)
+        data = message.get("data")
+        try:
+            owner = UUID(name.removeprefix(live_channel(UUID(int=0)).removesuffix(str(UUID(int=0)))))
+            announcement = msgspec.json.decode(data if isinstance(data, (bytes, str)) else b"", type=Announcement)
+        except (ValueError, msgspec.MsgspecError):
+            return
+        for viewer in self._viewers.get(owner, ()):
+            viewer.add(announcement)
+
+    def _tell_all(self) -> None:
+        announcement = Announcement(0, self._clock.now().isoformat().replace("+00:00", "Z"))
+        for group in self._viewers.values():
+            for viewer in group:
+                viewer.add(announcement)
+
+    async def _watch_keys(self) -> None:
+        known: int | None = None
+        while True:
+            try:
+                version = await self._version_of()
+            except Exception as error:  # noqa: BLE001  # while the database is away, nobody's rights can have changed
+                _log.debug("cannot look for changed keys", error=type(error).__name__)
+            else:
+                if known is not None and version != known:
+                    for group in self._viewers.values():
+                        for viewer in group:
+                            viewer.check()
+                known = version
+            await asyncio.sleep(CHECK_SECONDS)

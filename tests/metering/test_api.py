@@ -1,0 +1,252 @@
+"""The questions over HTTP: answers, pages, exports that equal them, refusals that name the field."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from nexus.kit.ids import uuid7
+from nexus.platform.db import Database
+from tests.conftest import TestOrganization
+from tests.metering.conftest import NOW, Api
+from tests.metering.records import KEYS, fold, record, store_batch
+
+START = NOW - timedelta(hours=5)
+RANGE = {"from_": START.isoformat(), "to": NOW.isoformat()}
+
+
+@pytest.fixture
+async def calls(database: Database, organization: TestOrganization) -> list[dict[str, Any]]:
+    rows = [
+        record(
+            START + timedelta(minutes=11 * number, microseconds=number),
+            provider=["openai", "exa"][number % 2],
+            model=["", '=HYPERLINK("http://x")', "gpt"][number % 3],
+            endpoint="/v1/a" if number % 4 else "",
+            status_code=[200, 500][number % 5 == 0],
+            user_ref=["ada", "+bob"][number % 2],
+            key_id=KEYS[0] if number % 2 else None,
+            cost_nanos=None if number % 7 == 0 else number * 1_000_000_007,
+            response_time_us=None if number % 6 == 0 else number * 12_345,
+            input_tokens=number,
+            tags={"team": "x"} if number % 2 else None,
+            metadata={"deep": [1, {"a": "ü"}]} if number == 3 else None,
+            error_message="@boom" if number == 5 else None,
+            ip_address="192.0.2.7" if number == 4 else None,
+            currency="EUR" if number == 8 else "USD",
+        )
+        for number in range(25)
+    ]
+    await store_batch(database, organization.id, rows[:20])
+    await fold(database)
+    await store_batch(database, organization.id, rows[20:])
+    return rows
+
+
+async def test_a_summary_has_groups_and_a_total(api: Api, calls: list[dict[str, Any]]) -> None:
+    answer = await api.get("summary", **RANGE, group_by="provider,model")
+
+    body = answer.json()
+    assert answer.status_code == 200, answer.text
+    assert body["total"]["requests"] == 25 == sum(group["requests"] for group in body["groups"])
+    assert body["latency_error_bound"] == 0.0477 and body["currency"] == "USD"
+    costs = sum(row["cost_nanos"] or 0 for row in calls if row["currency"] == "USD")
+    assert Decimal(body["total"]["cost"]) == Decimal(costs).scaleb(-9)
+    assert body["total"]["cost_other"] == {"EUR": "8.000000056"}
+    assert body["total"]["unpriced"] == 4 and body["total"]["distinct_users"] == 2
+    assert {group["model"] for group in body["groups"]} == {None, "gpt", '=HYPERLINK("http://x")'}
+    assert all("at" not in group and isinstance(group["cost"], str) for group in body["groups"])
+
+
+async def test_the_default_range_is_the_last_day(api: Api, calls: list[dict[str, Any]]) -> None:
+    body = (await api.get("summary")).json()
+
+    assert body["from"] == "2026-04-02T12:00:00Z" and body["to"] == "2026-04-03T12:00:00Z"
+    assert body["total"]["requests"] == 25 and body["groups"] == []
+
+
+async def test_filters_take_several_values_tags_and_nothing(api: Api, calls: list[dict[str, Any]]) -> None:
+    some = (await api.get("summary", **RANGE, status_code=["500", "404"])).json()["total"]["requests"]
+    tagged = (await api.get("summary", **RANGE, tag__team="x")).json()["total"]["requests"]
+    keyless = (await api.get("summary", **RANGE, key="")).json()["total"]["requests"]
+    named = (await api.get("summary", **RANGE, key=str(KEYS[0]))).json()["total"]["requests"]
+
+    assert (some, tagged, keyless, named) == (5, 12, 13, 12)
+
+
+async def test_a_series_has_points_where_there_are_calls(api: Api, calls: list[dict[str, Any]]) -> None:
+    body = (await api.get("series", **RANGE, interval="1h", group_by="provider")).json()
+
+    assert [point["at"] for point in body["points"] if point["provider"] == "exa"] == [
+        f"2026-04-03T{hour:02}:00:00Z" for hour in range(7, 12)
+    ]
+    assert sum(point["requests"] for point in body["points"]) == 25
+    assert "distinct_users" not in body["points"][0]
+    asked = (await api.get("series", **RANGE, interval="1d", metrics="distinct_users,requests")).json()
+    assert asked["points"] == [{"at": "2026-04-03T00:00:00Z", "requests": 25, "distinct_users": 2}]
+
+
+async def test_calls_come_newest_first_page_by_page(api: Api, calls: list[dict[str, Any]]) -> None:
+    found: list[dict[str, Any]] = []
+    cursor = None
+    pages = 0
+    while True:
+        page = (await api.get("calls", **RANGE, limit="10", **({"cursor": cursor} if cursor else {}))).json()
+        found += page["items"]
+        pages += 1
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+
+    assert pages == 3
+    assert [item["id"] for item in found] == [str(row["id"]) for row in reversed(calls)]
+    one = found[25 - 1 - 3]
+    assert one["metadata"] == {"deep": [1, {"a": "ü"}]} and one["cost"] == "3.000000021" and one["priced"] is True
+    assert found[25 - 1 - 4]["ip_address"] == "192.0.2.7"
+    assert found[-1]["cost"] is None and found[-1]["priced"] is False
+    assert found[25 - 1 - 3]["response_time_ms"] == 37.035
+
+
+async def test_calls_of_one_instant_are_paged_by_id(
+    api: Api, database: Database, organization: TestOrganization
+) -> None:
+    rows = [record(START, call_id=uuid7(START)) for _ in range(7)]
+    await store_batch(database, organization.id, rows)
+
+    first = (await api.get("calls", **RANGE, limit="4")).json()
+    second = (await api.get("calls", **RANGE, limit="4", cursor=first["next_cursor"])).json()
+
+    ids = [item["id"] for item in first["items"] + second["items"]]
+    assert len(set(ids)) == 7 and ids == sorted(ids, reverse=True)
+
+
+async def test_only_failed_or_unpriced_calls(api: Api, calls: list[dict[str, Any]]) -> None:
+    failed = (await api.get("calls", **RANGE, errors="true")).json()["items"]
+    unpriced = (await api.get("calls", **RANGE, unpriced="1", user="ada")).json()["items"]
+
+    assert {item["status_code"] for item in failed} == {500} and len(failed) == 5
+    assert len(unpriced) == 2 and all(item["cost"] is None and item["user"] == "ada" for item in unpriced)
+
+
+@pytest.mark.parametrize("question", ["summary", "series"])
+async def test_exported_figures_equal_the_answers(api: Api, calls: list[dict[str, Any]], question: str) -> None:
+    how = {**RANGE, "group_by": "provider,model", **({"interval": "15m"} if question == "series" else {})}
+
+    answered = (await api.get(question, **how)).json()
+    rows = answered["points" if question == "series" else "groups"]
+    text = await api.get(question, **how, headers={"accept": "text/csv"})
+    table = pq.read_table(io.BytesIO((await api.get(question, **how, format="parquet")).content))
+
+    assert text.headers["content-type"].startswith("text/csv")
+    assert "attachment" in text.headers["content-disposition"]
+    cells = list(csv.DictReader(io.StringIO(text.text)))
+    assert len(cells) == len(rows) == table.num_rows > 3
+    for row, cell, stored in zip(rows, cells, table.to_pylist(), strict=True):
+        for name in ("requests", "errors", "tokens_input", "bytes_request", "unpriced"):
+            assert int(cell[name]) == row[name] == stored[name]
+        assert Decimal(cell["cost"]) == Decimal(row["cost"]) == stored["cost"]
+        assert (float(cell["latency_p95_ms"]) if cell["latency_p95_ms"] else None) == row["latency_p95_ms"]
+        assert stored["latency_p95_ms"] == row["latency_p95_ms"] and stored["model"] == row["model"]
+        if question == "series":
+            assert cell["at"] == row["at"] == stored["at"].isoformat().replace("+00:00", "Z")
+
+
+async def test_exported_calls_are_all_calls_and_no_cell_is_run(api: Api, calls: list[dict[str, Any]]) -> None:
+    text = await api.get("calls", **RANGE, format="csv")
+    parquet = await api.get("calls", **RANGE, headers={"accept": "application/vnd.apache.parquet"})
+
+    cells = list(csv.DictReader(io.StringIO(text.text)))
+    table = pq.read_table(io.BytesIO(parquet.content)).to_pylist()
+    assert [cell["id"] for cell in cells] == [item["id"] for item in table] == [str(c["id"]) for c in reversed(calls)]
+    assert {cell["model"] for cell in cells} == {"", "gpt", '\'=HYPERLINK("http://x")'}
+    assert {cell["user"] for cell in cells} == {"ada", "'+bob"} and "'@boom" in {
+        cell["error_message"] for cell in cells
+    }
+    assert {item["model"] for item in table} == {"", "gpt", '=HYPERLINK("http://x")'}
+    total = sum(row["cost_nanos"] or 0 for row in calls)
+    assert sum(item["cost"] or 0 for item in table) == Decimal(total).scaleb(-9)
+    assert sum(Decimal(cell["cost"]) for cell in cells if cell["cost"]) == Decimal(total).scaleb(-9)
+    assert table[-4]["timestamp"] == calls[3]["occurred_at"]
+
+
+async def test_exports_need_a_permission_of_their_own(reader: Api, calls: list[dict[str, Any]]) -> None:
+    for path in ("summary", "calls"):
+        assert (await reader.get(path, **RANGE)).status_code == 200
+        refused = await reader.get(path, **RANGE, format="csv")
+        assert refused.status_code == 403 and "metrics:export" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "fields"),
+    [
+        ("summary", {"from_": "yesterday"}, ["from"]),
+        ("summary", {"from_": "2026-01-01T00:00:00"}, ["from"]),
+        ("summary", {"from_": "9999-12-31T23:59:59-23:00"}, ["from"]),
+        ("summary", {"from_": "2026-01-02T00:00:00Z", "to": "2026-01-02T00:00:00Z"}, ["to"]),
+        (
+            "summary",
+            {"group_by": "provider,colour", "exact": "perhaps", "status_code": "teapot"},
+            ["group_by", "exact", "status_code"],
+        ),
+        ("summary", {"key": "nx_abc"}, ["key"]),
+        ("summary", {"colour": "red"}, ["colour"]),
+        ("summary", {"provider": "a\x00b"}, ["provider"]),
+        ("summary", {"tag__" + "x" * 65: "x"}, ["tag:" + "x" * 65]),
+        ("summary", {"format": "xml"}, ["format"]),
+        ("summary", {"metrics": "beauty"}, ["metrics"]),
+        ("series", {}, ["interval"]),
+        ("series", {"interval": "2h"}, ["interval"]),
+        ("series", {"interval": "1h", "tz": "Mars/Olympus"}, ["tz"]),
+        ("series", {"interval": "1h", "tz": "../../etc/passwd"}, ["tz"]),
+        ("series", {"interval": "1m", "from_": "2026-01-01T00:00:00Z"}, ["interval"]),
+        ("summary", {"from_": "2026-01-01T00:00:00Z", "group_by": "user,endpoint"}, ["group_by"]),
+        ("summary", {"from_": "2026-01-01T00:00:00Z", "exact": "true"}, ["exact"]),
+        ("calls", {"limit": "0"}, ["limit"]),
+        ("calls", {"limit": "9" * 40}, ["limit"]),
+        ("calls", {"cursor": "nonsense"}, ["cursor"]),
+        ("calls", {"cursor": "WyJhIiwgImIiXQ"}, ["cursor"]),
+    ],
+)  # fmt: skip
+async def test_refusals_name_the_field(api: Api, path: str, parameters: dict[str, str], fields: list[str]) -> None:
+    answer = await api.get(path, **parameters)
+
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert [item["field"] for item in answer.json()["errors"]] == fields
+
+
+async def test_without_permission_or_key_nothing_is_told(
+    api: Api, http: Any, database: Database, organization: TestOrganization
+) -> None:
+    from tests.metering.conftest import make_key
+
+    other = Api(http, await make_key(database, organization.id, ["events:write"]))
+
+    assert (await other.get("summary")).status_code == 403
+    assert (await http.get("/api/metering/summary")).status_code == 401
+
+
+async def test_another_organizations_calls_are_in_no_answer_and_no_export(
+    database: Database, http: Any, two_organizations: tuple[TestOrganization, TestOrganization]
+) -> None:
+    from tests.metering.conftest import make_key
+
+    mine, other = two_organizations
+    at = datetime(2026, 4, 3, 10, tzinfo=UTC)
+    await store_batch(database, other.id, [record(at, provider="secret", tags={"team": "s"}) for _ in range(3)])
+    await store_batch(database, mine.id, [record(at, provider="mine")])
+    client = Api(http, await make_key(database, mine.id, ["*"]))
+
+    for path, how in (
+        ("summary", {"group_by": "provider"}), ("summary", {"group_by": "provider", "exact": "true"}),
+        ("series", {"group_by": "provider", "interval": "1h"}), ("calls", {}), ("calls", {"format": "csv"}),
+        ("summary", {"format": "csv", "group_by": "provider"}),
+    ):  # fmt: skip
+        answer = await client.get(path, **how)
+        assert answer.status_code == 200 and "mine" in answer.text and "secret" not in answer.text, path
