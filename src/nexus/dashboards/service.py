@@ -113,7 +113,10 @@ class LiveHub:
             self._tasks = [asyncio.create_task(self._watch_keys(), name="live.keys")]
             if self._redis is not None:
                 self._tasks.append(asyncio.create_task(self._listen(self._redis), name="live.listen"))
-        elif len(group) == 1 and self._pubsub is not None:
+        elif self._pubsub is not None:
+            if len(group) > 1:
+                viewer.add(self._nothing_yet())
+                return
             with contextlib.suppress(redis.exceptions.RedisError, OSError):
                 await self._pubsub.subscribe(live_channel(viewer.organization_id))
 
@@ -133,11 +136,13 @@ class LiveHub:
     async def _listen(self, client: redis_client.Redis) -> None:
         while True:
             try:
-                async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                async with client.pubsub() as pubsub:
+                    first = set(self._viewers)
+                    await pubsub.subscribe(*(live_channel(owner) for owner in first))
                     self._pubsub = pubsub
-                    await pubsub.subscribe(*(live_channel(owner) for owner in list(self._viewers)))
-                    # What was announced while nobody listened is lost: everybody asks again.
-                    self._tell_all()
+                    # Who came while the connection was made.
+                    for owner in set(self._viewers) - first:
+                        await pubsub.subscribe(live_channel(owner))
                     while True:
                         message = await pubsub.get_message(timeout=QUIET_SECONDS)
                         if message is not None:
@@ -153,18 +158,22 @@ class LiveHub:
         name = channel.decode() if isinstance(channel, bytes) else str(channel)
         data = message.get("data")
         try:
-            owner = UUID(name.removeprefix(live_channel(UUID(int=0)).removesuffix(str(UUID(int=0)))))
-            announcement = msgspec.json.decode(data if isinstance(data, (bytes, str)) else b"", type=Announcement)
+            owner = UUID(name.rsplit(":", 1)[-1])
+            if message.get("type") == "subscribe":
+                # What was announced before is not heard: everybody asks the meter once.
+                announcement = self._nothing_yet()
+            elif message.get("type") == "message" and isinstance(data, (bytes, str)):
+                announcement = msgspec.json.decode(data, type=Announcement)
+            else:
+                return
         except (ValueError, msgspec.MsgspecError):
             return
         for viewer in self._viewers.get(owner, ()):
             viewer.add(announcement)
 
-    def _tell_all(self) -> None:
-        announcement = Announcement(0, self._clock.now().isoformat().replace("+00:00", "Z"))
-        for group in self._viewers.values():
-            for viewer in group:
-                viewer.add(announcement)
+    def _nothing_yet(self) -> Announcement:
+        """The first announcement of a stream: from now on nothing is missed."""
+        return Announcement(0, self._clock.now().isoformat().replace("+00:00", "Z"))
 
     async def _watch_keys(self) -> None:
         known: int | None = None

@@ -1,0 +1,225 @@
+"""The live stream announces what was stored, to the organization's own viewers, as long as they may see it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from litestar import Litestar
+from redis.asyncio import Redis
+
+from nexus.contracts.redis_keys import live_channel
+from nexus.dashboards import service
+from nexus.dashboards.routes import router
+from nexus.dashboards.service import Announcement, LiveHub, TooManyViewers
+from nexus.identity import access_keys
+from nexus.identity.authentication import AuthenticationMiddleware
+from nexus.kit.clock import FixedClock
+from nexus.platform.db import Database
+from nexus.platform.settings import Settings
+from nexus.platform.web import WebState, exception_handlers
+from tests.conftest import TestOrganization
+
+NOW = datetime(2026, 4, 3, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url, socket_timeout=2)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def app(database: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Litestar:
+    monkeypatch.setattr(service, "CHECK_SECONDS", 0.02)
+    made = Litestar([router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
+    made.state.nexus = WebState(database, Settings.from_environment({}), FixedClock(NOW), redis=redis)
+    return made
+
+
+async def make_key(database: Database, organization_id: UUID, scopes: list[str]) -> tuple[str, UUID]:
+    async with database.as_system() as connection:
+        made = await access_keys.create(connection, organization_id, name="live", scopes=scopes, at=NOW)
+    return made.key, made.access_key.id
+
+
+class Stream:
+    """One open request to an ASGI application, read event by event."""
+
+    def __init__(self, app: Any, key: str) -> None:
+        self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._leave = asyncio.Event()
+        self._asked = False
+        headers = [(b"authorization", f"Bearer {key}".encode()), (b"host", b"testserver")]
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": "/api/live",
+            "raw_path": b"/api/live", "query_string": b"", "root_path": "", "scheme": "http", "headers": headers,
+            "server": ("testserver", 80), "client": ("127.0.0.1", 1), "state": {},
+        }  # fmt: skip
+        self.task = asyncio.create_task(app(scope, self._receive, self.messages.put))
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def start(self) -> int:
+        message = await asyncio.wait_for(self.messages.get(), 10)
+        return int(message["status"])
+
+    async def event(self, name: str) -> dict[str, Any]:
+        """Return the data of the next event of a name; comments and others are passed over."""
+        while True:
+            message = await asyncio.wait_for(self.messages.get(), 10)
+            text = message.get("body", b"").decode()
+            if text.startswith(f"event: {name}\n"):
+                found: dict[str, Any] = json.loads(text.split("data: ", 1)[1])
+                return found
+            assert message.get("more_body", False), "the stream ended"
+
+    async def close(self) -> None:
+        self._leave.set()
+        await asyncio.wait_for(self.task, 10)
+
+
+async def publish(redis: Redis, organization_id: UUID, stored: int) -> None:
+    await redis.publish(live_channel(organization_id), json.dumps({"stored": stored, "at": "2026-04-03T12:00:01Z"}))
+
+
+async def stored(stream: Stream, count: int) -> None:
+    """Read until so many were announced."""
+    seen = 0
+    while seen < count:
+        seen += (await stream.event("calls"))["stored"]
+    assert seen == count
+
+
+async def test_viewers_hear_of_their_own_organization_only(
+    app: Litestar, database: Database, redis: Redis, two_organizations: tuple[TestOrganization, TestOrganization]
+) -> None:
+    mine, other = two_organizations
+    first = Stream(app, (await make_key(database, mine.id, ["metrics:read"]))[0])
+    second = Stream(app, (await make_key(database, mine.id, ["*"]))[0])
+    foreign = Stream(app, (await make_key(database, other.id, ["*"]))[0])
+    for stream in (first, second, foreign):
+        assert await stream.start() == 200
+    # What comes first says that the subscription stands.
+    for stream in (first, second):
+        assert (await stream.event("calls"))["stored"] == 0
+
+    while await redis.publish(live_channel(other.id), b'{"stored": 5, "at": "x"}') == 0:
+        await asyncio.sleep(0)
+    await publish(redis, mine.id, 2)
+    await publish(redis, mine.id, 3)
+
+    await stored(first, 5)
+    await stored(second, 5)
+    await stored(foreign, 5)
+    assert len(await redis.pubsub_channels("nexus:live:*")) == 2
+    for stream in (first, second, foreign):
+        await stream.close()
+
+
+async def test_a_revoked_key_ends_its_stream_and_no_other(
+    app: Litestar, database: Database, redis: Redis, organization: TestOrganization
+) -> None:
+    key, key_id = await make_key(database, organization.id, ["metrics:read"])
+    ended = Stream(app, key)
+    staying = Stream(app, (await make_key(database, organization.id, ["metrics:read"]))[0])
+    for stream in (ended, staying):
+        assert await stream.start() == 200
+        await stream.event("calls")
+
+    async with database.as_system() as connection:
+        await connection.execute("UPDATE identity.access_keys SET revoked_at = $2 WHERE id = $1", key_id, NOW)
+
+    assert await ended.event("end") == {}
+    assert (await asyncio.wait_for(ended.messages.get(), 10)).get("more_body", False) is False
+    await ended.close()
+    await publish(redis, organization.id, 4)
+    await stored(staying, 4)
+    await staying.close()
+
+
+async def test_who_may_not_read_metrics_gets_no_stream(
+    app: Litestar, database: Database, organization: TestOrganization
+) -> None:
+    stream = Stream(app, (await make_key(database, organization.id, ["events:write"]))[0])
+
+    assert await stream.start() == 403
+    await stream.task
+
+
+async def allowed() -> bool:
+    return True
+
+
+async def version() -> int:
+    return 1
+
+
+def hub_of(redis: Redis | None, version_of: Callable[[], Awaitable[int]] = version) -> LiveHub:
+    return LiveHub(redis, version_of, FixedClock(NOW))
+
+
+async def test_a_slow_viewer_hears_the_sum(redis: Redis) -> None:
+    hub = hub_of(redis)
+    owner = UUID(int=3)
+    watching = hub.watch(owner, allowed)
+    assert await anext(watching) is None
+    assert await anext(watching) == Announcement(0, "2026-04-03T12:00:00Z")
+    for count in (1, 2, 3):
+        await publish(redis, owner, count)
+
+    heard = 0
+    while heard < 6:
+        found = await anext(watching)
+        heard += found.stored if found else 0
+    assert heard == 6
+    await watching.aclose()
+    assert hub.viewers == 0
+
+
+async def test_nonsense_on_the_channel_is_passed_over(redis: Redis) -> None:
+    hub = hub_of(redis)
+    owner = UUID(int=3)
+    watching = hub.watch(owner, allowed)
+    await anext(watching)
+    await anext(watching)
+    await redis.publish(live_channel(owner), b"\xff{")
+    await publish(redis, owner, 9)
+
+    found = await anext(watching)
+    assert found is not None and found.stored == 9
+    await watching.aclose()
+
+
+async def test_a_quiet_stream_shows_that_it_lives_and_asks_whether_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "HEARTBEAT_SECONDS", 0.01)
+    answers = iter([True, True, False])
+
+    async def may() -> bool:
+        return next(answers)
+
+    heard = [item async for item in hub_of(None).watch(UUID(int=1), may)]
+
+    assert heard == [None, None, None]
+
+
+async def test_a_process_holds_so_many_streams_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_VIEWERS", 1)
+    hub = hub_of(None)
+    watching = hub.watch(UUID(int=1), allowed)
+    await anext(watching)
+
+    with pytest.raises(TooManyViewers):
+        await anext(hub.watch(UUID(int=2), allowed))
+    await watching.aclose()
