@@ -1,0 +1,29 @@
+import { describe, expect, it } from "vitest";
+import { compact, count, delta, duration, money, percent } from "./format";
+
+describe("figures", () => {
+  it("keeps small costs visible and rounds exactly", () => {
+    expect(money("0.00042", "USD")).toBe("$0.00042");
+    expect(money("51.4309475", "USD")).toBe("$51.43");
+    expect(money("0.995", "USD")).toBe("$1.00");
+    expect(money("1234567.005", "EUR")).toBe("€1\u202f234\u202f567.01");
+    expect(money("0", "USD")).toBe("$0.00");
+    expect(money("-0.5", "SEK")).toBe("−0.50\u202fSEK");
+    expect(money("9007199254740993.01", "USD")).toBe("$9\u202f007\u202f199\u202f254\u202f740\u202f993.01");
+    expect(money(null, "USD")).toBe("–");
+  });
+  it("writes counts, shares and durations with units", () => {
+    expect(count(1234567)).toBe("1\u202f234\u202f567");
+    expect(compact(12_400_000)).toBe("12.4\u202fM");
+    expect(percent(0.0123)).toBe("1.23\u202f%");
+    expect(percent(0.00001)).toBe("<0.01\u202f%");
+    expect(percent(null)).toBe("–");
+    expect(duration(0.25)).toBe("0.25\u202fms");
+    expect(duration(1532)).toBe("1.53\u202fs");
+  });
+  it("says how much changed, and nothing where there was nothing", () => {
+    expect(delta(112, 100)).toBe("+12\u202f%");
+    expect(delta(99.5, 100)).toBe("−0.5\u202f%");
+    expect(delta(5, 0)).toBeNull();
+  });
+});

@@ -1,0 +1,78 @@
+import { BarChart, LineChart } from "echarts/charts";
+import { BrushComponent, GridComponent, LegendComponent, ToolboxComponent, TooltipComponent, AriaComponent } from "echarts/components";
+import { connect, init, use, type ECharts } from "echarts/core";
+import { CanvasRenderer } from "echarts/renderers";
+import { useComputedColorScheme } from "@mantine/core";
+import { useEffect, useRef } from "react";
+import { clock, instant } from "../../app/format";
+
+use([BarChart, LineChart, GridComponent, TooltipComponent, LegendComponent, BrushComponent, ToolboxComponent, AriaComponent, CanvasRenderer]);
+
+export interface Line { name: string; color: string; values: (number | null)[] }
+interface Props {
+  title: string; times: number[]; lines: Line[]; kind: "bar" | "line"; zone: string; step: number; format: (value: number | null) => string;
+  onZoom: (from: number, to: number) => void;
+}
+
+/** One chart over time. Charts on a page share the cursor; dragging over one narrows the range of all. */
+export default function Chart({ title, times, lines, kind, zone, step, format, onZoom }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const chart = useRef<ECharts | null>(null);
+  const zoom = useRef(onZoom);
+  zoom.current = onZoom;
+  const range = useRef({ times, step });
+  range.current = { times, step };
+  const scheme = useComputedColorScheme("light");
+
+  useEffect(() => {
+    if (!box.current) return;
+    const made = init(box.current, null, { renderer: "canvas" });
+    made.group = "overview";
+    connect("overview");
+    chart.current = made;
+    const observer = new ResizeObserver(() => made.resize());
+    observer.observe(box.current);
+    made.on("brushEnd", (event) => {
+      const area = (event as { areas?: { coordRange?: [number, number] }[] }).areas?.[0]?.coordRange;
+      made.dispatchAction({ type: "brush", areas: [] });
+      const known = range.current;
+      const [first, last] = [known.times[Math.max(0, Math.round(area?.[0] ?? 0))], known.times[Math.min(known.times.length - 1, Math.round(area?.[1] ?? 0))]];
+      if (area && first !== undefined && last !== undefined && last > first) zoom.current(first, last + known.step * 1000);
+    });
+    return () => {
+      observer.disconnect();
+      made.dispose();
+      chart.current = null;
+    };
+  }, []);
+
+  useEffect(() => {
+    const ink = scheme === "dark" ? "#a6a7ab" : "#5c5f66";
+    const rule = scheme === "dark" ? "#2c2e33" : "#e9ecef";
+    const label = (at: number) => (step >= 86_400 ? instant(at, zone).slice(0, 6) : clock(at, zone, false));
+    chart.current?.setOption(
+      {
+        animation: false,
+        aria: { enabled: true, label: { description: title } },
+        grid: { left: 8, right: 8, top: 8, bottom: lines.length > 1 ? 28 : 4, containLabel: true },
+        legend: { show: lines.length > 1, bottom: 0, type: "scroll", icon: "roundRect", itemWidth: 10, itemHeight: 10, textStyle: { color: ink, fontSize: 11 } },
+        tooltip: {
+          trigger: "axis", confine: true, axisPointer: { type: "line" }, backgroundColor: scheme === "dark" ? "#25262b" : "#fff", borderColor: rule,
+          textStyle: { color: scheme === "dark" ? "#c1c2c5" : "#212529", fontSize: 12 },
+          valueFormatter: (value: unknown) => format(typeof value === "number" ? value : null),
+        },
+        brush: { toolbox: [], xAxisIndex: 0, brushType: "lineX", brushMode: "single", brushStyle: { color: "rgba(0,114,178,.15)", borderColor: "#0072b2" }, throttleType: "debounce" },
+        xAxis: { type: "category", data: times.map(label), axisLabel: { color: ink, fontSize: 11, hideOverlap: true }, axisTick: { show: false }, axisLine: { lineStyle: { color: rule } } },
+        yAxis: { type: "value", min: 0, splitNumber: 3, axisLabel: { color: ink, fontSize: 11, formatter: (value: number) => format(value) }, splitLine: { lineStyle: { color: rule } } },
+        series: lines.map((line) => ({
+          name: line.name, type: kind, data: line.values, color: line.color, showSymbol: false, connectNulls: false, barMaxWidth: 18,
+          ...(kind === "bar" ? { stack: "all" } : { lineStyle: { width: 1.8 } }),
+        })),
+      },
+      { notMerge: true },
+    );
+    chart.current?.dispatchAction({ type: "takeGlobalCursor", key: "brush", brushOption: { brushType: "lineX", brushMode: "single" } });
+  }, [times, lines, kind, scheme, step, title, zone, format]);
+
+  return <div ref={box} style={{ height: 190, width: "100%" }} role="img" aria-label={title} />;
+}
