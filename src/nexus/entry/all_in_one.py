@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from rich.console import Console
 
 from nexus.entry import lifeline
 from nexus.entry.first_start import FILE, FirstStartFile, make_first_start
+from nexus.entry.leftovers import MODULE, end_leftovers
 from nexus.entry.supervisor import Program, StartFailed, Supervisor
 from nexus.kit.errors import NexusError, Unavailable
 from nexus.platform.db import DatabaseUrls, open_database
@@ -33,10 +33,17 @@ from nexus.platform.db.embedded import EmbeddedPostgres
 from nexus.platform.db.setup import initialise_database, migrate_database
 from nexus.platform.redis.embedded import EmbeddedRedis
 from nexus.platform.settings import Settings
-from nexus.platform.telemetry import METRICS_FOLDER, configure_logging, metrics_folder
+from nexus.platform.telemetry import (
+    METRICS_FOLDER,
+    clear_metrics,
+    configure_logging,
+    forget_dead_metrics,
+    metrics_folder,
+)
 
 _out = Console(highlight=False, soft_wrap=True)
 _log = structlog.get_logger("nexus.up")
+PROCESSES_FILE = "processes.json"
 
 
 class AlreadyRunning(Unavailable):
@@ -87,10 +94,9 @@ def check_port(settings: Settings) -> None:
 class AllInOne:
     """One node: supervisor of everything it starts."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, processes_file: Path | None = None) -> None:
         self.settings = settings
-        self.run_dir = settings.data_dir / "run"
-        self.supervisor = Supervisor(self.run_dir / "processes.json")
+        self.supervisor = Supervisor(processes_file or settings.data_dir / "run" / PROCESSES_FILE)
         # Only this process holds the writing end: its death is the end of file the children watch for.
         self._lifeline, self._lifeline_held = os.pipe()
 
@@ -104,7 +110,7 @@ class AllInOne:
 
     def _popen(self, role: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "nexus.entry.processes", role],
+            [sys.executable, "-m", MODULE, role],
             stdin=subprocess.DEVNULL,
             env=self._child_environment(),
             pass_fds=[self._lifeline],
@@ -112,12 +118,13 @@ class AllInOne:
         )
 
     def web(self) -> subprocess.Popen[bytes]:
-        """Start a web process; what dead ones left of their live figures is taken away first."""
-        for file in metrics_folder(self.settings).glob("gauge_live*.db"):
-            pid = file.stem.rsplit("_", 1)[-1]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-                file.unlink(missing_ok=True)
+        """Start a web process."""
+        forget_dead_metrics(self.settings, live_only=True)
         return self._popen("web")
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker."""
+        return self._popen("worker")
 
     def _log_file(self, name: str) -> Any:
         folder = self.settings.data_dir / "log"
@@ -146,6 +153,7 @@ class AllInOne:
                 ready=postgres.is_ready,
                 ready_within_seconds=300,
                 stop_signal=signal.SIGINT,
+                force_signal=signal.SIGQUIT,
                 stop_within_seconds=60,
             )
         )
@@ -199,18 +207,25 @@ class AllInOne:
         first = await make_first_start(self.settings)
         if self.settings.embeds_redis:
             await self.start_redis()
-        await self.supervisor.add(Program("worker", lambda: self._popen("worker")))
+        await self.supervisor.add(Program("worker", self.worker))
         for number in range(self.settings.workers):
             last = number == self.settings.workers - 1
-            await self.supervisor.add(Program("web", self.web, ready=self._web_is_ready if last else None))
+            ready = self._web_is_ready if last else None
+            await self.supervisor.add(Program("web", self.web, ready=ready, stop_within_seconds=30))
         return first
 
     async def run(self) -> None:
-        """Run until Ctrl-C or SIGTERM."""
+        """Run until Ctrl-C or SIGTERM; a second one ends by force what is still being stopped."""
         stopping = asyncio.Event()
+
+        def stop() -> None:
+            if stopping.is_set():
+                self.supervisor.hurry()
+            stopping.set()
+
         loop = asyncio.get_running_loop()
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, stopping.set)
+        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(sign, stop)
         starting = asyncio.create_task(self.start())
         waiting = asyncio.create_task(stopping.wait())
         try:
@@ -218,13 +233,18 @@ class AllInOne:
             if starting.done():
                 _welcome(self.settings, starting.result())
                 await waiting
-            else:
-                starting.cancel()
         finally:
             waiting.cancel()
+            starting.cancel()
+            await asyncio.wait({starting})
             _out.print("stopping …")
             await self.supervisor.stop()
-            os.close(self._lifeline_held)
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the pipe; children that still run end."""
+        os.close(self._lifeline_held)
+        os.close(self._lifeline)
 
 
 def _welcome(settings: Settings, first: FirstStartFile | None) -> None:
@@ -245,10 +265,9 @@ def up(settings: Settings) -> None:
     run_dir = settings.data_dir / "run"
     run_dir.mkdir(exist_ok=True, mode=0o711)
     with _lock(run_dir):
+        asyncio.run(end_leftovers(run_dir / PROCESSES_FILE))
         check_port(settings)
-        # Metrics of processes that are gone: counters start again with the node.
-        shutil.rmtree(metrics_folder(settings), ignore_errors=True)
-        metrics_folder(settings).mkdir(mode=0o700)
+        clear_metrics(settings)
         try:
             asyncio.run(AllInOne(settings).run())
         except StartFailed as error:

@@ -6,6 +6,7 @@ probes and metrics to functions of a few lines, everything else to the control p
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -39,7 +40,7 @@ from nexus.platform.redis import connect as connect_redis
 from nexus.platform.settings import Settings
 from nexus.platform.telemetry import render_metrics
 from nexus.platform.web import PROBLEM_TYPE, WebState, exception_handlers, problem_body
-from nexus.platform.web.problems import InternalError, problem_headers
+from nexus.platform.web.problems import InternalError, MethodNotAllowed, problem_headers
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -92,6 +93,7 @@ class Application:
         self.snapshots = Snapshots(self.database, data_dir=settings.data_dir)
         self.ingest = Ingest(database=self.database, settings=settings, snapshots=self.snapshots, redis=self.redis)
         self.health = HealthChecks(self.database, self.redis, self.ingest)
+        self._ending = asyncio.Event()
         self.state = WebState(self.database, settings, redis=self.redis)
         self.control = control_plane(self.state)
         self.events = IngestApp(self.ingest)
@@ -102,7 +104,10 @@ class Application:
         """Begin to serve: snapshots from PostgreSQL, or from the last good copy while it is away."""
         await self.snapshots.start()
         await self.ingest.start()
-        await self.control.startup() if hasattr(self.control, "startup") else None
+
+    def end_streams(self) -> None:
+        """End what would go on for ever, so that the server can finish the requests it has. Nothing else is refused."""
+        self._ending.set()
 
     async def stop(self) -> None:
         """End in order: nothing that was acknowledged is lost, nothing new is taken."""
@@ -137,7 +142,9 @@ class Application:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._dispatch(path, scope, receive, respond)
+                await self._dispatch(
+                    path, scope, self._until_ending(receive) if path == LIVE_PATH else receive, respond
+                )
             except Exception:  # noqa: BLE001
                 # The process's edge: whatever nobody else translated.
                 _log.exception("request failed", path=path, method=scope["method"])
@@ -148,27 +155,52 @@ class Application:
                 method = scope["method"] if scope["method"] in _METHODS else "other"
                 _REQUESTS.labels(area, method, str(status)).inc()
                 _SECONDS.labels(area).observe(seconds)
-                _log.debug("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 1))
+                # What comes all the time is counted, and logged where it failed.
+                log = _log.debug if area in _QUIET_AREAS and status < 400 else _log.info
+                log("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 1))
+
+    def _until_ending(self, receive: Receive) -> Receive:
+        """Tell a stream that its viewer is gone when the process ends; viewers connect again, to another one."""
+
+        async def receive_until() -> MutableMapping[str, Any]:
+            message = asyncio.ensure_future(receive())
+            ending = asyncio.ensure_future(self._ending.wait())
+            try:
+                await asyncio.wait({message, ending}, return_when=asyncio.FIRST_COMPLETED)
+                return message.result() if message.done() else {"type": "http.disconnect"}
+            finally:
+                for task in (message, ending):
+                    task.cancel()
+
+        return receive_until
 
     async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if path == EVENTS_PATH:
             await self.events(scope, receive, send)
         elif path.startswith("/api/"):
             await self.control(scope, receive, send)  # type: ignore[arg-type]
-        elif path == "/health/live":
-            await _json(send, 200, {"status": "alive"})
-        elif path == "/health/ready":
-            found = await self.health.readiness()
-            await _json(send, 503 if found.status == "unready" else 200, found)
-        elif path == "/metrics":
-            await self._metrics(scope, send)
-        elif path in {"/openapi.json", "/docs"} or path.startswith("/docs/"):
-            await self.documentation(scope, receive, send)
+        elif path in _PROBES or path == "/openapi.json" or path.startswith("/docs"):
+            if scope["method"] not in {"GET", "HEAD"}:
+                refusal = MethodNotAllowed(f"{path} takes GET only")
+                await _problem(send, refusal, path, scope["state"]["request_id"], [(b"allow", b"GET, HEAD")])
+            elif path in _PROBES:
+                await self._probe(path, scope, send)
+            else:
+                await self.documentation(scope, receive, send)
         elif _is_programs(path):
             error = NotFound(f"there is nothing at {path}")
             await _problem(send, error, path, scope["state"]["request_id"])
         else:
             await self.files(scope, receive, send)
+
+    async def _probe(self, path: str, scope: Scope, send: Send) -> None:
+        if path == "/health/live":
+            await _json(send, 200, {"status": "alive"})
+        elif path == "/health/ready":
+            found = await self.health.readiness()
+            await _json(send, 503 if found.status == "unready" else 200, found)
+        else:
+            await self._metrics(scope, send)
 
     async def _metrics(self, scope: Scope, send: Send) -> None:
         token = self.settings.metrics_token
@@ -179,6 +211,11 @@ class Application:
                 return
         content, media_type = render_metrics()
         await _answer(send, 200, media_type.encode(), content)
+
+
+LIVE_PATH = "/api/live"
+_PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
+_QUIET_AREAS = frozenset({EVENTS_PATH, "/health", "/metrics"})
 
 
 def _area(path: str) -> str:
@@ -220,7 +257,9 @@ async def _json(send: Send, status: int, body: object) -> None:
     await _answer(send, status, b"application/json", msgspec.json.encode(body))
 
 
-async def _problem(send: Send, error: NexusError, path: str, request_id: str) -> None:
+async def _problem(
+    send: Send, error: NexusError, path: str, request_id: str, extra: list[tuple[bytes, bytes]] | None = None
+) -> None:
     body = msgspec.json.encode(problem_body(error, instance=path, request_id=request_id))
-    headers = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
+    headers = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()] + (extra or [])
     await _answer(send, error.status, PROBLEM_TYPE.encode(), body, headers)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+import asyncpg
 import cyclopts
+import redis.exceptions
+import sqlalchemy.exc
 from rich.console import Console
 
 import nexus
@@ -12,6 +16,7 @@ from nexus.catalog.commands import app as catalog_app
 from nexus.entry.doctor import doctor
 from nexus.identity.commands import key_app, org_app, user_app
 from nexus.kit.errors import NexusError
+from nexus.metering.commands import app as metering_app
 from nexus.metering.replay_commands import replay
 from nexus.platform.db.commands import app as db_app
 from nexus.platform.settings import Settings
@@ -23,6 +28,15 @@ app = cyclopts.App(
     help_epilogue="Settings are environment variables; `nexus doctor` lists them.",
 )
 _error = Console(stderr=True, highlight=False, soft_wrap=True)
+_EXPECTED = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    sqlalchemy.exc.OperationalError,
+    redis.exceptions.RedisError,
+)
+"""What a command meets when something it needs is away or closed to it."""
 
 
 @app.command
@@ -44,9 +58,15 @@ def server() -> None:
 @app.command
 def worker() -> None:
     """Do the background work, for production. Several, on several machines, are safe."""
-    from nexus.entry import processes
+    from nexus.entry import production
 
-    processes.run_worker()
+    production.work(Settings.from_environment())
+
+
+@app.command
+def version() -> None:
+    """Print the version."""
+    Console(highlight=False).print(nexus.__version__)
 
 
 app.command(db_app)
@@ -54,12 +74,7 @@ app.command(key_app)
 app.command(user_app)
 app.command(org_app)
 app.command(catalog_app)
-try:
-    from nexus.metering.commands import app as metering_app
-except ImportError:
-    pass
-else:
-    app.command(metering_app)
+app.command(metering_app)
 app.command(replay, name="replay")
 app.command(doctor, name="doctor")
 
@@ -69,15 +84,21 @@ def main() -> None:
     try:
         result = app()
     except NexusError as error:
-        _error.print(f"[bold red]error:[/] {_plain(error.detail)}")
-        sys.exit(1)
+        _fail(error.detail)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ConnectionError, FileNotFoundError, TimeoutError) as error:
-        _error.print(f"[bold red]error:[/] {_plain(str(error))} (is it running? `nexus doctor` tells)")
+    except BrokenPipeError:
+        # Whoever read our output has gone (`nexus … | head`); nothing more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    sys.exit(result if isinstance(result, int) else 0)
+    except _EXPECTED as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        _fail(f"{text} (`nexus doctor` tells what is wrong)")
+    else:
+        sys.exit(result if isinstance(result, int) else 0)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def _fail(text: str) -> None:
+    _error.print("[bold red]error:[/]", end=" ")
+    _error.print(text, markup=False)
+    sys.exit(1)

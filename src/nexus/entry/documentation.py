@@ -93,6 +93,52 @@ def _events_operation(components: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _probe_operations() -> dict[str, Any]:
+    part = {
+        "type": "object",
+        "required": ["status", "detail"],
+        "properties": {"status": {"type": "string", "enum": ["up", "down"]}, "detail": {"type": "string"}},
+    }
+    readiness = {
+        "type": "object",
+        "required": ["status", "degraded", "parts"],
+        "properties": {
+            "status": {"type": "string", "enum": ["ready", "degraded", "unready"]},
+            "degraded": {"type": "array", "items": {"type": "string"}},
+            "parts": {"type": "object", "additionalProperties": part},
+        },
+    }
+    alive = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string", "const": "alive"}}}
+
+    def operation(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "get": {
+                "operationId": name,
+                "tags": ["probes"],
+                "summary": summary,
+                "security": [],
+                "responses": {**responses, "405": _PROBLEM},
+            }
+        }
+
+    def json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+        return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+    return {
+        "/health/live": operation("IsAlive", "Is the process alive?", {"200": json("alive", alive)}),
+        "/health/ready": operation(
+            "IsReady",
+            "Can records be taken now? Tells how each part is.",
+            {"200": json("ready, or degraded", readiness), "503": json("unready", readiness)},
+        ),
+        "/metrics": operation(
+            "Metrics",
+            "Metrics of all processes of this node.",
+            {"200": {"description": "Prometheus text format", "content": {"text/plain": {}}}, "401": _PROBLEM},
+        ),
+    }
+
+
 def describe(app: Litestar) -> bytes:
     """Return the OpenAPI document of the whole port, as JSON."""
     document: dict[str, Any] = app.openapi_schema.to_schema()
@@ -111,6 +157,7 @@ def describe(app: Litestar) -> bytes:
                     operation["responses"][status] = _PROBLEM
     paths = document.setdefault("paths", {})
     paths["/v1/events"] = _events_operation(schemas)
+    paths.update(_probe_operations())
     return msgspec.json.encode(document)
 
 

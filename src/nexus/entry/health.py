@@ -12,22 +12,27 @@ from redis.asyncio import Redis
 
 from nexus.dataplane.ingest.service import Ingest
 from nexus.platform.db import Database
+from nexus.platform.jobs.heartbeat import last_heartbeat
 
 _CHECK_TIMEOUT_SECONDS = 1.5
 _REMEMBER_SECONDS = 0.5
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One part a process depends on."""
+    """One part a process depends on: `up` or `down`, and why."""
 
     status: str
     detail: str = ""
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """`ready`: all is well. `degraded`: records are taken (spooled, if need be), something else is away. `unready`."""
+    """`ready`: all is well. `degraded`: records are taken (spooled, if need be), something else is away. `unready`.
+
+    `degraded` names the parts that are away. A probe is answered 200 unless the process is unready.
+    """
 
     status: str
+    degraded: list[str]
     parts: dict[str, Part]
 
 
@@ -36,7 +41,7 @@ class HealthChecks:
     """Checks the parts of one web process; answers are remembered for half a second, so that probes cost nothing."""
 
     database: Database
-    redis: Redis | None
+    redis: Redis
     ingest: Ingest
     _last: tuple[float, Readiness] | None = None
 
@@ -45,31 +50,54 @@ class HealthChecks:
         now = time.monotonic()
         if self._last is not None and now - self._last[0] < _REMEMBER_SECONDS:
             return self._last[1]
-        postgres, redis = await asyncio.gather(_check(self._ask_postgres), _check(self._ask_redis))
+        postgres, redis, worker = await asyncio.gather(
+            _check(self._ask_postgres), _check(self._ask_redis), _check(self._ask_worker)
+        )
         reason = self.ingest.unready_reason()
-        parts = {"postgres": postgres, "redis": redis, "ingest": Part("down", reason) if reason else Part("up")}
-        if reason:
-            status = "unready"
-        elif all(part.status == "up" for part in parts.values()):
-            status = "ready"
-        else:
-            status = "degraded"
-        found = Readiness(status, parts)
+        parts = {
+            "postgres": postgres,
+            "redis": redis,
+            "worker": worker,
+            "snapshot": _part("" if self.ingest.snapshots.is_loaded else "keys and prices are not loaded yet"),
+            "spool": await _check(self._ask_spool),
+            "ingest": _part(reason or ""),
+        }
+        down = [name for name, part in parts.items() if part.status != "up"]
+        found = Readiness("unready" if reason else "degraded" if down else "ready", down, parts)
         self._last = (now, found)
         return found
 
-    async def _ask_postgres(self) -> None:
+    async def _ask_postgres(self) -> str:
         pool = await self.database.pool("system")
         await pool.fetchval("SELECT 1", timeout=_CHECK_TIMEOUT_SECONDS)
+        return ""
 
-    async def _ask_redis(self) -> None:
-        if self.redis is not None:
-            await self.redis.ping()
+    async def _ask_redis(self) -> str:
+        await self.redis.ping()
+        return ""
+
+    async def _ask_worker(self) -> str:
+        if await last_heartbeat(self.redis) is None:
+            raise NoWorkerError
+        return ""
+
+    async def _ask_spool(self) -> str:
+        waiting = await asyncio.to_thread(self.ingest.spool.size_bytes)
+        return f"{waiting} bytes wait for PostgreSQL" if waiting else ""
 
 
-async def _check(ask: Callable[[], Awaitable[None]]) -> Part:
+class NoWorkerError(Exception):
+    """No worker has given a sign of life for fifteen seconds."""
+
+
+async def _check(ask: Callable[[], Awaitable[str]]) -> Part:
     try:
-        await asyncio.wait_for(ask(), _CHECK_TIMEOUT_SECONDS)
+        return Part("up", await asyncio.wait_for(ask(), _CHECK_TIMEOUT_SECONDS))
+    except NoWorkerError as error:
+        return Part("down", (type(error).__doc__ or "").rstrip("."))
     except Exception as error:  # noqa: BLE001  # whatever keeps a part from answering is what a probe reports
         return Part("down", type(error).__name__)
-    return Part("up")
+
+
+def _part(reason: str) -> Part:
+    return Part("down", reason) if reason else Part("up")

@@ -72,6 +72,7 @@ async def _web(settings: Settings) -> None:
     _log.info("serving", url=settings.url)
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     ended_by_itself = serving.done()
+    application.end_streams()
     server.stop()  # type: ignore[no-untyped-call]
     with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
         await asyncio.wait_for(serving, _DRAIN_SECONDS)

@@ -1,10 +1,12 @@
 """Starts processes in order, starts again what dies, stops all in reverse.
 
-    starting --> running --> died --(back-off)--> starting
-                    |
-                 stopping --> stopped
+    starting --> running --> died --(pause)--> starting
+        |           |
+        |        stopping --> stopped
+        +--(dies again and again, or is not ready in time)--> StartFailed
 
-A process that dies is started again at once, then after pauses that double up to five seconds; ten quiet seconds forgive.
+A process that dies is started again after a pause, which doubles up to five seconds; ten quiet seconds forgive. Only a
+process that never once became ready ends the supervisor: what ran before is never given up.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ _log = structlog.get_logger("nexus.supervisor")
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _FORGIVEN_AFTER_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
+_ATTEMPTS = 8
+"""Starts of a process that never became ready. PostgreSQL needs some while memory of a killed one is still attached."""
 
 
 class ProcessEntry(msgspec.Struct, frozen=True):
@@ -50,9 +55,15 @@ class Program:
     """Tells whether it answers; None: it is ready when it runs."""
     ready_within_seconds: float = 60.0
     stop_signal: int = signal.SIGTERM
+    force_signal: int = signal.SIGKILL
     stop_within_seconds: float = 20.0
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.process.poll() is None
 
 
 class StartFailed(Exception):
@@ -67,21 +78,26 @@ class Supervisor:
         self._programs: list[Program] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._hurrying = False
 
     async def add(self, program: Program) -> None:
         """Start a program, wait until it is ready, then watch over it. `StartFailed` if it does not come up."""
         self._programs.append(program)
         await self._launch(program)
         deadline = time.monotonic() + program.ready_within_seconds
+        pause, attempts = _FIRST_PAUSE_SECONDS, 1
         while program.ready is not None and not await program.ready():
             if time.monotonic() > deadline:
                 raise StartFailed(
                     f"{program.role} did not become ready within {program.ready_within_seconds:.0f} seconds"
                 )
-            if program.process is not None and program.process.poll() is not None:
-                await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2)
+            if not program.is_running:
+                if attempts >= _ATTEMPTS:
+                    raise StartFailed(f"{program.role} ended {attempts} times before it was ready")
+                await asyncio.sleep(pause)
+                pause, attempts = pause * 2, attempts + 1
                 await self._launch(program)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(_LOOK_SECONDS)
         self._watchers.append(asyncio.create_task(self._watch(program), name=f"watch {program.role}"))
 
     async def _launch(self, program: Program) -> None:
@@ -95,10 +111,9 @@ class Supervisor:
     async def _watch(self, program: Program) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            process = program.process
             began = time.monotonic()
-            while process is not None and process.poll() is None:  # noqa: ASYNC110  # a child has no event
-                await asyncio.sleep(0.05)
+            while program.is_running:  # noqa: ASYNC110  # a child has no event
+                await asyncio.sleep(_LOOK_SECONDS)
             if self._stopping:
                 return
             if time.monotonic() - began > _FORGIVEN_AFTER_SECONDS:
@@ -106,7 +121,7 @@ class Supervisor:
             _log.warning(
                 "died, starting again",
                 program=program.role,
-                code=process.returncode if process else None,
+                code=program.process.returncode if program.process else None,
                 pause_seconds=pause,
             )
             await asyncio.sleep(pause)
@@ -128,6 +143,10 @@ class Supervisor:
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(entries)))
         draft.replace(self._processes_file)
 
+    def hurry(self) -> None:
+        """End what is still being stopped by force: the person at the terminal asked twice."""
+        self._hurrying = True
+
     async def stop(self) -> None:
         """Stop everything, the last started first, each within its time; then by force."""
         self._stopping = True
@@ -142,8 +161,7 @@ class Supervisor:
             group = [program for program in remaining if program.role == role]
             remaining = [program for program in remaining if program.role != role]
             await asyncio.gather(*(self._end(program) for program in group))
-        with contextlib.suppress(FileNotFoundError):
-            self._processes_file.unlink()
+        self._processes_file.unlink(missing_ok=True)
 
     async def _end(self, program: Program) -> None:
         process = program.process
@@ -151,13 +169,16 @@ class Supervisor:
             return
         process.send_signal(program.stop_signal)
         deadline = time.monotonic() + program.stop_within_seconds
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                _log.warning("stopped by force", program=program.role)
+        while process.poll() is None and time.monotonic() < deadline and not self._hurrying:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS / 2)
+        if process.poll() is None:
+            _log.warning("stopped by force", program=program.role)
+            process.send_signal(program.force_signal)
+            try:
+                await asyncio.to_thread(process.wait, 5)
+            except subprocess.TimeoutExpired:
                 process.kill()
-                break
-            await asyncio.sleep(0.02)
-        await asyncio.to_thread(process.wait)
+                await asyncio.to_thread(process.wait)
 
 
 _STARTED_AT = datetime.now(UTC)

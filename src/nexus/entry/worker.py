@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
+from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.metering.jobs import PERIODIC as METERING_JOBS
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.partitions import make_partitions
 from nexus.platform.jobs import Job, PeriodicRunner
+from nexus.platform.jobs.heartbeat import INTERVAL_SECONDS, heartbeat
+from nexus.platform.redis import connect as connect_redis
 from nexus.platform.settings import Settings
 
 PLATFORM_JOBS: list[Job] = [("platform.make_partitions", 300, make_partitions)]
@@ -19,7 +22,9 @@ class Worker:
         self._database = Database(
             DatabaseUrls.from_settings(settings), application_name="nexus-worker", max_size=settings.database_pool_size
         )
-        self._runner = PeriodicRunner(self._database, [*PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS])
+        self._redis = connect_redis(settings)
+        alive: Job = ("platform.heartbeat", INTERVAL_SECONDS, heartbeat(self._redis, SYSTEM_CLOCK))
+        self._runner = PeriodicRunner(self._database, [alive, *PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS])
 
     def start(self) -> None:
         """Begin."""
@@ -29,3 +34,4 @@ class Worker:
         """End; what is unfinished rolls back and is done again by the next worker."""
         await self._runner.stop()
         await self._database.close()
+        await self._redis.aclose()

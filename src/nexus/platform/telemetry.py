@@ -9,6 +9,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import structlog
 
 from nexus.kit.redaction import REDACTED, is_secret_name, redact_text
@@ -60,6 +61,25 @@ def configure_logging(settings: Settings, *, role: str) -> None:
 def metrics_folder(settings: Settings) -> Path:
     """Return where the processes of a node leave their metrics for each other."""
     return settings.data_dir / "run" / "metrics"
+
+
+def clear_metrics(settings: Settings) -> None:
+    """Begin with empty counters: whose they were is gone. Nothing of this node may run."""
+    folder = metrics_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for file in folder.glob("*.db"):
+        file.unlink(missing_ok=True)
+
+
+def forget_dead_metrics(settings: Settings, *, live_only: bool) -> None:
+    """Remove files of processes that are gone: all of them, or only the figures that mean nothing without the process.
+
+    Counters of dead processes are kept while the node runs, so that sums never fall.
+    """
+    for file in metrics_folder(settings).glob("gauge_live*.db" if live_only else "*.db"):
+        pid = file.stem.rsplit("_", 1)[-1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            file.unlink(missing_ok=True)
 
 
 def render_metrics() -> tuple[bytes, str]:
