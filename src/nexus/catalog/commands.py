@@ -88,7 +88,8 @@ def import_(
         return
     _out.print(f"{'would do' if dry_run else 'done'}: {book.source}, {len(book.prices)} prices", markup=False)
     for name in (
-        "providers_added", "models_added", "prices_added", "prices_changed", "prices_unchanged", "conflicts",
+        "providers_added", "providers_changed", "models_added", "models_changed", "prices_added", "prices_changed",
+        "prices_unchanged", "conflicts",
     ):  # fmt: skip
         _out.print(f"  {name.replace('_', ' '):18} {getattr(done, name)}")
     for line in done.skipped[:20]:

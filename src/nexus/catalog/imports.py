@@ -7,7 +7,7 @@ now on, the price in force ends now and the new one begins (history stays as it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time
 from decimal import Decimal
 from hashlib import sha256
@@ -17,12 +17,14 @@ from uuid import UUID
 import msgspec
 
 from nexus.catalog import store
-from nexus.catalog.importers import ImportedBook, ImportedComponent, ImportedPrice
+from nexus.catalog.importers import ImportedBook, ImportedComponent, ImportedPrice, ImportedProvider
 from nexus.catalog.types import ImportSummary
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Connection
 
 Subject = tuple[object, ...]
+_NO_LONGER_NAMED = 1_000_000_000
+"""Added to the place of models that their list no longer names."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -93,17 +95,61 @@ def proposed_of(components: Sequence[ImportedComponent]) -> list[dict[str, Any]]
     ]
 
 
+def _has_new_rules(stored: Mapping[str, Any] | None, wanted: ImportedProvider) -> bool:
+    """Tell whether a list says otherwise about a provider's rules. Lists that know none leave them as they are."""
+    if stored is None or not (wanted.match or wanted.fallback):
+        return False
+    return (stored["match"], tuple(stored["fallback_providers"])) != (wanted.match, wanted.fallback)
+
+
+def _changed_models(
+    book: ImportedBook, stored: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> list[tuple[object, ...]]:
+    """Return the models of this source whose rule, place or facts the list now gives otherwise.
+
+    Rules are tried in the order of places, so a list must be taken as a whole: a new, narrower rule stands before an
+    older, wider one. Models it no longer names keep their prices, and are tried after those it names.
+    """
+    named = {(item.provider, item.slug): item for item in book.models}
+    changed: list[tuple[object, ...]] = []
+    for key, row in stored.items():
+        if row["source"] != book.source:
+            continue
+        item = named.get(key)
+        before = (
+            row["name"],
+            row["match"],
+            row["position"],
+            row["context_window"],
+            row["max_output"],
+            row["is_deprecated"],
+        )
+        if item is None:
+            place = row["position"] if row["position"] >= _NO_LONGER_NAMED else row["position"] + _NO_LONGER_NAMED
+            after = (row["name"], row["match"], place, row["context_window"], row["max_output"], row["is_deprecated"])
+        else:
+            after = (item.name, item.match, item.position, item.context_window, item.max_output, item.is_deprecated)
+        if before != after:
+            changed.append((*key, *after))
+    return changed
+
+
 async def apply(
     connection: Connection, book: ImportedBook, *, now: datetime, actor_label: str, dry_run: bool = False
 ) -> ImportSummary:
     """Import a price list, as nexus_system. Importing the same again changes nothing. Returns what was (or would be) done."""
     summary = ImportSummary(book.source, book.digest, skipped=list(book.skipped), is_dry_run=dry_run)
     plan = _Plan(book, uuid7())
-    slugs = {row["slug"] for row in await store.fetch(connection, "provider_slugs")}
-    models = {(row["provider"], row["slug"]) for row in await store.fetch(connection, "model_slugs")}
+    # Two imports at once would both find nothing there.
+    await store.value(connection, "lock_imports")
+    slugs = {row["slug"]: row for row in await store.fetch(connection, "shared_providers")}
+    models = {(row["provider"], row["slug"]): row for row in await store.fetch(connection, "shared_models")}
     new_providers = {item.slug: item for item in book.providers if item.slug not in slugs}
     new_models = {(item.provider, item.slug): item for item in book.models if (item.provider, item.slug) not in models}
+    changed_providers = [item for item in book.providers if _has_new_rules(slugs.get(item.slug), item)]
+    changed_models = _changed_models(book, models)
     summary.providers_added, summary.models_added = len(new_providers), len(new_models)
+    summary.providers_changed, summary.models_changed = len(changed_providers), len(changed_models)
     await _plan_prices(connection, plan, summary, now)
     if dry_run or not summary.changes:
         return summary
@@ -116,9 +162,9 @@ async def apply(
             for p in new_providers.values()
         ],
     )  # fmt: skip
-    for provider in book.providers:
-        if provider.slug in slugs and (provider.match or provider.fallback):
-            await store.run(connection, "enrich_provider", provider.slug, provider.match, list(provider.fallback))
+    await store.run_many(
+        connection, "update_provider_rules", [(p.slug, p.match, list(p.fallback)) for p in changed_providers]
+    )
     await store.run_many(
         connection, "insert_model",
         [
@@ -127,6 +173,7 @@ async def apply(
             for m in new_models.values()
         ],
     )  # fmt: skip
+    await store.run_many(connection, "update_model_rules", changed_models)
     await store.run_many(connection, "close_price", plan.closed)
     await store.run_many(connection, "supersede_price", plan.superseded)
     await store.run_many(connection, "insert_price", plan.prices)
@@ -147,13 +194,14 @@ async def _plan_prices(connection: Connection, plan: _Plan, summary: ImportSumma
         wanted.setdefault(price.subject, []).append(price)
     for subject, prices in wanted.items():
         there = stored.get(subject, [])
+        lasting = [item for item in there if item.valid_to is None or item.valid_to > now]
         if not there:
             for price in prices:
                 plan.add(price, start=price.valid_from)
             summary.prices_added += len(prices)
         elif _is_same_from_now(there, prices, now):
             summary.prices_unchanged += len(prices)
-        elif all(item.source == plan.book.source for item in there):
+        elif all(item.source == plan.book.source for item in lasting):
             for item in there:
                 if item.valid_from is not None and item.valid_from >= now:
                     plan.superseded.append((item.id, now))

@@ -117,6 +117,8 @@ class ImportSummary(msgspec.Struct):
     digest: str
     providers_added: int = 0
     models_added: int = 0
+    providers_changed: int = 0
+    models_changed: int = 0
     prices_added: int = 0
     prices_changed: int = 0
     prices_unchanged: int = 0
@@ -128,7 +130,8 @@ class ImportSummary(msgspec.Struct):
     @property
     def changes(self) -> int:
         """How many rows it changed."""
-        return self.providers_added + self.models_added + self.prices_added + self.prices_changed + self.new_conflicts
+        added = self.providers_added + self.models_added + self.prices_added
+        return added + self.providers_changed + self.models_changed + self.prices_changed + self.new_conflicts
 
 
 class Import(msgspec.Struct, frozen=True):

@@ -65,12 +65,13 @@ class ModelDocument(msgspec.Struct, frozen=True, tag_field="kind", tag="model"):
 
 
 class ProviderDocument(msgspec.Struct, frozen=True, tag_field="kind", tag="provider"):
-    """One provider: other names of it, and whose models its own fall back on."""
+    """One provider: other names of it, and whose models its own fall back on. One of an organization has a name only."""
 
     provider: str
     aliases: list[str] = []
     fallback: list[str] = []
     match: dict[str, Any] | None = None
+    organization_id: UUID | None = None
 
 
 Document = PriceDocument | ModelDocument | ProviderDocument
@@ -177,11 +178,17 @@ class Resolution:
     mixed: dict[tuple[UUID, ...], CompiledPrice] = field(default_factory=dict)
 
 
+def _plain(name: str) -> str:
+    """Write a provider's name as records do: some conventions have underscores where others have hyphens."""
+    return name.strip().lower().replace("_", "-").replace(" ", "-")
+
+
 class PriceBook:
     """Every price in force at any time, found by provider, model or endpoint. Never changed; a newer one replaces it."""
 
     def __init__(self, documents: Iterable[Document]) -> None:
         self._providers: dict[str, ProviderDocument] = {}
+        self._names: dict[tuple[UUID | None, str], str] = {}
         self._aliases: dict[str, str] = {}
         self._provider_rules: list[tuple[Matcher, str]] = []
         self._models: dict[str, list[tuple[ModelDocument, Matcher]]] = {}
@@ -190,7 +197,9 @@ class PriceBook:
         for document in documents:
             self._add(document)
         for models in self._models.values():
-            models.sort(key=lambda item: (item[0].organization_id is None, item[0].position))
+            models.sort(key=lambda item: (item[0].organization_id is None, item[0].position, item[0].model))
+        # In the order of names, as the lists that bring the rules have it; the database gives none.
+        self._provider_rules.sort(key=lambda item: item[1])
         self._cache: dict[tuple[object, ...], Resolution] = {}
 
     @classmethod
@@ -208,19 +217,25 @@ class PriceBook:
                 entry = (document, compile_rule(document.match))
                 self._models.setdefault(document.provider, []).append(entry)
             case ProviderDocument():
+                self._names[document.organization_id, _plain(document.provider)] = document.provider
+                if document.organization_id is not None:
+                    return
                 self._providers[document.provider] = document
                 for alias in document.aliases:
-                    self._aliases[alias.lower()] = document.provider
+                    self._aliases[_plain(alias)] = document.provider
                 if document.match is not None:
                     self._provider_rules.append((compile_rule(document.match), document.provider))
 
-    def provider_of(self, name: str) -> str | None:
-        """Return the catalog's name of a provider; None when nobody knows it."""
-        lower = name.lower()
-        if lower in self._providers:
-            return lower
-        if lower in self._aliases:
-            return self._aliases[lower]
+    def provider_of(self, name: str, organization_id: UUID | None = None) -> str | None:
+        """Return the catalog's name of a provider; None when nobody knows it.
+
+        A shared name goes before one of the organization's own, a name before an alias, an alias before a rule.
+        """
+        plain = _plain(name)
+        known = self._names.get((None, plain)) or self._names.get((organization_id, plain)) or self._aliases.get(plain)
+        if known is not None:
+            return known
+        lower = name.strip().lower()
         return next((provider for rule, provider in self._provider_rules if rule(lower)), None)
 
     def _match(self, provider: str, name: str, organization_id: UUID | None) -> ModelDocument | None:
@@ -274,7 +289,11 @@ class PriceBook:
         region: str | None,
         currency: str | None,
     ) -> Resolution:
-        known = self.provider_of(provider)
+        known = self.provider_of(provider, organization_id)
+        if known is None and model and provider.lower() == "litellm":
+            # The proxy puts the provider's name before the model's.
+            prefix, _, model = model.partition("/")
+            known = self.provider_of(prefix, organization_id)
         if known is None:
             return Resolution(reason="unknown_provider")
         documents: list[PriceDocument] = []
@@ -303,6 +322,7 @@ class PriceBook:
                 0 if document.region else 1,
                 0 if document.tier == tier and tier != "standard" else 1,
                 0 if document.currency == wanted else 1 if document.currency == "USD" else 2,
+                0 if document.method is not None else 1,
                 # A price for some hours of the day stands before the one for all of them.
                 0 if document.daily_from is not None else 1,
                 -document.position,

@@ -120,10 +120,10 @@ def _cost(price: CompiledPrice, usage: Mapping[str, int], is_failure: bool) -> P
     used = False
     context = usage.get("input", 0)
     own: list[int] = []
+    # A failed call that used nothing is not charged for having been made either.
+    requests = 0 if is_failure and not any(unit != "requests" for unit in usage) else 1
     for rate in price.rates:
-        count = usage.get(rate.unit, 0)
-        if rate.unit == "requests":
-            count = 1
+        count = requests if rate.unit == "requests" else usage.get(rate.unit, 0)
         for place in rate.parts:
             count -= own[place]
         if count < 0:
@@ -135,6 +135,9 @@ def _cost(price: CompiledPrice, usage: Mapping[str, int], is_failure: bool) -> P
                 if context > above or not above:
                     total += count * numerator
                     break
+            else:
+                # The price begins above a context that this call did not reach.
+                return _unpriced(f"no_price_for_unit:{rate.unit}")
     for unit in usage:
         if unit != "requests" and not price.covers(unit):
             return _unpriced(f"no_price_for_unit:{unit}")

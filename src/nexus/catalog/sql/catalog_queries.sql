@@ -51,13 +51,11 @@ INSERT INTO catalog.providers (
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::jsonb, $18)
 ON CONFLICT ON CONSTRAINT providers_slug_unique DO NOTHING
 
--- query: enrich_provider
+-- query: update_provider_rules
 -- role: nexus_system
--- What the shipped list of providers does not know, a price list may add.
-UPDATE catalog.providers
-SET match = coalesce(match, $2::jsonb), fallback_providers = CASE WHEN fallback_providers = '{}' THEN $3::text[] ELSE fallback_providers END
+-- The shipped list of providers knows no rules; the price list that does keeps them up to date.
+UPDATE catalog.providers SET match = $2::jsonb, fallback_providers = $3::text[], updated_at = now()
 WHERE slug = $1 AND organization_id IS NULL
-  AND ((match IS NULL AND $2::jsonb IS NOT NULL) OR (fallback_providers = '{}' AND $3::text[] <> '{}'))
 
 -- query: insert_endpoint
 INSERT INTO catalog.endpoints (id, organization_id, provider, method, path_template, name, category, source)
@@ -80,13 +78,24 @@ INSERT INTO catalog.prices (
 INSERT INTO catalog.price_components (price_id, organization_id, unit, context_above, amount, per)
 VALUES ($1, $2, $3, $4, $5, $6)
 
--- query: provider_slugs
+-- query: lock_imports
 -- role: nexus_system
-SELECT slug FROM catalog.providers WHERE organization_id IS NULL
+SELECT pg_advisory_xact_lock(hashtextextended('catalog.imports', 0))
 
--- query: model_slugs
+-- query: shared_providers
 -- role: nexus_system
-SELECT provider, slug FROM catalog.models WHERE organization_id IS NULL
+SELECT slug, match, fallback_providers FROM catalog.providers WHERE organization_id IS NULL
+
+-- query: shared_models
+-- role: nexus_system
+SELECT provider, slug, source, name, match, position, context_window, max_output, is_deprecated
+FROM catalog.models WHERE organization_id IS NULL
+
+-- query: update_model_rules
+-- role: nexus_system
+UPDATE catalog.models
+SET name = $3, match = $4::jsonb, position = $5, context_window = $6, max_output = $7, is_deprecated = $8, updated_at = now()
+WHERE organization_id IS NULL AND provider = $1 AND slug = $2
 
 -- query: shared_prices
 -- role: nexus_system

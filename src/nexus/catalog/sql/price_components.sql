@@ -7,7 +7,10 @@ CREATE TABLE catalog.price_components (
     context_above    bigint          NOT NULL DEFAULT 0 CONSTRAINT price_components_context CHECK (context_above >= 0),
     amount           numeric(30,15)  NOT NULL CONSTRAINT price_components_amount CHECK (amount >= 0),
     per              bigint          NOT NULL CONSTRAINT price_components_per CHECK (per > 0),
-    PRIMARY KEY (price_id, unit, context_above)
+    PRIMARY KEY (price_id, unit, context_above),
+    -- A component belongs to a price of its own organization; else a tenant could add to what all are charged by.
+    CONSTRAINT price_components_price FOREIGN KEY (organization_id, price_id)
+        REFERENCES catalog.prices (organization_id, id) ON DELETE CASCADE
 );
 ALTER TABLE catalog.price_components ENABLE ROW LEVEL SECURITY;
 ALTER TABLE catalog.price_components FORCE ROW LEVEL SECURITY;

@@ -15,3 +15,5 @@ CREATE TABLE catalog.price_conflicts (
 );
 GRANT SELECT ON catalog.price_conflicts TO nexus_service, nexus_readonly;
 GRANT SELECT, INSERT, UPDATE ON catalog.price_conflicts TO nexus_system;
+CREATE TRIGGER price_conflicts_audit AFTER UPDATE OR DELETE ON catalog.price_conflicts
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();

@@ -30,6 +30,8 @@ CREATE TABLE catalog.prices (
         || CASE WHEN variant = '{}' THEN '' ELSE position::text END || chr(31)
         || coalesce(extract(epoch FROM daily_from)::text, '') || chr(31) || coalesce(extract(epoch FROM daily_to)::text, '')
     )::uuid) STORED,
+    -- What the components of an organization's price refer to: row-level security does not look at foreign keys.
+    CONSTRAINT prices_organization_id_id UNIQUE (organization_id, id),
     CONSTRAINT prices_one_subject CHECK ((model IS NULL) <> (endpoint IS NULL)),
     CONSTRAINT prices_window CHECK ((daily_from IS NULL) = (daily_to IS NULL)),
     CONSTRAINT prices_validity_some CHECK (NOT isempty(validity)),
@@ -46,7 +48,7 @@ CREATE POLICY prices_shared ON catalog.prices FOR SELECT TO nexus_service, nexus
 CREATE POLICY prices_tenant ON catalog.prices TO nexus_service, nexus_readonly
     USING (organization_id = (SELECT platform.current_organization_id()));
 CREATE POLICY prices_system ON catalog.prices TO nexus_system USING (true);
-GRANT SELECT, INSERT, UPDATE ON catalog.prices TO nexus_service, nexus_system;
+GRANT SELECT, INSERT, UPDATE (validity, superseded_at) ON catalog.prices TO nexus_service, nexus_system;
 GRANT SELECT ON catalog.prices TO nexus_readonly;
 CREATE TRIGGER prices_audit AFTER UPDATE OR DELETE ON catalog.prices
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();

@@ -9,11 +9,10 @@ CREATE FUNCTION catalog.snapshot_prices_v1() RETURNS TABLE (document jsonb)
     FROM catalog.providers AS p
     WHERE p.organization_id IS NULL
     UNION ALL
-    -- A tenant's own provider lends its name only: its aliases must not catch another tenant's calls.
-    SELECT DISTINCT jsonb_build_object('kind', 'provider', 'provider', p.slug)
+    -- A tenant's own provider lends its name only, and to that tenant only: it must not catch another's calls.
+    SELECT jsonb_build_object('kind', 'provider', 'provider', p.slug, 'organization_id', p.organization_id)
     FROM catalog.providers AS p
     WHERE p.organization_id IS NOT NULL
-      AND NOT EXISTS (SELECT FROM catalog.providers AS s WHERE s.organization_id IS NULL AND s.slug = p.slug)
     UNION ALL
     SELECT jsonb_build_object(
         'kind', 'model', 'provider', m.provider, 'model', m.slug, 'match', m.match, 'organization_id', m.organization_id,
@@ -31,7 +30,7 @@ CREATE FUNCTION catalog.snapshot_prices_v1() RETURNS TABLE (document jsonb)
         SELECT jsonb_agg(jsonb_build_object(
             'unit', c.unit, 'above', c.context_above, 'amount', c.amount::text, 'per', c.per)) AS components
         FROM catalog.price_components AS c
-        WHERE c.price_id = p.id
+        WHERE c.price_id = p.id AND c.organization_id IS NOT DISTINCT FROM p.organization_id
     ) AS c ON c.components IS NOT NULL
     WHERE p.superseded_at IS NULL
 $$;
