@@ -138,7 +138,7 @@ ZONES = [
     rows=records(START, END),
     zone=st.sampled_from(ZONES),
     kept=st.sampled_from(ZONES),
-    interval=st.sampled_from(["1d", "1h", "15m", "5m"]),
+    interval=st.sampled_from(["1d", "1h", "15m", "5m", "1w", "1mo"]),
 )
 async def test_series_in_any_zone_equal_the_raw_records(
     database: Database, data: st.DataObject, rows: list[Record], zone: str, kept: str, interval: str
@@ -159,8 +159,10 @@ async def test_series_in_any_zone_equal_the_raw_records(
 
     def point_of(at: datetime) -> str:
         local = at.astimezone(ZoneInfo(zone))
-        if interval == "1d":
-            begun = datetime(local.year, local.month, local.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+        if interval in {"1d", "1w", "1mo"}:
+            back = {"1d": 0, "1w": local.weekday(), "1mo": local.day - 1}[interval]
+            day = local.date() - timedelta(days=back)
+            begun = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
         else:
             minutes = {"1h": 60, "15m": 15, "5m": 5}[interval]
             offset = start.astimezone(ZoneInfo(zone)).utcoffset() or timedelta(0)

@@ -1,5 +1,5 @@
 -- metering.fold_journal_v1: moves up to so many journal rows into the rollups of all levels; tells how many it moved.
--- requires: metering.rollup_journal, metering.rollups_minute, metering.rollups_quarter_hour, metering.rollups_hour, metering.rollups_day, metering.day_zones, metering.rollup_horizons, metering.day_start_v1, metering.merge_bins_v1, metering.dims_id_v1, metering.known_zone_v1, identity.organizations, platform.ensure_partition_v1
+-- requires: metering.rollup_journal, metering.rollups_minute, metering.rollups_quarter_hour, metering.rollups_hour, metering.rollups_day, metering.day_zones, metering.rollup_horizons, metering.day_start_v1, metering.merge_bins_v1, metering.dims_id_v1, metering.known_zone_v1, metering.sum_bigint_v1, identity.organizations, platform.ensure_partition_v1
 -- -1 when another node is folding. Runs as nexus_system. One statement takes rows out of the journal and adds them to the
 -- rollups, so whoever reads both in one snapshot always sees each record once. One folder at a time holds the lock
 -- nexus.metering.rollups (rebuilding of days and retention take it too), so row locks never meet in two orders.
@@ -48,13 +48,13 @@ BEGIN
                provider, endpoint, method, model, region, status_code, NULL::uuid AS key_id, '' AS application, '' AS
                user_ref, '' AS tag_name, '' AS tag_value, currency,
                bin,
-               sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
-               sum(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
-               request_bytes, sum(response_bytes) AS response_bytes, sum(input_tokens) AS input_tokens,
-               sum(output_tokens) AS output_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-               sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-               sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
-               sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens
+               metering.sum_bigint_v1(requests) AS requests, metering.sum_bigint_v1(errors) AS errors, metering.sum_bigint_v1(unpriced) AS unpriced, sum(cost) AS cost,
+               metering.sum_bigint_v1(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
+               request_bytes, sum(response_bytes) AS response_bytes, metering.sum_bigint_v1(input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(output_tokens) AS output_tokens, metering.sum_bigint_v1(cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(image_output_tokens) AS image_output_tokens
         FROM taken
         GROUP BY organization_id, minute, provider, endpoint, method, model, region, status_code, currency, bin
     ),
@@ -63,13 +63,13 @@ BEGIN
                provider, '' AS endpoint, '' AS method, model, '' AS region, NULL::smallint AS status_code, NULL::uuid
                AS key_id, '' AS application, '' AS user_ref, '' AS tag_name, '' AS tag_value, currency,
                bin,
-               sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
-               sum(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
-               request_bytes, sum(response_bytes) AS response_bytes, sum(input_tokens) AS input_tokens,
-               sum(output_tokens) AS output_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-               sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-               sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
-               sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens
+               metering.sum_bigint_v1(requests) AS requests, metering.sum_bigint_v1(errors) AS errors, metering.sum_bigint_v1(unpriced) AS unpriced, sum(cost) AS cost,
+               metering.sum_bigint_v1(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
+               request_bytes, sum(response_bytes) AS response_bytes, metering.sum_bigint_v1(input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(output_tokens) AS output_tokens, metering.sum_bigint_v1(cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(image_output_tokens) AS image_output_tokens
         FROM of_endpoints
         GROUP BY organization_id, minute, provider, model, currency, bin
     ),
@@ -78,13 +78,13 @@ BEGIN
                provider, '' AS endpoint, '' AS method, model, '' AS region, NULL::smallint AS status_code, NULL::uuid
                AS key_id, '' AS application, user_ref, '' AS tag_name, '' AS tag_value, currency,
                bin,
-               sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
-               sum(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
-               request_bytes, sum(response_bytes) AS response_bytes, sum(input_tokens) AS input_tokens,
-               sum(output_tokens) AS output_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-               sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-               sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
-               sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens
+               metering.sum_bigint_v1(requests) AS requests, metering.sum_bigint_v1(errors) AS errors, metering.sum_bigint_v1(unpriced) AS unpriced, sum(cost) AS cost,
+               metering.sum_bigint_v1(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
+               request_bytes, sum(response_bytes) AS response_bytes, metering.sum_bigint_v1(input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(output_tokens) AS output_tokens, metering.sum_bigint_v1(cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(image_output_tokens) AS image_output_tokens
         FROM taken
         GROUP BY organization_id, minute, provider, model, user_ref, currency, bin
     ),
@@ -97,13 +97,13 @@ BEGIN
                '' AS provider, '' AS endpoint, '' AS method, '' AS model, '' AS region, NULL::smallint AS status_code,
                NULL::uuid AS key_id, '' AS application, '' AS user_ref, '' AS tag_name, '' AS tag_value, currency,
                bin,
-               sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
-               sum(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
-               request_bytes, sum(response_bytes) AS response_bytes, sum(input_tokens) AS input_tokens,
-               sum(output_tokens) AS output_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-               sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-               sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
-               sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens
+               metering.sum_bigint_v1(requests) AS requests, metering.sum_bigint_v1(errors) AS errors, metering.sum_bigint_v1(unpriced) AS unpriced, sum(cost) AS cost,
+               metering.sum_bigint_v1(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
+               request_bytes, sum(response_bytes) AS response_bytes, metering.sum_bigint_v1(input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(output_tokens) AS output_tokens, metering.sum_bigint_v1(cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(image_output_tokens) AS image_output_tokens
         FROM of_models
         GROUP BY organization_id, minute, currency, bin
         UNION ALL
@@ -111,13 +111,13 @@ BEGIN
                provider, '' AS endpoint, '' AS method, model, '' AS region, NULL::smallint AS status_code, key_id,
                application, '' AS user_ref, '' AS tag_name, '' AS tag_value, currency,
                bin,
-               sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
-               sum(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
-               request_bytes, sum(response_bytes) AS response_bytes, sum(input_tokens) AS input_tokens,
-               sum(output_tokens) AS output_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-               sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-               sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
-               sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens
+               metering.sum_bigint_v1(requests) AS requests, metering.sum_bigint_v1(errors) AS errors, metering.sum_bigint_v1(unpriced) AS unpriced, sum(cost) AS cost,
+               metering.sum_bigint_v1(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
+               request_bytes, sum(response_bytes) AS response_bytes, metering.sum_bigint_v1(input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(output_tokens) AS output_tokens, metering.sum_bigint_v1(cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(image_output_tokens) AS image_output_tokens
         FROM taken
         GROUP BY organization_id, minute, provider, model, key_id, application, currency, bin
         UNION ALL
@@ -127,13 +127,13 @@ BEGIN
                provider, '' AS endpoint, '' AS method, '' AS model, '' AS region, NULL::smallint AS status_code, NULL::uuid
                AS key_id, '' AS application, user_ref, '' AS tag_name, '' AS tag_value, currency,
                bin,
-               sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
-               sum(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
-               request_bytes, sum(response_bytes) AS response_bytes, sum(input_tokens) AS input_tokens,
-               sum(output_tokens) AS output_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-               sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-               sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
-               sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens
+               metering.sum_bigint_v1(requests) AS requests, metering.sum_bigint_v1(errors) AS errors, metering.sum_bigint_v1(unpriced) AS unpriced, sum(cost) AS cost,
+               metering.sum_bigint_v1(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
+               request_bytes, sum(response_bytes) AS response_bytes, metering.sum_bigint_v1(input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(output_tokens) AS output_tokens, metering.sum_bigint_v1(cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(image_output_tokens) AS image_output_tokens
         FROM of_users
         GROUP BY organization_id, minute, provider, user_ref, currency, bin
         UNION ALL
@@ -141,13 +141,13 @@ BEGIN
                provider, '' AS endpoint, '' AS method, model, '' AS region, NULL::smallint AS status_code, NULL::uuid
                AS key_id, '' AS application, '' AS user_ref, g.key AS tag_name, g.value AS tag_value, currency,
                bin,
-               sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
-               sum(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
-               request_bytes, sum(response_bytes) AS response_bytes, sum(input_tokens) AS input_tokens,
-               sum(output_tokens) AS output_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-               sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-               sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
-               sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens
+               metering.sum_bigint_v1(requests) AS requests, metering.sum_bigint_v1(errors) AS errors, metering.sum_bigint_v1(unpriced) AS unpriced, sum(cost) AS cost,
+               metering.sum_bigint_v1(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
+               request_bytes, sum(response_bytes) AS response_bytes, metering.sum_bigint_v1(input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(output_tokens) AS output_tokens, metering.sum_bigint_v1(cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(image_output_tokens) AS image_output_tokens
         FROM taken CROSS JOIN LATERAL jsonb_each_text(tags) AS g
         GROUP BY organization_id, minute, provider, model, g.key, g.value, currency, bin
     ),
@@ -156,13 +156,13 @@ BEGIN
                metering.dims_id_v1(ROW(provider, endpoint, method, model, region, status_code, key_id, application, user_ref, tag_name, tag_value, currency)::text) AS dims_id,
                provider, endpoint, method, model, region, status_code, key_id, application, user_ref, tag_name,
                tag_value, currency,
-               sum(requests) AS requests, sum(errors) AS errors, sum(unpriced) AS unpriced, sum(cost) AS cost,
-               sum(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
-               request_bytes, sum(response_bytes) AS response_bytes, sum(input_tokens) AS input_tokens,
-               sum(output_tokens) AS output_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-               sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens,
-               sum(audio_input_tokens) AS audio_input_tokens, sum(audio_output_tokens) AS audio_output_tokens,
-               sum(image_input_tokens) AS image_input_tokens, sum(image_output_tokens) AS image_output_tokens,
+               metering.sum_bigint_v1(requests) AS requests, metering.sum_bigint_v1(errors) AS errors, metering.sum_bigint_v1(unpriced) AS unpriced, sum(cost) AS cost,
+               metering.sum_bigint_v1(latency_count) AS latency_count, sum(latency_sum_us) AS latency_sum_us, sum(request_bytes) AS
+               request_bytes, sum(response_bytes) AS response_bytes, metering.sum_bigint_v1(input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(output_tokens) AS output_tokens, metering.sum_bigint_v1(cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(image_output_tokens) AS image_output_tokens,
                coalesce(string_agg(int2send(bin) || int8send(latency_count::bigint), ''::bytea) FILTER (WHERE latency_count <> 0), '') AS latency_bins
         FROM binned
         GROUP BY organization_id, dimension_set, minute, provider, endpoint, method, model, region, status_code, key_id, application, user_ref, tag_name, tag_value, currency
@@ -171,13 +171,13 @@ BEGIN
         SELECT m.organization_id, m.dimension_set, date_bin('15 minutes', m.bucket, timestamptz '2000-01-01 00:00:00+00') AS bucket, m.dims_id,
                m.provider, m.endpoint, m.method, m.model, m.region, m.status_code, m.key_id, m.application,
                m.user_ref, m.tag_name, m.tag_value, m.currency,
-               sum(m.requests) AS requests, sum(m.errors) AS errors, sum(m.unpriced) AS unpriced, sum(m.cost) AS cost,
-               sum(m.latency_count) AS latency_count, sum(m.latency_sum_us) AS latency_sum_us, sum(m.request_bytes) AS
-               request_bytes, sum(m.response_bytes) AS response_bytes, sum(m.input_tokens) AS input_tokens,
-               sum(m.output_tokens) AS output_tokens, sum(m.cached_input_tokens) AS cached_input_tokens,
-               sum(m.cache_write_tokens) AS cache_write_tokens, sum(m.reasoning_tokens) AS reasoning_tokens,
-               sum(m.audio_input_tokens) AS audio_input_tokens, sum(m.audio_output_tokens) AS audio_output_tokens,
-               sum(m.image_input_tokens) AS image_input_tokens, sum(m.image_output_tokens) AS image_output_tokens,
+               metering.sum_bigint_v1(m.requests) AS requests, metering.sum_bigint_v1(m.errors) AS errors, metering.sum_bigint_v1(m.unpriced) AS unpriced, sum(m.cost) AS cost,
+               metering.sum_bigint_v1(m.latency_count) AS latency_count, sum(m.latency_sum_us) AS latency_sum_us, sum(m.request_bytes) AS
+               request_bytes, sum(m.response_bytes) AS response_bytes, metering.sum_bigint_v1(m.input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(m.output_tokens) AS output_tokens, metering.sum_bigint_v1(m.cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(m.cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(m.reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(m.audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(m.audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(m.image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(m.image_output_tokens) AS image_output_tokens,
                string_agg(m.latency_bins, ''::bytea) AS latency_bins
         FROM minutes AS m
         GROUP BY m.organization_id, m.dimension_set, date_bin('15 minutes', m.bucket, timestamptz '2000-01-01 00:00:00+00'), m.dims_id,
@@ -188,13 +188,13 @@ BEGIN
         SELECT m.organization_id, m.dimension_set, date_bin('1 hour', m.bucket, timestamptz '2000-01-01 00:00:00+00') AS bucket, m.dims_id,
                m.provider, m.endpoint, m.method, m.model, m.region, m.status_code, m.key_id, m.application,
                m.user_ref, m.tag_name, m.tag_value, m.currency,
-               sum(m.requests) AS requests, sum(m.errors) AS errors, sum(m.unpriced) AS unpriced, sum(m.cost) AS cost,
-               sum(m.latency_count) AS latency_count, sum(m.latency_sum_us) AS latency_sum_us, sum(m.request_bytes) AS
-               request_bytes, sum(m.response_bytes) AS response_bytes, sum(m.input_tokens) AS input_tokens,
-               sum(m.output_tokens) AS output_tokens, sum(m.cached_input_tokens) AS cached_input_tokens,
-               sum(m.cache_write_tokens) AS cache_write_tokens, sum(m.reasoning_tokens) AS reasoning_tokens,
-               sum(m.audio_input_tokens) AS audio_input_tokens, sum(m.audio_output_tokens) AS audio_output_tokens,
-               sum(m.image_input_tokens) AS image_input_tokens, sum(m.image_output_tokens) AS image_output_tokens,
+               metering.sum_bigint_v1(m.requests) AS requests, metering.sum_bigint_v1(m.errors) AS errors, metering.sum_bigint_v1(m.unpriced) AS unpriced, sum(m.cost) AS cost,
+               metering.sum_bigint_v1(m.latency_count) AS latency_count, sum(m.latency_sum_us) AS latency_sum_us, sum(m.request_bytes) AS
+               request_bytes, sum(m.response_bytes) AS response_bytes, metering.sum_bigint_v1(m.input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(m.output_tokens) AS output_tokens, metering.sum_bigint_v1(m.cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(m.cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(m.reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(m.audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(m.audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(m.image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(m.image_output_tokens) AS image_output_tokens,
                string_agg(m.latency_bins, ''::bytea) AS latency_bins
         FROM quarters AS m
         GROUP BY m.organization_id, m.dimension_set, date_bin('1 hour', m.bucket, timestamptz '2000-01-01 00:00:00+00'), m.dims_id,
@@ -210,13 +210,13 @@ BEGIN
         SELECT m.organization_id, m.dimension_set, d.day AS bucket, m.dims_id,
                m.provider, m.endpoint, m.method, m.model, m.region, m.status_code, m.key_id, m.application,
                m.user_ref, m.tag_name, m.tag_value, m.currency,
-               sum(m.requests) AS requests, sum(m.errors) AS errors, sum(m.unpriced) AS unpriced, sum(m.cost) AS cost,
-               sum(m.latency_count) AS latency_count, sum(m.latency_sum_us) AS latency_sum_us, sum(m.request_bytes) AS
-               request_bytes, sum(m.response_bytes) AS response_bytes, sum(m.input_tokens) AS input_tokens,
-               sum(m.output_tokens) AS output_tokens, sum(m.cached_input_tokens) AS cached_input_tokens,
-               sum(m.cache_write_tokens) AS cache_write_tokens, sum(m.reasoning_tokens) AS reasoning_tokens,
-               sum(m.audio_input_tokens) AS audio_input_tokens, sum(m.audio_output_tokens) AS audio_output_tokens,
-               sum(m.image_input_tokens) AS image_input_tokens, sum(m.image_output_tokens) AS image_output_tokens,
+               metering.sum_bigint_v1(m.requests) AS requests, metering.sum_bigint_v1(m.errors) AS errors, metering.sum_bigint_v1(m.unpriced) AS unpriced, sum(m.cost) AS cost,
+               metering.sum_bigint_v1(m.latency_count) AS latency_count, sum(m.latency_sum_us) AS latency_sum_us, sum(m.request_bytes) AS
+               request_bytes, sum(m.response_bytes) AS response_bytes, metering.sum_bigint_v1(m.input_tokens) AS input_tokens,
+               metering.sum_bigint_v1(m.output_tokens) AS output_tokens, metering.sum_bigint_v1(m.cached_input_tokens) AS cached_input_tokens,
+               metering.sum_bigint_v1(m.cache_write_tokens) AS cache_write_tokens, metering.sum_bigint_v1(m.reasoning_tokens) AS reasoning_tokens,
+               metering.sum_bigint_v1(m.audio_input_tokens) AS audio_input_tokens, metering.sum_bigint_v1(m.audio_output_tokens) AS audio_output_tokens,
+               metering.sum_bigint_v1(m.image_input_tokens) AS image_input_tokens, metering.sum_bigint_v1(m.image_output_tokens) AS image_output_tokens,
                string_agg(m.latency_bins, ''::bytea) AS latency_bins
         FROM quarters AS m
         JOIN day_starts AS d USING (organization_id, bucket)
