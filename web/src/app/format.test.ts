@@ -25,5 +25,6 @@ describe("figures", () => {
     expect(delta(112, 100)).toBe("+12\u202f%");
     expect(delta(99.5, 100)).toBe("−0.5\u202f%");
     expect(delta(5, 0)).toBeNull();
+    expect(delta(20_000, 2)).toBe("×10\u202fk");
   });
 });

@@ -53,6 +53,7 @@ export function delta(now: number | null, before: number | null): string | null 
   if (now == null || before == null || before === 0) return null;
   const change = (now - before) / before;
   if (Math.abs(change) < 0.0005) return "±0\u202f%";
+  if (change >= 9) return `×${compact(Math.round(now / before))}`;
   return `${change > 0 ? "+" : "−"}${Math.abs(change * 100).toFixed(Math.abs(change) < 0.1 ? 1 : 0)}\u202f%`;
 }
 

@@ -61,7 +61,8 @@ export default function Chart({ title, times, lines, kind, zone, step, format, o
           textStyle: { color: scheme === "dark" ? "#c1c2c5" : "#212529", fontSize: 12 },
           valueFormatter: (value: unknown) => format(typeof value === "number" ? value : null),
         },
-        brush: { toolbox: [], xAxisIndex: 0, brushType: "lineX", brushMode: "single", brushStyle: { color: "rgba(0,114,178,.15)", borderColor: "#0072b2" }, throttleType: "debounce" },
+        toolbox: { show: false },
+        brush: { xAxisIndex: 0, brushType: "lineX", brushMode: "single", brushStyle: { color: "rgba(0,114,178,.15)", borderColor: "#0072b2" }, throttleType: "debounce" },
         xAxis: { type: "category", data: times.map(label), axisLabel: { color: ink, fontSize: 11, hideOverlap: true }, axisTick: { show: false }, axisLine: { lineStyle: { color: rule } } },
         yAxis: { type: "value", min: 0, splitNumber: 3, axisLabel: { color: ink, fontSize: 11, formatter: (value: number) => format(value) }, splitLine: { lineStyle: { color: rule } } },
         series: lines.map((line) => ({

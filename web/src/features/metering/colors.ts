@@ -11,8 +11,9 @@ export function colorOf(name: string): string {
   let hash = 0;
   for (const letter of name) hash = (hash * 31 + letter.charCodeAt(0)) >>> 0;
   const free = COLORS.filter((color) => ![...taken.values()].includes(color));
-  const palette = free.length ? free : COLORS;
-  const color = palette[hash % palette.length] as string;
+  // Beyond eight names a colour tells nothing any more.
+  if (!free.length) return OTHER;
+  const color = free[hash % free.length] as string;
   taken.set(name, color);
   return color;
 }
