@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 
 from nexus.kit.ids import uuid7
+from nexus.metering import service
 from nexus.platform.db import Database
 from tests.conftest import TestOrganization
 from tests.metering.conftest import NOW, Api
@@ -173,6 +176,30 @@ async def test_exported_calls_are_all_calls_and_no_cell_is_run(api: Api, calls: 
     assert sum(item["cost"] or 0 for item in table) == Decimal(total).scaleb(-9)
     assert sum(Decimal(cell["cost"]) for cell in cells if cell["cost"]) == Decimal(total).scaleb(-9)
     assert table[-4]["timestamp"] == calls[3]["occurred_at"]
+
+
+async def test_exports_leave_connections_for_others(
+    api: Api, calls: list[dict[str, Any]], http: httpx.AsyncClient
+) -> None:
+    state = http._transport.app.state.nexus  # type: ignore[attr-defined]
+    slots = state.parts["metering.exports"] = asyncio.Semaphore(1)
+
+    async with slots:
+        refused = await api.get("calls", **RANGE, format="csv")
+    taken = await api.get("calls", **RANGE, format="csv")
+
+    assert refused.status_code == 429 and int(refused.headers["retry-after"]) > 0
+    assert taken.status_code == 200 and not slots.locked()
+
+
+async def test_too_many_groups_are_refused(
+    api: Api, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_ROWS", 5)
+
+    assert (await api.get("summary", **RANGE, group_by="provider")).status_code == 200
+    refused = await api.get("summary", **RANGE, group_by="provider,model")
+    assert refused.status_code == 422 and refused.json()["type"].endswith("too_many_groups")
 
 
 async def test_exports_need_a_permission_of_their_own(reader: Api, calls: list[dict[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexus.kit.errors import InvalidRequest, NotFound
+from nexus.kit.errors import InvalidRequest, NotFound, TooManyRequests
 
 
 class RangeTooLong(InvalidRequest):
@@ -27,6 +27,12 @@ class TooManyGroups(InvalidRequest):
     """The answer would have too many groups."""
 
     code = "too_many_groups"
+
+
+class TooManyExports(TooManyRequests):
+    """Other exports are being read from this process: wait for them, then try again."""
+
+    code = "too_many_exports"
 
 
 class RepricingNotFound(NotFound):

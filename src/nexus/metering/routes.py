@@ -1,5 +1,6 @@
 """`/api/metering`: summaries, series, raw calls, repricings; as JSON, CSV or Parquet."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -12,10 +13,10 @@ from nexus.identity.errors import MissingPermission
 from nexus.identity.guards import actor_of, organization_of, principal_of, requires
 from nexus.kit.errors import FieldFault
 from nexus.metering import exports, repricing, service
+from nexus.metering.errors import TooManyExports
 from nexus.metering.parameters import Parameters, read_calls_question, read_question
 from nexus.metering.types import CallsQuestion, Question, Repricing, RepricingNew
-from nexus.platform.db import Database
-from nexus.platform.web import Page, decode_cursor, encode_cursor, web_state
+from nexus.platform.web import Page, WebState, decode_cursor, encode_cursor, web_state
 from nexus.platform.web.pages import check_limit
 
 AnyRequest = Request[Any, Any, Any]
@@ -160,10 +161,21 @@ async def get_series(
     return await _answer(request, "series", question, asked)
 
 
+def _export_slots(state: WebState) -> asyncio.Semaphore:
+    """Return the places for exports: each holds a connection for as long as its reader takes, and others need some."""
+    places = max(1, state.settings.database_pool_size // 2)
+    found = state.parts.setdefault("metering.exports", asyncio.Semaphore(places))
+    assert isinstance(found, asyncio.Semaphore)  # noqa: S101
+    return found
+
+
 async def _exported_calls(
-    database: Database, organization_id: UUID, question: CallsQuestion, form: str
+    state: WebState, organization_id: UUID, question: CallsQuestion, form: str
 ) -> AsyncIterator[bytes]:
-    async with database.tenant(organization_id, readonly=True, snapshot=True) as connection:
+    async with (
+        _export_slots(state),
+        state.database.tenant(organization_id, readonly=True, snapshot=True) as connection,
+    ):
         chunks = service.stream_calls(connection, organization_id, question)
         values = ([exports.call_values(row) for row in rows] async for rows in chunks)
         async for part in exports.export_stream(exports.CALL_COLUMNS, values, form):
@@ -200,7 +212,9 @@ async def get_calls(
     form = _form(request, asked)
     organization_id = organization_of(request)
     if form != "json":
-        chunks = _exported_calls(state.database, organization_id, question, form)
+        if _export_slots(state).locked():
+            raise TooManyExports(retry_after_seconds=10)
+        chunks = _exported_calls(state, organization_id, question, form)
         return Stream(chunks, media_type=_media_type(form), headers=_export_headers("calls", form))
     async with state.database.tenant(organization_id, actor_of(request), readonly=True) as connection:
         items, last = await service.calls(connection, organization_id, question)

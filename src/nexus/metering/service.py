@@ -94,15 +94,16 @@ def _builder(organization_id: UUID, counted: Counted) -> Builder:
 async def _fill(connection: Connection, organization_id: UUID, counted: Counted) -> None:
     question = counted.question
     size = len(question.group_by)
-    for row in await store.read_sums(connection, _builder(organization_id, counted)):
+    rows = await store.read_sums(connection, _builder(organization_id, counted), MAX_ROWS + 1)
+    if len(rows) > MAX_ROWS:
+        message = f"more than {MAX_ROWS} groups: ask for fewer dimensions, a filter or a longer interval"
+        raise TooManyGroups(message, faults=[FieldFault("group_by", message)])
+    for row in rows:
         key = (tuple(row[index] for index in range(size)), row["point"])
         tally = counted.tallies.get(key)
         if tally is None:
             tally = counted.tallies[key] = Tally()
         tally.add(row)
-    if len(counted.tallies) > MAX_ROWS:
-        message = f"{len(counted.tallies)} groups, {MAX_ROWS} at most: ask for fewer dimensions or a filter"
-        raise TooManyGroups(message, faults=[FieldFault("group_by", message)])
     for tally in counted.tallies.values():
         counted.total.include(tally)
     if counted.is_exact:

@@ -57,8 +57,11 @@ class Builder:
     points: Sequence[datetime] = ()
     statement: Statement = field(default_factory=Statement)
 
-    def sums(self) -> str:
-        """Write the statement that answers counts, sums and sketches: a row for each group, point and currency."""
+    def sums(self, at_most: int) -> str:
+        """Write the statement that answers counts, sums and sketches: a row for each group, point and currency.
+
+        It gives no more rows than asked, whatever was grouped by.
+        """
         groups = self._group_names()
         number = covering_set(self.question.dimensions)
         parts = [
@@ -72,7 +75,8 @@ class Builder:
         names = ", ".join([*groups, "point", "currency"])
         return (
             f"SELECT {names},\n    {kept},\n    string_agg(latency_bins, ''::bytea) AS latency_bins\n"
-            f"FROM (\n{' UNION ALL '.join(parts)}\n) AS piece\nGROUP BY {names}\nHAVING sum(requests) <> 0"
+            f"FROM (\n{' UNION ALL '.join(parts)}\n) AS piece\nGROUP BY {names}\nHAVING sum(requests) <> 0\n"
+            f"LIMIT {int(at_most)}"
         )
 
     def distinct(self, what: str) -> str | None:

@@ -57,9 +57,9 @@ async def range_facts(connection: Connection, organization_id: UUID, question: Q
     return facts, row["isolation"]
 
 
-async def read_sums(connection: Connection, builder: Builder) -> list[Row]:
-    """Return the summed rows of a question."""
-    text = builder.sums()
+async def read_sums(connection: Connection, builder: Builder, at_most: int) -> list[Row]:
+    """Return the summed rows of a question, but no more than `at_most`."""
+    text = builder.sums(at_most)
     rows: list[Row] = await connection.fetch(text, *builder.statement.arguments)
     return rows
 
