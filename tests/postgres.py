@@ -170,23 +170,6 @@ logfile = {folder}/pgbouncer.log
     raise RuntimeError(f"pgbouncer did not start: {(folder / 'pgbouncer.log').read_text()}")
 
 
-async def _apply_what_works(owner: asyncpg.Connection, error: Exception) -> None:
-    from nexus.platform.db.schema import READING_ROLES, schema_files, schema_names
-
-    print(f"SCHEMA BROKEN ({error}); applying the files that work")
-    for name in schema_names():
-        await owner.execute(
-            f"CREATE SCHEMA {name}; GRANT USAGE ON SCHEMA {name} TO {','.join(READING_ROLES)}; GRANT CREATE ON SCHEMA {name} TO nexus_system"
-        )
-    for file in schema_files():
-        try:
-            async with owner.transaction():
-                await owner.execute("SET LOCAL check_function_bodies = off")
-                await owner.execute(file.sql)
-        except asyncpg.PostgresError as fault:
-            print(f"SCHEMA FILE BROKEN {file.path}: {fault}")
-
-
 async def _arrange(server: TestServer) -> None:
     admin = await server.admin()
     try:
@@ -195,12 +178,7 @@ async def _arrange(server: TestServer) -> None:
         await admin.close()
     owner = await asyncpg.connect(server.url("nexus_owner", TEMPLATE), statement_cache_size=0)
     try:
-        try:
-            await apply_schema(owner)
-        except Exception as error:
-            if os.environ.get("NEXUS_TEST_STRICT_SCHEMA"):
-                raise
-            await _apply_what_works(owner, error)
+        await apply_schema(owner)
     finally:
         await owner.close()
 

@@ -54,6 +54,7 @@ async def end_leftovers(processes_file: Path, *, timeout_seconds: float = 15.0) 
 
 def _lives(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        is_running: bool = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return is_running
     except psutil.Error:
         return False

@@ -255,9 +255,9 @@ def _sniff(path: Path) -> Format | None:
 def open_recording(
     path: Path,
     *,
-    format: Format | None = None,
+    format: Format | None = None,  # noqa: A002
     provider: str | None = None,
-    model: str | None = None,  # noqa: A002
+    model: str | None = None,
 ) -> Recording:
     """Open a recording; its form is told by its first lines unless it is given. `UnreadableRecording` says what is wrong."""
     try:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
@@ -157,7 +157,7 @@ class Database:
         self, role: str, *, readonly: bool = False, snapshot: bool = False
     ) -> AsyncIterator[Connection]:
         pool = await self.pool(role)
-        isolation = "repeatable_read" if snapshot else None
+        isolation: Literal["repeatable_read"] | None = "repeatable_read" if snapshot else None
         async with (
             pool.acquire(timeout=10) as connection,
             connection.transaction(isolation=isolation, readonly=readonly),

@@ -55,4 +55,8 @@ BEGIN
 END
 $$;
 ALTER FUNCTION platform.audit_row_v1() OWNER TO nexus_system;
+-- Its grants are now its new owner's to change. Whoever hangs a trigger on a table must be allowed to run the function.
+SET ROLE nexus_system;
 REVOKE ALL ON FUNCTION platform.audit_row_v1() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION platform.audit_row_v1() TO nexus_owner;
+RESET ROLE;

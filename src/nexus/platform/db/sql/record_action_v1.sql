@@ -21,5 +21,8 @@ BEGIN
 END
 $$;
 ALTER FUNCTION platform.record_action_v1(text, text, jsonb) OWNER TO nexus_system;
+-- Its grants are now its new owner's to change.
+SET ROLE nexus_system;
 REVOKE ALL ON FUNCTION platform.record_action_v1(text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION platform.record_action_v1(text, text, jsonb) TO nexus_service, nexus_system;
+RESET ROLE;
