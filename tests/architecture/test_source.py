@@ -120,6 +120,16 @@ def test_every_command_is_documented() -> None:
     assert [name for name in names if f"`{name}" not in text] == []
 
 
+def test_every_permission_and_role_is_documented() -> None:
+    text = (ROOT / "docs" / "reference" / "identity.md").read_text()
+    slices = ROOT / "src" / "nexus"
+    names = re.findall(r"'([a-z_]+:[a-z_]+)'", (slices / "identity" / "sql" / "permissions.sql").read_text())
+    names += re.findall(r"', '([a-z_]+)', '", (slices / "identity" / "sql" / "roles.sql").read_text())
+
+    assert len(names) > 40
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     broken: list[str] = []
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "changes").glob("*.md")]:

@@ -1,0 +1,54 @@
+"""`make bench`: run the measurements and write `bench/RESULTS.md`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+
+from bench import ingest, queries, report
+from bench.node import Node
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+async def measure(arguments: argparse.Namespace, folder: Path) -> str:
+    """Run what was asked for against one node and return the report."""
+    node = Node(folder / "node", folder / "node.log", workers=arguments.workers)
+    parts = [report.heading(arguments.workers)]
+    try:
+        await node.start()
+        if "ingest" in arguments.only:
+            parts.append(await ingest.measure(node, rounds=arguments.rounds, rows=arguments.ingest_rows))
+        if "queries" in arguments.only:
+            parts.append(await queries.measure(node, sizes=arguments.query_rows, repeats=arguments.repeats))
+    finally:
+        node.stop()
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Read the command line, measure, write."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=["ingest", "queries"], default=["ingest", "queries"])
+    parser.add_argument("--workers", type=int, default=2, help="web processes")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of ingest, each followed by raw COPY")
+    parser.add_argument("--ingest-rows", type=int, default=200_000, help="rows a round")
+    parser.add_argument("--query-rows", type=int, nargs="+", default=[1_000_000, 10_000_000], help="rows in the table")
+    parser.add_argument("--repeats", type=int, default=100, help="times each question is asked")
+    parser.add_argument("--print-only", action="store_true", help="leave RESULTS.md as it is")
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="nexus-bench-"))
+    try:
+        text = asyncio.run(measure(arguments, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(text)
+    if not arguments.print_only:
+        RESULTS.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

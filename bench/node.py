@@ -1,0 +1,82 @@
+"""The node that is measured: the whole product, as `nexus up` starts it, in a folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from nexus.platform.db import Database, DatabaseUrls
+from nexus.platform.db.embedded import EmbeddedPostgres
+
+KEY = "nx_" + "benchmark" * 5
+
+
+class Node:
+    """One `nexus up`; everything it stores goes with its folder."""
+
+    def __init__(self, data_dir: Path, log: Path, *, workers: int) -> None:
+        self.data_dir = data_dir
+        self._log = log
+        self._workers = workers
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")} | {
+            "NEXUS_DATA_DIR": str(self.data_dir),
+            "NEXUS_PORT": str(self.port),
+            "NEXUS_WORKERS": str(self._workers),
+            "NEXUS_BOOTSTRAP_KEY": KEY,
+            "NEXUS_LOG_LEVEL": "warning",
+        }
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "nexus", "up"], env=environment, stdout=log, stderr=log
+            )
+        for _ in range(1200):
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the node ended: {self._log.read_text()[-2000:]}")
+            if await asyncio.to_thread(self._is_ready):
+                return
+            await asyncio.sleep(0.1)
+        raise RuntimeError("the node did not become ready in two minutes")
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    async def admin(self) -> asyncpg.Connection[Any]:
+        """Connect as superuser: the baseline is what PostgreSQL does without any of our rules."""
+        return await asyncpg.connect(self._url("postgres"), statement_cache_size=0)
+
+    async def database(self) -> Database:
+        """Connect as the product does."""
+        urls = DatabaseUrls(
+            service=self._url("nexus_service"), writer=self._url("nexus_writer"), system=self._url("nexus_system")
+        )
+        return await Database.connect(urls, application_name="bench", max_size=2)
+
+    def _url(self, role: str) -> str:
+        return EmbeddedPostgres(self.data_dir).url(role, "nexus")
+
+    def stop(self) -> None:
+        """Stop it cleanly."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(60)
