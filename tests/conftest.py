@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,11 +14,20 @@ from uuid import UUID
 import asyncpg
 import pytest
 import redis as redis_client
+from hypothesis import settings
 
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
 from nexus.platform.db.embedded import as_service_user, make_reachable, own
 from tests.postgres import TestServer, start_server
+
+# A run that failed must fail again: examples follow from the test itself. `HYPOTHESIS_PROFILE=random` looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+# One line for each request would bury what a failed test has to say.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ class Reader:
         """Raise `InvalidRequest` with every fault, unknown parameters included."""
         for name in self.parameters:
             if name not in self.known:
-                self.fault(name[:80], "there is no such parameter here")
+                self.fault(name[:80] or "(nameless)", "there is no such parameter here")
         if self.faults:
             text = "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults)
             raise InvalidRequest(text[:2000], faults=self.faults)
