@@ -36,7 +36,7 @@ SELECT n, $1, gen_random_uuid(), at, false, at, at, 'provider-' || p, '/v1/endpo
        'model-' || p || '-' || m, '', '', 'user-' || u, (random() * 5000)::int, (random() * 900)::int,
        0, 0, 0, 0, 0, 0, 0, (random() * 1e7)::int, 'USD', 'book', '{"team": "a"}'::jsonb, 'python-httpx/0.28'
 FROM (
-    SELECT n, $2::timestamptz + random() * interval '24 hours' AS at, (random() * 4.99)::int AS p,
+    SELECT n, $2::timestamptz + random() * $4::interval AS at, (random() * 4.99)::int AS p,
            (random() * 2.99)::int AS m, (random() * 49)::int AS u
     FROM generate_series(1, $3) AS n
 ) AS made
@@ -79,10 +79,13 @@ async def measure(node: Node, *, sizes: list[int], repeats: int) -> str:
 
 
 async def _fill(database: Database, organization_id: UUID, start: datetime, rows: int) -> None:
+    """Store so many rows, chunk after chunk in the order of their times, as traffic comes."""
     for first in range(0, rows, CHUNK):
+        count = min(CHUNK, rows - first)
+        at, lasts = start + timedelta(hours=24) * (first / rows), timedelta(hours=24) * (count / rows)
         async with database.as_writer([organization_id]) as connection:
             await connection.execute("SELECT metering.stage_calls_v1()")
-            await connection.execute(_FILL, organization_id, start, min(CHUNK, rows - first), timeout=600)
+            await connection.execute(_FILL, organization_id, at, count, lasts, timeout=600)
             await connection.fetchval("SELECT metering.store_calls_v1()", timeout=600)
 
 
