@@ -65,6 +65,8 @@ class Node:
     port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    admin_url: str | None = None
+    """The superuser's login, where PostgreSQL is not the embedded one."""
 
     @property
     def url(self) -> str:
@@ -72,7 +74,13 @@ class Node:
 
     @property
     def log(self) -> Path:
+        """What it writes to standard error."""
         return self.data_dir.with_suffix(".log")
+
+    @property
+    def output(self) -> Path:
+        """What it writes to standard output."""
+        return self.data_dir.with_suffix(".out")
 
     @property
     def processes_file(self) -> Path:
@@ -97,16 +105,31 @@ class Node:
     def pids(self, role: str) -> list[int]:
         return [entry.pid for entry in self.processes() if entry.role == role]
 
-    def start(self) -> None:
-        with self.log.open("ab") as log:
+    def start(self, **options: Any) -> None:
+        """Begin; `options` are those of `subprocess.Popen`."""
+        with self.log.open("ab") as log, self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "nexus", "up"],
                 cwd=ROOT,
                 env=self.variables(),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=log,
+                **options,
             )
+
+    def command(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as its operator would, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "nexus", *map(str, arguments)],
+            cwd=ROOT,
+            env=self.variables() | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     async def health(self) -> dict[str, Any] | None:
         try:
@@ -177,7 +200,7 @@ class Node:
                         process.kill()
 
     async def admin(self) -> asyncpg.Connection[Any]:
-        url = EmbeddedPostgres(self.data_dir).url("postgres", "nexus")
+        url = self.admin_url or EmbeddedPostgres(self.data_dir).url("postgres", "nexus")
         return await asyncpg.connect(url, statement_cache_size=0)
 
     async def stored(self) -> Counter[UUID]:
@@ -193,16 +216,27 @@ class Node:
         found = await self.health()
         return found is not None and found["parts"]["spool"] == {"status": "up", "detail": ""}
 
-    async def counted(self) -> int:
-        """How many requests the meter says there were."""
+    async def ask(self, path: str, **query: str) -> dict[str, Any]:
+        """What the API answers to the first start's key."""
         headers = {"authorization": f"Bearer {self.first_start()['access_key']}"}
-        query = {"from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
         async with (
             aiohttp.ClientSession() as client,
-            client.get(f"{self.url}/api/metering/summary", params=query, headers=headers) as answer,
+            client.get(f"{self.url}{path}", params=query, headers=headers) as answer,
         ):
-            assert answer.status == 200, await answer.text()
-            return int((await answer.json())["total"]["requests"])
+            content = await answer.read()
+            assert answer.status == 200, content
+            return msgspec.json.decode(content, type=dict[str, Any])
+
+    async def total(self, **filters: str) -> dict[str, Any]:
+        """The meter's figures over all time."""
+        found = await self.ask(
+            "/api/metering/summary", **{"from": "1990-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}, **filters
+        )
+        return dict(found["total"])
+
+    async def counted(self) -> int:
+        """How many requests the meter says there were."""
+        return int((await self.total())["requests"])
 
 
 BATCH = 20
@@ -217,6 +251,8 @@ class Senders:
         self._count = count
         self.sent: set[UUID] = set()
         self.acknowledged: dict[UUID, str] = {}
+        self.batches: Counter[str] = Counter()
+        """Batches acknowledged, by durability."""
         self.statuses: Counter[int] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -235,9 +271,9 @@ class Senders:
         """Wait until so many more batches are acknowledged (in this way)."""
 
         def count() -> int:
-            return sum(durability in (None, kind) for kind in self.acknowledged.values())
+            return self.batches.total() if durability is None else self.batches[durability]
 
-        target = count() + batches * BATCH
+        target = count() + batches
         await until(lambda: count() >= target or self._fallen(), f"{batches} more batches acknowledged")
 
     def _fallen(self) -> bool:
@@ -271,6 +307,7 @@ class Senders:
                             receipt = await answer.json()
                             assert receipt["accepted"] == BATCH, receipt
                             self.acknowledged.update(dict.fromkeys(ids, receipt["durability"]))
+                            self.batches[receipt["durability"]] += 1
                             break
                         assert answer.status in {429, 503}, (answer.status, await answer.text())
                 except (aiohttp.ClientError, TimeoutError, OSError):

@@ -6,23 +6,28 @@ again, shifted or not, is the same calls, and lines that repeat in a log stay th
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
+import itertools
 import re
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import msgspec
 
 from nexus.kit.errors import FieldFault, InvalidRequest
-from nexus.kit.ids import opaque_uuid
+from nexus.kit.ids import opaque_uuid, uuid7_time
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -32,12 +37,13 @@ else:
 Format = Literal["ndjson", "azure-llm-trace", "access-log"]
 FORMATS: tuple[Format, ...] = ("ndjson", "azure-llm-trace", "access-log")
 _SNIFFED_LINES = 20
-_TRACE_COLUMNS = {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
+_TRACE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 # Common and combined log format; what follows (nginx's own additions, a request time) is left alone.
 _ACCESS = re.compile(
     r"^(?P<ip>\S+) \S+ (?P<user>.+?) \[(?P<at>\d{2}/\w{3}/\d{4}:\d{2}:\d{2}:\d{2} [+-]\d{4})\] "
-    r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<bytes>\d+|-)'
-    r'(?: "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?(?P<rest>.*)$'
+    r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<bytes>\d{1,18}|-)(?!\S)'
+    r'(?: "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?(?P<rest>.*)$',
+    re.ASCII,
 )
 _MONTHS = {
     name: number
@@ -101,26 +107,39 @@ class Recording:
             if not isinstance(record, dict):
                 yield Line(number, None, fault="it is no JSON object")
                 continue
-            record.setdefault("id", self._id(number))
+            if record.get("id") is None:
+                record["id"] = self._id(number)
             if self.provider is not None:
                 record["provider"] = self.provider
             if self.model is not None:
                 record["model"] = self.model
-            yield Line(number, record, _instant(record.get("timestamp")))
+            yield Line(number, record, _instant(record))
 
     def _trace(self, file: IO[str]) -> Iterator[Line]:
-        reader = csv.DictReader(file)
-        for number, row in enumerate(reader, 1):
+        names = _cells(next(file, ""))
+        missing = [name for name in _TRACE_COLUMNS if name not in names]
+        if missing:
+            message = f"its first line names no column {', '.join(missing)}"
+            raise UnreadableRecording(f"{self.path}: {message}", faults=[FieldFault("file", message)])
+        at_column, context_column, generated_column = (names.index(name) for name in _TRACE_COLUMNS)
+        # Line by line: a quote that is never closed spoils its own line, not all that follow.
+        for number, text in enumerate(file, 2):
+            if not text.strip():
+                continue
             try:
-                at = _trace_time(row["TIMESTAMP"])
-                context, generated = int(row["ContextTokens"]), int(row["GeneratedTokens"])
+                cells = _cells(text)
+                at = _trace_time(cells[at_column])
+                context, generated = int(cells[context_column]), int(cells[generated_column])
                 if context < 0 or generated < 0:
                     raise ValueError("token counts are zero or more")
-            except (KeyError, TypeError, ValueError) as error:
-                yield Line(reader.line_num, None, fault=f"it is no line of the trace: {error}")
+            except IndexError:
+                yield Line(number, None, fault="it is no line of the trace: columns are missing")
+                continue
+            except ValueError as error:
+                yield Line(number, None, fault=f"it is no line of the trace: {error}")
                 continue
             yield Line(
-                reader.line_num,
+                number,
                 {
                     "id": self._id(number),
                     "timestamp": at.isoformat(),
@@ -144,7 +163,7 @@ class Recording:
                 continue
             try:
                 at = _log_time(found["at"])
-            except (KeyError, ValueError) as error:
+            except (KeyError, ValueError, OverflowError) as error:
                 yield Line(number, None, fault=f"its time cannot be read: {error}")
                 continue
             yield Line(number, self._access_record(number, found, at), at)
@@ -161,11 +180,11 @@ class Recording:
             record["method"] = method
         if path:
             record["path"] = path
-        if found["bytes"] not in {"-", ""}:
+        if found["bytes"] != "-":
             record["response_size_bytes"] = int(found["bytes"])
         if found["agent"] and found["agent"] != "-":
             record["user_agent"] = _clean(found["agent"])[:_MAX_AGENT_CHARS]
-        if re.fullmatch(r"[0-9a-fA-F:.]{3,45}", found["ip"]):
+        if _is_address(found["ip"]):
             record["ip_address"] = found["ip"]
         if found["user"] not in {"-", '""'}:
             record["user"] = _clean(found["user"])[:200]
@@ -181,7 +200,7 @@ def _clean(text: str) -> str:
 
 def _request_of(text: str) -> tuple[str, str]:
     parts = text.split(" ")
-    if len(parts) < 2 or not re.fullmatch(r"[A-Z]{1,20}", parts[0]):
+    if len(parts) < 2 or not re.fullmatch(r"[A-Z]{1,16}", parts[0]):
         return "", ""
     target = _clean(parts[1])
     try:
@@ -191,22 +210,38 @@ def _request_of(text: str) -> tuple[str, str]:
     return parts[0], (path if path.startswith("/") else f"/{path}")[:_MAX_PATH_CHARS]
 
 
-def _instant(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
+def _is_address(text: str) -> bool:
+    # Logs that resolve names have hosts here; some look like addresses (`cafe.de`).
     try:
-        found = datetime.fromisoformat(value)
+        ip_address(text)
     except ValueError:
+        return False
+    return True
+
+
+def _instant(record: dict[str, Any]) -> datetime | None:
+    """Return when a record says that it was; a time without a zone says nothing, and is refused where it is sent."""
+    value = record.get("timestamp")
+    try:
+        if isinstance(value, str):
+            found = datetime.fromisoformat(value)
+            return found.astimezone(UTC) if found.tzinfo else None
+        return uuid7_time(UUID(record["id"])) if value is None and isinstance(record["id"], str) else None
+    except (ValueError, OverflowError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _cells(text: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([text.rstrip("\r\n")], skipinitialspace=True), [])]
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
 
 
 def _trace_time(text: str) -> datetime:
-    # Seven places of a second: one more than a datetime holds.
-    whole, _, fraction = text.strip().partition(".")
-    at = datetime.fromisoformat(whole)
-    micros = int(fraction[:6].ljust(6, "0")) if fraction and fraction.isdigit() else 0
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)) + timedelta(microseconds=micros)
+    # Seven places of a second, one more than a datetime holds: the last is cut off.
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _log_time(text: str) -> datetime:
@@ -216,19 +251,19 @@ def _log_time(text: str) -> datetime:
 
 
 def _open_bytes(path: Path) -> IO[bytes]:
-    raw = path.open("rb")
-    magic = raw.read(4)
-    raw.seek(0)
+    with path.open("rb") as raw:
+        magic = raw.read(4)
     if magic.startswith(b"\x1f\x8b"):
-        return cast("IO[bytes]", gzip.open(raw))
+        return cast("IO[bytes]", gzip.open(path))
     if magic == b"\x28\xb5\x2f\xfd":
-        return cast("IO[bytes]", zstd.open(raw, "rb"))
-    return raw
+        return cast("IO[bytes]", zstd.open(path, "rb"))
+    return path.open("rb")
 
 
 def open_text(path: Path) -> IO[str]:
     """Open a file as text, decompressed where it is compressed; bytes that are no UTF-8 become replacement characters."""
-    return io.TextIOWrapper(_open_bytes(path), encoding="utf-8", errors="replace", newline="")
+    # Only a line feed ends a line, and a byte order mark begins none.
+    return io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", errors="replace", newline="\n")
 
 
 def digest_of(path: Path) -> str:
@@ -242,11 +277,12 @@ def digest_of(path: Path) -> str:
 
 def _sniff(path: Path) -> Format | None:
     with open_text(path) as file:
-        lines = [line.strip() for line, _ in zip(file, range(_SNIFFED_LINES), strict=False) if line.strip()]
+        lines = list(itertools.islice((line.strip() for line in file if line.strip()), _SNIFFED_LINES))
     if not lines:
-        return None
-    if {name.strip().lstrip("\ufeff") for name in lines[0].split(",")} >= _TRACE_COLUMNS:
-        return "azure-llm-trace"
+        raise UnreadableRecording(f"{path}: it is empty", faults=[FieldFault("file", "it is empty")])
+    with contextlib.suppress(ValueError):
+        if set(_cells(lines[0])) >= set(_TRACE_COLUMNS):
+            return "azure-llm-trace"
     if any(_ACCESS.match(line) for line in lines):
         return "access-log"
     return "ndjson" if any(line.startswith("{") for line in lines) else None
@@ -263,9 +299,9 @@ def open_recording(
     try:
         kind = format or _sniff(path)
         if kind is None:
-            message = f"its first lines are none of {', '.join(FORMATS)}: name one with --format"
+            message = f"its first lines are none of {', '.join(FORMATS)}: name its form with --format"
             raise UnreadableRecording(f"{path}: {message}", faults=[FieldFault("file", message)])
         return Recording(path, kind, digest_of(path), provider, model)
-    except (OSError, EOFError, zstd.ZstdError) as error:
+    except (OSError, EOFError, zlib.error, zstd.ZstdError) as error:
         message = f"it cannot be read: {error}"
         raise UnreadableRecording(f"{path}: {message}", faults=[FieldFault("file", message)]) from error

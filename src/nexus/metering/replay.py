@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import aiohttp
@@ -18,6 +18,10 @@ from nexus.metering.recordings import Line, Recording
 _MAX_TOLD = 20
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
+_BATCH_BYTES = 4 * 2**20
+
+Encoded = tuple[int, bytes]
+"""The number of a line, and its record as JSON."""
 
 
 class ReplayFailed(Unavailable):
@@ -59,12 +63,6 @@ class Target:
     give_up_after_seconds: float = 120.0
 
 
-def shift_of(recording: Recording, now: datetime) -> timedelta:
-    """Return what moves the recording's last record to now."""
-    last = max((line.at for line in recording if line.at is not None), default=None)
-    return now - last if last is not None else timedelta()
-
-
 def _shifted(line: Line, shift: timedelta) -> dict[str, Any]:
     assert line.record is not None  # noqa: S101
     if line.at is None or not shift:
@@ -72,24 +70,28 @@ def _shifted(line: Line, shift: timedelta) -> dict[str, Any]:
     return {**line.record, "timestamp": (line.at + shift).astimezone(UTC).isoformat()}
 
 
-def _batches(
-    recording: Recording, size: int, shift: timedelta, progress: Progress
-) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
-    numbers: list[int] = []
-    records: list[dict[str, Any]] = []
+def _batches(recording: Recording, size: int, shift: timedelta, progress: Progress) -> Iterator[list[Encoded]]:
+    batch: list[Encoded] = []
+    held = 0
     for line in recording:
         progress.read += 1
         if line.record is None:
             progress.malformed += 1
             progress.tell(f"line {line.number}: {line.fault}")
             continue
-        numbers.append(line.number)
-        records.append(_shifted(line, shift))
-        if len(records) >= size:
-            yield numbers, records
-            numbers, records = [], []
-    if records:
-        yield numbers, records
+        try:
+            content = msgspec.json.encode(_shifted(line, shift))
+        except OverflowError:
+            progress.malformed += 1
+            progress.tell(f"line {line.number}: its time cannot be moved so far")
+            continue
+        batch.append((line.number, content))
+        held += len(content)
+        if len(batch) >= size or held >= _BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 async def replay(
@@ -106,16 +108,16 @@ async def replay(
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout, headers={"authorization": f"Bearer {target.key}"}) as client:
         try:
-            for numbers, records in _batches(recording, target.batch_size, shift, progress):
+            for batch in _batches(recording, target.batch_size, shift, progress):
                 if target.rate is not None:
-                    due = began + (progress.read - len(records)) / target.rate
+                    due = began + (progress.read - len(batch)) / target.rate
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
                 while len(pending) >= target.concurrency:
                     done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
                         task.result()
                     on_progress(progress)
-                pending.add(asyncio.create_task(_send(client, target, numbers, records, progress)))
+                pending.add(asyncio.create_task(_send(client, target, batch, progress)))
             while pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -128,10 +130,8 @@ async def replay(
     return progress
 
 
-async def _send(
-    client: aiohttp.ClientSession, target: Target, numbers: list[int], records: list[dict[str, Any]], progress: Progress
-) -> None:
-    body = msgspec.json.encode(records)
+async def _send(client: aiohttp.ClientSession, target: Target, batch: list[Encoded], progress: Progress) -> None:
+    body = b"[" + b",".join(content for _, content in batch) + b"]"
     pause = _FIRST_PAUSE_SECONDS
     deadline = time.monotonic() + target.give_up_after_seconds
     while True:
@@ -142,12 +142,14 @@ async def _send(
             ) as answer:
                 content = await answer.read()
                 if answer.status in {200, 202, 422}:
-                    _count(progress, numbers, msgspec.json.decode(content), len(records))
+                    _count(progress, batch, content)
                     return
+                if answer.status == 413:
+                    break
                 if answer.status not in {429, 502, 503, 504}:
                     raise ReplayFailed(f"Nexus answered {answer.status}: {_detail(content)}")
                 trouble = f"it answers {answer.status}: {_detail(content)}"
-                wait = max(pause, float(answer.headers.get("retry-after", "0") or 0))
+                wait = max(pause, _seconds(answer.headers.get("retry-after", "")))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             trouble = f"it does not answer: {error or type(error).__name__}"
         if time.monotonic() + wait > deadline:
@@ -158,6 +160,19 @@ async def _send(
         progress.retries += 1
         await asyncio.sleep(wait)
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+    if len(batch) == 1:
+        progress.refused += 1
+        progress.tell(f"line {batch[0][0]}: refused: {_detail(content)}")
+        return
+    # It takes less at once than we send.
+    half = len(batch) // 2
+    for part in (batch[:half], batch[half:]):
+        await _send(client, target, part, progress)
+
+
+def _seconds(text: str) -> float:
+    # It may be a date, too; ours is seconds.
+    return float(text) if text.isascii() and text.isdigit() else 0.0
 
 
 def _detail(content: bytes) -> str:
@@ -167,12 +182,16 @@ def _detail(content: bytes) -> str:
         return content[:100].decode("utf-8", "replace")
 
 
-def _count(progress: Progress, numbers: list[int], receipt: Any, sent: int) -> None:
+def _count(progress: Progress, batch: list[Encoded], content: bytes) -> None:
+    try:
+        receipt = msgspec.json.decode(content, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise ReplayFailed("what answers there is not Nexus: check --url") from None
     refused = receipt.get("refused") or []
     if "received" not in receipt and not refused:
         raise ReplayFailed(f"Nexus refused the batch: {receipt.get('detail')}")
     progress.refused += len(refused)
-    accepted = sent - len(refused)
+    accepted = len(batch) - len(refused)
     progress.acknowledged += accepted
     if receipt.get("durability") == "spooled":
         progress.spooled += accepted
@@ -181,4 +200,4 @@ def _count(progress: Progress, numbers: list[int], receipt: Any, sent: int) -> N
         progress.duplicates += receipt.get("duplicates") or 0
     for item in refused:
         reasons = "; ".join(f"{fault['field']}: {fault['message']}" for fault in item["errors"])
-        progress.tell(f"line {numbers[item['index']]}: refused: {reasons}")
+        progress.tell(f"line {batch[item['index']][0]}: refused: {reasons}")

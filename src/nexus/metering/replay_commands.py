@@ -33,6 +33,7 @@ def replay(
     key: str | None = None,
     batch_size: int = 1000,
     concurrency: int = 4,
+    give_up_after: float = 120.0,
 ) -> int:
     """Send a recording: NDJSON of records, an Azure LLM trace (CSV), or an access log of Apache or nginx; gzip and zstd too.
 
@@ -60,14 +61,23 @@ def replay(
         Records in one request.
     concurrency
         Requests at once.
+    give_up_after
+        Seconds for which a batch that Nexus does not take is tried again.
     """
     if rate is not None and rate <= 0:
         raise InvalidRequest("--rate: give a number above 0")
     if not 1 <= batch_size <= 10_000 or not 1 <= concurrency <= 64:
         raise InvalidRequest("--batch-size: 1 to 10000; --concurrency: 1 to 64")
     recording = open_recording(file, format=format, provider=provider, model=model)
-    target = _target(url, key, batch_size=min(batch_size, max(1, int(rate))) if rate else batch_size,
-                     concurrency=concurrency, rate=rate)  # fmt: skip
+    address, secret = _target(url, key)
+    target = sending.Target(
+        address,
+        secret,
+        batch_size=min(batch_size, max(1, int(rate))) if rate else batch_size,
+        concurrency=concurrency,
+        rate=rate,
+        give_up_after_seconds=give_up_after,
+    )
     total, shift = _survey(recording, shift_to_now)
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -90,6 +100,9 @@ def replay(
     )
     for line in done.told:
         _out.print(f"  {line}", markup=False)
+    untold = done.refused + done.malformed - len(done.told)
+    if untold:
+        _out.print(f"  and {untold} more", markup=False)
     return 1 if done.refused or done.malformed else 0
 
 
@@ -104,13 +117,10 @@ def _survey(recording: Recording, shift_to_now: bool) -> tuple[int, timedelta]:
 
 
 class _FirstStart(msgspec.Struct):
-    url: str
     access_key: str
 
 
-def _target(
-    url: str | None, key: str | None, *, batch_size: int, concurrency: int, rate: float | None
-) -> sending.Target:
+def _target(url: str | None, key: str | None) -> tuple[str, str]:
     settings = Settings.from_environment()
     key = key or os.environ.get("NEXUS_ACCESS_KEY") or settings.bootstrap_key
     try:
@@ -122,6 +132,4 @@ def _target(
         raise InvalidRequest(
             f"no access key: give --key or NEXUS_ACCESS_KEY (there is no first-start.json in {settings.data_dir})"
         )
-    return sending.Target(
-        (url or settings.url).rstrip("/"), key, batch_size=batch_size, concurrency=concurrency, rate=rate
-    )
+    return (url or settings.url).rstrip("/"), key
