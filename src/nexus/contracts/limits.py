@@ -1,0 +1,206 @@
+"""Limits as both planes see them: frozen types of what is limited, how, and which calls meet it.
+
+Units are integers: requests, micro-operations, bytes, model tokens, calls in flight, nano-units of money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+from types import MappingProxyType
+from typing import Literal
+from uuid import UUID
+
+Dimension = Literal["requests", "operations", "bytes", "tokens", "concurrency", "money"]
+Method = Literal["token_bucket", "leaky_bucket", "fixed_window", "concurrency"]
+ScopeKind = Literal["cluster", "organization", "application", "user", "key", "provider", "model", "endpoint"]
+Period = Literal["minute", "hour", "day", "week", "month", "quarter", "year"]
+FailurePolicy = Literal["closed", "open", "local"]
+
+DIMENSIONS: tuple[Dimension, ...] = ("requests", "operations", "bytes", "tokens", "concurrency", "money")
+METHODS: tuple[Method, ...] = ("token_bucket", "leaky_bucket", "fixed_window", "concurrency")
+SCOPE_KINDS: tuple[ScopeKind, ...] = (
+    "cluster", "organization", "application", "user", "key", "provider", "model", "endpoint",
+)  # fmt: skip
+PERIODS: tuple[Period, ...] = ("minute", "hour", "day", "week", "month", "quarter", "year")
+
+MICRO = 1_000_000
+MAX_UNITS = 2**52
+"""No capacity and no charge is larger: sums and differences of two stay below 2^53, where doubles are exact."""
+MAX_NANO_MONEY = 9_007_199 * 10**9
+"""A money limit above this is kept in micro-units."""
+
+
+class UnrepresentableLimit(ValueError):
+    """A limit whose arithmetic would leave the integers that a double holds exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a bucket refills: `numerator / denominator` units a microsecond, in lowest terms.
+
+    Everything computed from it stays below 2^53: see `decide/lua/bucket.lua`.
+    """
+
+    numerator: int
+    denominator: int
+
+    @classmethod
+    def of(cls, units: int, *, per_us: int) -> Rate:
+        """Make the rate of so many units in so many microseconds; `UnrepresentableLimit` when it is not exact."""
+        if units <= 0 or per_us <= 0:
+            raise UnrepresentableLimit("a rate is more than nothing")
+        exact = Fraction(units, per_us)
+        n, d = exact.numerator, exact.denominator
+        if (d - 1) * (n % d) + d >= 2**53 or n // d >= 2**50 or n >= 2**53:
+            raise UnrepresentableLimit("give a rate of fewer digits, such as so many a second, minute, hour or day")
+        return cls(n, d)
+
+    @property
+    def whole(self) -> int:
+        """Units a microsecond, rounded down."""
+        return self.numerator // self.denominator
+
+    @property
+    def part(self) -> int:
+        """What `whole` leaves out, in `denominator`-ths of a unit."""
+        return self.numerator % self.denominator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A ceiling on one dimension for one scope, at one version of its configuration."""
+
+    id: UUID
+    """The same through all versions: it names the bucket."""
+    name: str
+    organization_id: UUID
+    scope: ScopeKind
+    subject: str | None
+    """Which cluster, application, key …; None: each of them has a bucket of its own. Ignored for organizations."""
+    dimension: Dimension
+    method: Method
+    capacity: int
+    """Bucket: the most it holds. Window: the amount. Concurrency: calls in flight. In `scale` units."""
+    rate: Rate | None = None
+    """Buckets only."""
+    period: Period | None = None
+    """Windows only."""
+    zone: str = "UTC"
+    reserve: int = 0
+    """Kept back for privileged operations."""
+    is_shadow: bool = False
+    failure: FailurePolicy = "closed"
+    version: int = 1
+    currency: str = ""
+    """Money only."""
+    scale: int = 1
+    """How many nano-units of money one unit of this limit is: 1, or 1,000."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.capacity <= MAX_UNITS * (2 if self.dimension == "money" else 1):
+            raise UnrepresentableLimit(f"{self.name}: an amount is between 1 and {MAX_UNITS} units")
+        if not 0 <= self.reserve < self.capacity:
+            raise UnrepresentableLimit(f"{self.name}: a reserve is less than the capacity")
+        is_bucket = self.method in {"token_bucket", "leaky_bucket"}
+        if is_bucket != (self.rate is not None) or (self.method == "fixed_window") != (self.period is not None):
+            raise UnrepresentableLimit(f"{self.name}: buckets have a rate, windows a period, and nothing else does")
+        if (self.method == "concurrency") != (self.dimension == "concurrency"):
+            raise UnrepresentableLimit(f"{self.name}: calls in flight are counted, not refilled")
+
+    def charge(self, amount: int) -> int:
+        """Return what an amount of the dimension's unit is in this limit's, rounded up."""
+        return amount if self.scale == 1 else -(-amount // self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationCost:
+    """Seed of an operation's charge: base + size / quantum x bandwidth, in operations."""
+
+    name: str
+    base: Fraction
+    quantum: int
+    bandwidth: Fraction
+    whole_quanta: bool = False
+    """Charge begun quanta as whole ones."""
+
+    def micro(self, size_bytes: int) -> int:
+        """Return the charge in micro-operations: exact, rounded up once."""
+        quanta = Fraction(size_bytes, self.quantum)
+        if self.whole_quanta:
+            quanta = Fraction(ceil(quanta))
+        return ceil((self.base + quanta * self.bandwidth) * MICRO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is known of a call before it is made: whose it is, where it goes, and what it will be charged."""
+
+    organization_id: UUID
+    application: str = ""
+    cluster: str = ""
+    user_id: UUID | None = None
+    key_id: UUID | None = None
+    provider: str = ""
+    model: str = ""
+    endpoint: str = ""
+    requests: int = 1
+    operations: int = 0
+    """Micro-operations."""
+    bytes: int = 0
+    tokens: int = 0
+    """Model tokens: counted or estimated."""
+    money: int = 0
+    """Nano-units of `currency`: estimated."""
+    currency: str = ""
+    is_privileged: bool = False
+    """May use what limits keep in reserve."""
+
+    def amount(self, dimension: Dimension) -> int:
+        """Return what the call is charged in one dimension."""
+        return 1 if dimension == "concurrency" else int(getattr(self, dimension))
+
+    def subject(self, scope: ScopeKind) -> str:
+        """Return which cluster, application, key … the call belongs to; '' for none."""
+        if scope == "organization":
+            return str(self.organization_id)
+        if scope in {"user", "key"}:
+            value = self.user_id if scope == "user" else self.key_id
+            return "" if value is None else str(value)
+        return str(getattr(self, scope))
+
+
+@dataclass(frozen=True, slots=True)
+class LimitTable:
+    """All limits, applications' clusters and operation costs at one version. Never changed: a newer one replaces it whole."""
+
+    version: int = 0
+    limits: Mapping[UUID, Sequence[Limit]] = field(default_factory=lambda: MappingProxyType({}))
+    """By organization, in the order of their names."""
+    clusters: Mapping[tuple[UUID, str], str] = field(default_factory=lambda: MappingProxyType({}))
+    """The cluster of an application, by organization and application name."""
+    operations: Mapping[tuple[UUID, str, str], OperationCost] = field(default_factory=lambda: MappingProxyType({}))
+    """By organization, application ('' for all) and operation name."""
+
+    def operation(self, organization_id: UUID, application: str, name: str) -> OperationCost | None:
+        """Return an operation's cost for an application: its own rule, else everybody's."""
+        return self.operations.get((organization_id, application, name)) or self.operations.get(
+            (organization_id, "", name)
+        )
+
+    def of(self, call: Call) -> list[tuple[Limit, str]]:
+        """Return the limits that a call meets, each with the name of the bucket it is charged to."""
+        met: list[tuple[Limit, str]] = []
+        for limit in self.limits.get(call.organization_id, ()):
+            subject = call.subject(limit.scope)
+            if not subject or (limit.scope != "organization" and limit.subject not in {None, subject}):
+                continue
+            if limit.dimension == "money" and limit.currency != call.currency:
+                continue
+            bucket = limit.id.hex
+            if limit.subject is None and limit.scope != "organization":
+                bucket += f":{subject}"
+            met.append((limit, bucket))
+        return met

@@ -1,0 +1,116 @@
+"""Keeps calls from waiting for a Redis that does not answer.
+
+closed --(failures in a row)--> open --(a probe answers)--> closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+from prometheus_client import Gauge
+from redis.exceptions import RedisError
+
+T = TypeVar("T")
+_DEGRADED = Gauge(
+    "nexus_admission_degraded",
+    "1 while decisions are made without Redis, by the limits' failure policies.",
+    multiprocess_mode="livemax",
+)
+_FAILURES_TO_OPEN = 3
+_PROBE_SECONDS = 0.25
+_SLACK = 2
+log = structlog.get_logger("nexus.admission")
+
+
+class LimiterAway(Exception):
+    """Redis did not answer in time."""
+
+
+class Breaker:
+    """Runs calls to Redis with a limit on their time, and none at all while Redis is known to be away."""
+
+    def __init__(
+        self, probe: Callable[[], Awaitable[object]], *, timeout_seconds: float, on_recovery: Callable[[], None]
+    ) -> None:
+        self._probe = probe
+        self._timeout = timeout_seconds
+        self._on_recovery = on_recovery
+        self._failures = 0
+        self._probing: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+        self.is_open = False
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await a call to Redis; `LimiterAway` when it fails or takes too long. What takes too long goes on unattended."""
+        if self.is_open:
+            work.close()
+            raise LimiterAway
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        task = loop.create_task(work)
+        await asyncio.wait({task}, timeout=self._timeout)
+        if not task.done() and loop.time() - began > _SLACK * self._timeout:
+            # It was this process that was late, so Redis has not had its time yet.
+            await asyncio.wait({task}, timeout=self._timeout)
+        if not task.done():
+            self._running.add(task)
+            task.add_done_callback(self._forget)
+            self._fail("timeout")
+            raise LimiterAway
+        try:
+            result = task.result()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._fail(repr(error))
+            raise LimiterAway from error
+        self._failures = 0
+        return result
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    def _fail(self, error: str) -> None:
+        self._failures += 1
+        if self._failures >= _FAILURES_TO_OPEN and not self.is_open:
+            self.is_open = True
+            _DEGRADED.set(1)
+            log.error("Redis does not answer: limits' failure policies decide", error=error)
+            self._probing = asyncio.get_running_loop().create_task(self._probe_until_back(), name="limiter-probe")
+
+    async def _probe_until_back(self) -> None:
+        while True:
+            await asyncio.sleep(_PROBE_SECONDS)
+            try:
+                await asyncio.wait_for(asyncio.shield(self._watched()), 1.0)
+            except (RedisError, OSError, TimeoutError):
+                continue
+            self.is_open = False
+            self._failures = 0
+            _DEGRADED.set(0)
+            log.warning("Redis answers again")
+            self._on_recovery()
+            return
+
+    def _watched(self) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(self._ask())
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    async def _ask(self) -> None:
+        await self._probe()
+
+    async def stop(self) -> None:
+        """Stop probing and forget what is under way."""
+        tasks = [task for task in (self._probing, *self._running) if task is not None]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError, RedisError, OSError, TimeoutError):
+                await task
+        self._probing = None

@@ -1,0 +1,335 @@
+"""The engine: decides calls by all limits they meet, settles what was held, and keeps on when Redis is away.
+
+```python
+decision = await admission.decide(Call(organization_id=…, key_id=…, provider="openai", tokens=900), hold_seconds=600)
+if decision.is_admitted:
+    …
+    await admission.settle(organization_id, decision.hold_id, {"tokens": 712})
+```
+Every held call is settled or released, whatever happens to it; what is not, because the process died, is reaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from nexus.contracts.limits import DIMENSIONS, Call, Dimension, Limit, LimitTable
+from nexus.dataplane.decide.breaker import Breaker, LimiterAway
+from nexus.dataplane.decide.fallback import Fallback
+from nexus.dataplane.decide.scripts import Keys, Scripts, keys_of
+from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg, Settlement
+from nexus.kit.ids import uuid7
+
+TIMEOUT_SECONDS = 0.005
+DEFAULT_HOLD_SECONDS = 600.0
+"""How long a call may last whose hold says nothing else."""
+CELLS = "nx:cells"
+_NODES = "nx:nodes"
+_NODE_SECONDS = 5.0
+_TICK_SECONDS = 1.0
+_REAP_AGAIN_SECONDS = 0.25
+_RESTORE_SECONDS = 2.0
+_MOST_DOUBTFUL = 10_000
+_SECOND = 1_000_000
+_DECISIONS = Counter("nexus_admission_decisions", "Calls decided, by outcome.", ("outcome",))
+_SHADOW = Counter("nexus_admission_shadow_refusals", "Calls that a limit in shadow mode would have refused.")
+log = structlog.get_logger("nexus.admission")
+
+Asked = Sequence[tuple[Limit, str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class CellHistory:
+    """What is known, outside Redis, of a cell that Redis does not know."""
+
+    has_history: bool
+    """Whether it ever decided anything: then Redis has lost it, and its buckets begin empty."""
+    states: Mapping[str, bytes]
+    """Windows that are still running, packed, by bucket."""
+
+
+Restore = Callable[[UUID], Awaitable[CellHistory]]
+
+
+class Admission:
+    """Decides for one process. `table` gives the limits in force; `restore` what is known of cells that Redis lost."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        table: Callable[[], LimitTable],
+        *,
+        restore: Restore | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        prelude: str | None = None,
+    ) -> None:
+        self._redis = redis
+        self._table = table
+        self._restore = restore
+        self._scripts = Scripts(redis, prelude=prelude)
+        self._breaker = Breaker(self._ping, timeout_seconds=timeout_seconds, on_recovery=self._recovered)
+        self._fallback = Fallback()
+        self._node = uuid7().hex
+        self._skew_us = 0
+        self._cells: dict[UUID, float] = {}
+        self._doubtful: deque[tuple[UUID, str]] = deque(maxlen=_MOST_DOUBTFUL)
+        self._unsettled: deque[tuple[UUID, str, EndKind, dict[Dimension, int]]] = deque(maxlen=_MOST_DOUBTFUL)
+        self._opening: dict[UUID, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticking: asyncio.Task[None] | None = None
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether decisions are made without Redis now."""
+        return self._breaker.is_open
+
+    @property
+    def table(self) -> LimitTable:
+        """The limits in force."""
+        return self._table()
+
+    async def start(self) -> None:
+        """Begin to reap, and to count the nodes."""
+        self._ticking = asyncio.create_task(self._tick_for_ever(), name="admission")
+
+    async def stop(self) -> None:
+        """Stop. Holds that are open stay so; another process reaps them."""
+        tasks = [task for task in (self._ticking, *self._tasks, *self._opening.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError, RedisError, OSError, TimeoutError, LimiterAway):
+                await task
+        await self._breaker.stop()
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await self._redis.zrem(_NODES, self._node)
+
+    async def decide(self, call: Call, *, hold_id: str = "", hold_seconds: float = 0.0) -> Decision:
+        """Decide one call. With `hold_seconds` it is held, to be settled within that time; calls in flight always are.
+
+        The same `hold_id` again is the same call again: it is answered, not charged. Never raises because of Redis.
+        """
+        met = self._table().of(call)
+        if not met:
+            _DECISIONS.labels("unlimited").inc()
+            return Decision("admitted")
+        asked = [(limit, bucket, limit.charge(call.amount(limit.dimension))) for limit, bucket in met]
+        if hold_seconds <= 0 and any(limit.method == "concurrency" for limit, _, _ in asked):
+            hold_seconds = DEFAULT_HOLD_SECONDS
+        if hold_seconds > 0 and not hold_id:
+            hold_id = uuid7().hex
+        life_us = int(hold_seconds * _SECOND)
+        if not life_us:
+            hold_id = ""
+        was_open = self._breaker.is_open
+        try:
+            answer = await self._decide_in_redis(call, asked, hold_id, life_us)
+        except LimiterAway:
+            if hold_id and not was_open:
+                # Redis may have charged it all the same.
+                self._doubtful.append((call.organization_id, hold_id))
+            decision = self._fallback.decide(
+                call.organization_id, asked, self._now_us(), hold_id=hold_id, life_us=life_us,
+                is_privileged=call.is_privileged,
+            )  # fmt: skip
+        else:
+            decision = self._read(call, asked, answer, hold_id)
+        _DECISIONS.labels(decision.outcome).inc()
+        return decision
+
+    async def settle(self, organization_id: UUID, hold_id: str, actual: Mapping[Dimension, int]) -> Settlement:
+        """Settle a hold to what the call really took, once; a dimension that is not given stays as charged."""
+        return await self._finish(organization_id, hold_id, "settle", actual)
+
+    async def release(self, organization_id: UUID, hold_id: str) -> Settlement:
+        """Give everything back: the call was never made."""
+        return await self._finish(organization_id, hold_id, "release", {})
+
+    async def reap(self, organization_id: UUID) -> int:
+        """End the expired holds of an organization; returns how many. Not under the decision's limit of time."""
+        return int((await self._scripts.reap(keys_of(organization_id)))[1])
+
+    async def adjust(self, limit: Limit, bucket: str, units: int, *, name: str) -> int:
+        """Take units from a bucket by hand, or give them; returns what it has left. `LimiterAway` when Redis is."""
+        for _ in range(3):
+            status, left = await self._breaker.run(
+                self._scripts.adjust(keys_of(limit.organization_id), limit, bucket, units, self._now_us(), name)
+            )
+            if status == 1:
+                return int(left)
+            await self._open(limit.organization_id)
+        raise LimiterAway
+
+    async def _decide_in_redis(self, call: Call, asked: Asked, hold_id: str, life_us: int) -> list[int]:
+        keys = keys_of(call.organization_id)
+        answer: list[int] = []
+        now_us = self._now_us()
+        for _ in range(4):
+            answer = await self._breaker.run(
+                self._scripts.decide(
+                    keys, asked, now_us, hold=hold_id, life_us=life_us, is_privileged=call.is_privileged
+                )
+            )
+            status = answer[0]
+            if status == -3:
+                await self._open(call.organization_id)
+            elif status == -2:
+                # This process's clock is off: windows are offered by Redis's from now on.
+                now_us = answer[1]
+                self._skew_us = now_us - time.time_ns() // 1000
+            elif status == 0 and await self._reaped(call.organization_id, keys):
+                continue
+            else:
+                if call.organization_id not in self._cells:
+                    self._cells[call.organization_id] = 0.0
+                    self._later(self._remember_cell(keys))
+                return answer
+        if answer and answer[0] == 0:
+            return answer
+        raise LimiterAway
+
+    async def _reaped(self, organization_id: UUID, keys: Keys) -> bool:
+        """Before a refusal is final, holds that have expired are ended; tells whether there were any."""
+        now = time.monotonic()
+        if now - self._cells.get(organization_id, 0.0) < _REAP_AGAIN_SECONDS:
+            return False
+        self._cells[organization_id] = now
+        return bool((await self._breaker.run(self._scripts.reap(keys)))[1])
+
+    def _read(self, call: Call, asked: Asked, answer: list[int], hold_id: str) -> Decision:
+        status, now, which, wait = answer[:4]
+        if status in {2, 3}:
+            return Decision("admitted", hold_id=hold_id, is_replay=True)
+        standings: list[LimitStanding] = []
+        for (limit, bucket, units), left, reset, shadow in zip(
+            asked, answer[4::3], answer[5::3], answer[6::3], strict=True
+        ):
+            standings.append(
+                LimitStanding(limit, bucket, units if status == 1 and not shadow else 0, left, reset, bool(shadow))
+            )
+            if shadow:
+                _SHADOW.inc()
+            if limit.failure == "local" and limit.period is not None:
+                self._fallback.saw(call.organization_id, bucket, left, now + reset)
+        if status == 1:
+            return Decision("admitted", standings, hold_id=hold_id, wait_us=wait)
+        outcome = "refused" if status == 0 else "impossible"
+        return Decision(outcome, standings, retry_us=wait, refused_by=asked[which - 1][0])  # type: ignore[arg-type]
+
+    async def _finish(
+        self, organization_id: UUID, hold_id: str, kind: EndKind, actual: Mapping[Dimension, int]
+    ) -> Settlement:
+        if self._fallback.finish(hold_id, kind, actual, self._now_us()):
+            return Settlement("ended")
+        try:
+            answer = await self._breaker.run(self._scripts.finish(keys_of(organization_id), hold_id, kind, actual))
+        except LimiterAway:
+            self._unsettled.append((organization_id, hold_id, kind, dict(actual)))
+            return Settlement("unavailable")
+        return _settlement(answer)
+
+    async def _open(self, organization_id: UUID) -> None:
+        """Make a cell known that Redis does not know: one task for all calls that wait for it."""
+        task = self._opening.get(organization_id)
+        if task is None:
+            task = asyncio.create_task(self._open_once(organization_id), name="open-cell")
+            self._opening[organization_id] = task
+            task.add_done_callback(lambda done: self._opened(organization_id, done))
+        done, _ = await asyncio.wait({task}, timeout=_RESTORE_SECONDS)
+        if not done or task.cancelled() or task.exception() is not None:
+            raise LimiterAway
+
+    def _opened(self, organization_id: UUID, task: asyncio.Task[None]) -> None:
+        self._opening.pop(organization_id, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning(
+                "what Redis lost cannot be rebuilt yet: limits' failure policies decide",
+                organization_id=str(organization_id), error=repr(task.exception()),
+            )  # fmt: skip
+
+    async def _open_once(self, organization_id: UUID) -> None:
+        history = await self._restore(organization_id) if self._restore is not None else CellHistory(False, {})
+        await self._scripts.open_cell(
+            keys_of(organization_id), has_lost=history.has_history, states=dict(history.states)
+        )
+        self._cells.pop(organization_id, None)
+
+    async def _remember_cell(self, keys: Keys) -> None:
+        await self._redis.sadd(CELLS, keys.cell)
+
+    def _later(self, work: Awaitable[object]) -> None:
+        async def run() -> None:
+            with contextlib.suppress(RedisError, OSError, TimeoutError, LimiterAway):
+                await work
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _now_us(self) -> int:
+        return time.time_ns() // 1000 + self._skew_us
+
+    async def _ping(self) -> object:
+        return await self._redis.ping()
+
+    def _recovered(self) -> None:
+        self._later(self._tell_what_happened())
+
+    async def _tell_what_happened(self) -> None:
+        """Tell Redis what was admitted, settled and given up while it was away."""
+        for organization_id, bucket, limit, units in self._fallback.take_owed():
+            if units == 0:
+                continue
+            try:
+                await self.adjust(limit, bucket, units, name=f"outage-{uuid7().hex}")
+            except LimiterAway:
+                self._fallback.owe_again(organization_id, bucket, limit, units)
+        for _ in range(len(self._doubtful)):
+            organization_id, hold_id = self._doubtful.popleft()
+            await self._finish(organization_id, hold_id, "release", {})
+        for _ in range(len(self._unsettled)):
+            organization_id, hold_id, kind, actual = self._unsettled.popleft()
+            await self._finish(organization_id, hold_id, kind, actual)
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            try:
+                await self._tick()
+            except (RedisError, OSError, TimeoutError, LimiterAway) as error:
+                log.debug("admission's housekeeping failed", error=repr(error))
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def _tick(self) -> None:
+        if self._breaker.is_open:
+            return
+        now = time.time()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zadd(_NODES, {self._node: now})
+            pipe.zremrangebyscore(_NODES, "-inf", now - _NODE_SECONDS)
+            pipe.zcard(_NODES)
+            self._fallback.nodes = max(1, int((await pipe.execute())[2]))
+        for organization_id in list(self._cells):
+            await self.reap(organization_id)
+        if self._doubtful or self._unsettled:
+            await self._tell_what_happened()
+
+
+def _settlement(answer: list[int]) -> Settlement:
+    if answer[0] == 0:
+        return Settlement("unknown")
+    legs = [
+        SettledLeg(DIMENSIONS[dimension - 1], charged, actual)
+        for dimension, charged, actual in zip(answer[2::4], answer[3::4], answer[4::4], strict=True)
+    ]
+    return Settlement("ended" if answer[0] == 1 else "ended_before", legs)

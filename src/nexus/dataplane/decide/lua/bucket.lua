@@ -1,0 +1,202 @@
+-- Shared arithmetic of buckets. Follows a prelude that sets `now` (microseconds since 1970, an integer).
+--
+-- A bucket is 14 little-endian doubles, all integers below 2^53 (Lua has no other numbers):
+--    1 level     token and leaky bucket: units left, negative when in debt; window: used; concurrency: in flight
+--    2 fraction  d-ths of a unit on top of level (buckets)
+--    3 at        instant level and fraction are of; window: its start
+--    4 held      units charged to holds that are open
+--    5 leased    units out on lease
+--    6 ends      buckets: instant after which no lease is out, or 0; windows: the first instant after it
+--    7 shadowed  calls that a shadow limit would have refused
+--    8 version, 9 method, 10 capacity, 11 whole, 12 part, 13 d, 14 reserve: the configuration
+-- The rate is whole + part / d units a microsecond.
+local TOKEN, LEAKY, WINDOW, CONCURRENCY = 1, 2, 3, 4
+local STATE = '<dddddddddddddd'
+local POSTING = '<ddddddddd'
+local LARGEST = 4503599627370496 -- 2^52
+local LINGER_US = 60000000
+local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
+local pack, unpack_ = struct.pack, struct.unpack
+
+local function int(x) return string.format('%.0f', x) end
+
+-- floor(a * b / c) for 0 <= a <= c < 2^53 and 0 <= b < 2^53, by long multiplication: no product is ever formed.
+local function muldiv(a, b, c)
+    local bits, quotient, rest = {}, 0, 0
+    while b > 0 do
+        bits[#bits + 1] = b % 2
+        b = floor(b / 2)
+    end
+    for i = #bits, 1, -1 do
+        quotient, rest = 2 * quotient, 2 * rest
+        if rest >= c then quotient, rest = quotient + 1, rest - c end
+        if bits[i] == 1 then
+            if rest >= c - a then quotient, rest = quotient + 1, rest - (c - a) else rest = rest + a end
+        end
+    end
+    return quotient
+end
+
+-- A bucket as a table, from its packed state; nil for none.
+local function load(state)
+    if not state then return nil end
+    local b = {}
+    b.level, b.fraction, b.at, b.held, b.leased, b.ends, b.shadowed, b.version, b.method, b.capacity, b.whole,
+        b.part, b.d, b.reserve = unpack_(STATE, state)
+    b.refilled, b.adjusted, b.changed, b.opened = 0, 0, 0, 0
+    return b
+end
+
+local function room(b)
+    return b.capacity - b.leased
+end
+
+-- Brings a bucket to `now`. Time that runs backwards is time that stands still. Returns the units gained.
+local function refill(b)
+    if b.ends > 0 and now > b.ends then b.leased, b.ends = 0, 0 end
+    local elapsed = now - b.at
+    if elapsed <= 0 then return end
+    b.at = now
+    local deficit = room(b) - b.level
+    if deficit <= 0 then
+        b.fraction = 0
+        return
+    end
+    -- Never multiplied past the time to full: elapsed * whole stays near deficit.
+    if elapsed >= floor(deficit / (b.whole + b.part / b.d)) + 2 then
+        b.refilled, b.level, b.fraction = b.refilled + deficit, b.level + deficit, 0
+        return
+    end
+    local turns = floor(elapsed / b.d)
+    local parts = (elapsed - turns * b.d) * b.part + b.fraction
+    local carried = floor(parts / b.d)
+    local gained = elapsed * b.whole + turns * b.part + carried
+    b.fraction = parts - carried * b.d
+    if gained >= deficit then gained, b.fraction = deficit, 0 end
+    b.refilled, b.level = b.refilled + gained, b.level + gained
+end
+
+-- Makes a bucket go on under another configuration, keeping its fill fraction (what is used, of windows; what is in
+-- flight; debt as it is). Returns nothing.
+local function reconfigure(b, version, method, capacity, whole, part, d, reserve)
+    local before = b.level
+    if method <= LEAKY and b.method <= LEAKY then
+        if b.level > 0 then
+            b.level = muldiv(min(b.level, b.capacity), capacity, b.capacity)
+            b.level = max(0, min(b.level, capacity - b.leased))
+        end
+        b.fraction = 0
+    elseif method ~= b.method then
+        -- Another kind of limit under the same name begins anew, but never with more than it may have.
+        b.level = (method <= LEAKY) and capacity or 0
+        b.fraction, b.at, b.held, b.leased, b.ends = 0, (method == WINDOW) and 0 or now, 0, 0, 0
+    end
+    b.adjusted = b.adjusted + (b.level - before)
+    b.version, b.method, b.capacity, b.whole, b.part, b.d, b.reserve = version, method, capacity, whole, part, d, reserve
+end
+
+-- Microseconds until a bucket has gained `need` units (> 0), rounded up.
+local function time_to(b, need)
+    local n = b.whole * b.d + b.part
+    if need * b.d < 2 * LARGEST then
+        return max(1, ceil((need * b.d - b.fraction) / n))
+    end
+    return ceil(need / (b.whole + b.part / b.d)) + 1
+end
+
+-- Writes a bucket. It lives for ever while something of it is out; else until it would be as new, and a minute more.
+local function save(key, b)
+    local state = pack(STATE, b.level, b.fraction, b.at, b.held, b.leased, b.ends, b.shadowed, b.version, b.method,
+        b.capacity, b.whole, b.part, b.d, b.reserve)
+    local ttl
+    if b.method == WINDOW then
+        ttl = max(0, b.ends - now) + LINGER_US
+    elseif b.method == CONCURRENCY then
+        ttl = b.level > 0 and 0 or LINGER_US
+    elseif b.level < 0 or b.held > 0 or b.leased > 0 then
+        ttl = 0
+    else
+        ttl = LINGER_US
+        if b.level < b.capacity then ttl = ttl + time_to(b, b.capacity - b.level) end
+    end
+    if ttl > 0 then
+        redis.call('SET', key, state, 'PX', int(ceil(ttl / 1000)))
+    else
+        redis.call('SET', key, state)
+    end
+end
+
+-- What one transaction did to one bucket: opened with, refilled, adjusted, changed, then the state after.
+local function posting(b)
+    return pack(POSTING, b.opened, b.refilled, b.adjusted, b.changed, b.level, b.fraction, b.at, b.held, b.leased)
+end
+
+-- What a limit's packed argument says: 13 little-endian doubles.
+--   version, method, shadow, capacity, whole, part, d, reserve, dimension, scale, then three boundaries of windows
+local LIMIT = '<ddddddddddddd'
+
+-- Brings the bucket of a limit to now, or opens it: full, or, in a cell rebuilt at `since`, as if empty at that instant.
+-- Returns it; nil when none of the limit's windows holds now.
+local function current(state, limit, since)
+    local version, method, _, capacity, whole, part, d, reserve, _, _, w0, w1, w2 = unpack_(LIMIT, limit)
+    local starts, ends = 0, 0
+    if method == WINDOW then
+        if now < w0 or now >= w2 then return nil end
+        if now < w1 then starts, ends = w0, w1 else starts, ends = w1, w2 end
+    end
+    local b = load(state)
+    if not b then
+        b = { level = 0, fraction = 0, at = now, held = 0, leased = 0, ends = ends, shadowed = 0, version = version,
+              method = method, capacity = capacity, whole = whole, part = part, d = d, reserve = reserve,
+              refilled = 0, adjusted = 0, changed = 0, opened = 1 }
+        if method == WINDOW then
+            b.at = starts
+        elseif method <= LEAKY then
+            if since > 0 then
+                b.at = min(since, now)
+                refill(b)
+            else
+                b.level, b.refilled = capacity, capacity
+            end
+        end
+        return b
+    end
+    if b.method <= LEAKY then refill(b) end
+    if version > b.version then
+        reconfigure(b, version, method, capacity, whole, part, d, reserve)
+        if method == WINDOW and starts < b.at then b.at, b.ends = starts, ends end
+    end
+    if b.method == WINDOW and starts > b.at then
+        -- The next window. One that lies before the state's is a clock stepping back: the state's goes on.
+        b.level, b.held, b.at, b.ends, b.opened, b.refilled, b.adjusted = 0, 0, starts, ends, 1, 0, 0
+    end
+    return b
+end
+
+-- Units a bucket can give now.
+local function available(b)
+    if b.method <= LEAKY then return b.level end
+    return b.capacity - b.level
+end
+
+-- Takes units from a bucket; negative ones are given back, never above its capacity nor below an empty window.
+local function charge(b, units)
+    local before = b.level
+    if b.method <= LEAKY then
+        b.level = max(min(b.level - units, max(room(b), b.level)), -LARGEST)
+        if b.level >= room(b) then b.fraction = 0 end
+    else
+        b.level = min(max(b.level + units, 0), LARGEST)
+    end
+    b.changed = b.changed + (b.level - before)
+end
+
+-- Appends what a transaction did to the trail: `names` and `buckets` are lists of equal length.
+local function record(trail, kind, id, names, buckets)
+    local entry = { 'k', kind, 't', int(now), 'i', id }
+    for i = 1, #names do
+        entry[#entry + 1] = names[i]
+        entry[#entry + 1] = posting(buckets[i])
+    end
+    redis.call('XADD', trail, '*', unpack(entry))
+end

@@ -1,0 +1,89 @@
+-- Decides one call by all limits it meets: all are charged, or none.
+--
+-- KEYS[1] trail   KEYS[2] open holds (sorted set)   KEYS[3] the cell's epoch   KEYS[4] hold   KEYS[5...] buckets, one a limit
+-- ARGV[1] name of the hold, '' for none   ARGV[2] its life in microseconds, 0 for none
+-- ARGV[3] 1: may use reserves   ARGV[4] 1: write the trail   ARGV[5] what bucket keys begin with
+-- ARGV[6], ARGV[7] ...  for each limit: the packed limit (see LIMIT), the charge in its units
+--
+-- Returns {status, now, limit, microseconds, then for each limit: left, microseconds until it is full or its window ends,
+-- 1 where a shadow limit would have refused}, all integers.
+-- status  1 admitted (microseconds: how long to wait before the call, 0 but for leaky buckets)
+--         0 refused by `limit` (microseconds: when to try again), nothing written   -1 refused for ever: larger than the limit
+--         2 admitted before under this hold   3 held and ended before
+--        -2 no window of `limit` holds now: ask again with others   -3 the cell is not known
+local id, life = ARGV[1], tonumber(ARGV[2])
+local privileged, trailed = ARGV[3] == '1', ARGV[4] == '1'
+local count = #KEYS - 4
+local values = redis.call('MGET', unpack(KEYS, 3))
+if not values[1] then return { -3, now, 0, 0 } end
+if id ~= '' and values[2] then
+    return { cmsgpack.unpack(values[2]).ended and 3 or 2, now, 0, 0 }
+end
+
+local since = tonumber(values[1])
+local buckets, charges, answer = {}, {}, { 1, now, 0, 0 }
+local status, which, longest, wait = 1, 0, -1, 0
+for i = 1, count do
+    local limit, units = ARGV[4 + 2 * i], tonumber(ARGV[5 + 2 * i])
+    local b = current(values[2 + i], limit, since)
+    if not b then return { -2, now, i, 0 } end
+    buckets[i], charges[i] = b, units
+    local _, _, shadow = unpack_('<ddd', limit)
+    local keep = privileged and 0 or b.reserve
+    local left, until_ = available(b), 0
+    if b.method == WINDOW then
+        until_ = max(0, b.ends - now)
+    elseif b.method <= LEAKY and left < b.capacity then
+        until_ = time_to(b, b.capacity - left)
+    end
+    local refuses = left - keep < units
+    if refuses and shadow == 1 then
+        b.shadowed, b.shadow = b.shadowed + 1, true
+    elseif refuses then
+        local retry = 1000000
+        if b.method == WINDOW then
+            retry = until_
+        elseif b.method <= LEAKY then
+            retry = time_to(b, max(1, units + keep - left))
+            if units + keep > room(b) then retry = max(retry, b.ends - now + 1) end
+        end
+        if units > b.capacity - keep then
+            if status ~= -1 then status, which, longest = -1, i, 2 * LARGEST end
+        elseif retry > longest then
+            status, which, longest = math.min(status, 0), i, retry
+        end
+    elseif b.method == LEAKY and until_ > wait then
+        wait = until_
+    end
+    answer[#answer + 1] = left
+    answer[#answer + 1] = until_
+    answer[#answer + 1] = b.shadow and 1 or 0
+end
+
+if status < 1 then
+    answer[1], answer[3], answer[4] = status, which, status == 0 and longest or 0
+    return answer
+end
+
+-- Only now anything is written.
+local names, legs, first = {}, {}, #ARGV[5] + 1
+for i = 1, count do
+    local b = buckets[i]
+    names[i] = string.sub(KEYS[4 + i], first)
+    if not b.shadow then
+        charge(b, charges[i])
+        answer[2 + 3 * i] = available(b)
+        if life > 0 then
+            if b.method ~= CONCURRENCY then b.held = b.held + charges[i] end
+            legs[#legs + 1] = { names[i], ARGV[4 + 2 * i], charges[i], b.at }
+        end
+    end
+    save(KEYS[4 + i], b)
+end
+if life > 0 then
+    redis.call('SET', KEYS[4], cmsgpack.pack({ legs = legs, since = now, trailed = trailed }))
+    redis.call('ZADD', KEYS[2], int(now + life), id)
+end
+if trailed then record(KEYS[1], 'charge', id, names, buckets) end
+answer[4] = wait
+return answer

@@ -1,0 +1,10 @@
+-- Makes a cell known, once, with what is known of windows from before a loss.
+--
+-- KEYS[1] the cell's epoch   KEYS[2...] buckets to put back
+-- ARGV[1] 0: a new cell, whose buckets begin full; 1: one that lost its state, whose buckets begin empty now
+-- ARGV[2...] their packed states, in the order of the keys; kept only where there is none
+-- Returns 1 when it was made known now, 0 when it was known.
+local since = ARGV[1] == '1' and string.format('%.0f', now) or '0'
+if not redis.call('SET', KEYS[1], since, 'NX') then return 0 end
+for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i], 'NX') end
+return 1

@@ -1,0 +1,224 @@
+"""The rules of admission as a pure model in rational numbers: what the scripts must do, without Redis and without rounding.
+
+Tests hold the scripts against it step by step; a process that is cut off from Redis decides by it. Time is given with each
+call, in microseconds; a bucket's level is a `Fraction`, so a refill at any rate is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil, floor
+from typing import Literal
+
+from nexus.contracts.limits import Dimension, Limit
+from nexus.dataplane.decide.windows import window
+
+Outcome = Literal["admitted", "refused", "impossible"]
+ASK_AGAIN_US = 1_000_000
+"""Nobody knows when a call in flight ends."""
+_BUCKETS = frozenset({"token_bucket", "leaky_bucket"})
+
+
+@dataclass(slots=True)
+class Bucket:
+    """One limit's state for one subject."""
+
+    limit: Limit
+    level: Fraction
+    """Buckets: units left. Windows: used. Concurrency: in flight."""
+    at: int
+    """Buckets: the instant of `level`. Windows: where the window begins."""
+    ends: int = 0
+    """Windows: where it ends."""
+    held: int = 0
+    shadowed: int = 0
+
+    @property
+    def rate(self) -> Fraction:
+        """Units a microsecond."""
+        rate = self.limit.rate
+        return Fraction(rate.numerator, rate.denominator) if rate is not None else Fraction(0)
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it refills by time."""
+        return self.limit.method in _BUCKETS
+
+    def available(self) -> Fraction:
+        """Return what it can give."""
+        return self.level if self.is_bucket else self.limit.capacity - self.level
+
+    def advance(self, limit: Limit, now: int) -> None:
+        """Bring it to an instant, under a configuration that may be newer than its own."""
+        if self.is_bucket and now > self.at:
+            self.level = max(self.level, min(Fraction(self.limit.capacity), self.level + (now - self.at) * self.rate))
+            self.at = now
+        is_changed = limit.version > self.limit.version
+        if is_changed:
+            old, self.limit = self.limit, limit
+            if self.is_bucket and old.method in _BUCKETS:
+                # Whole units: a fraction of one does not survive a change.
+                kept = floor(self.level)
+                self.level = Fraction(kept * limit.capacity // old.capacity if kept > 0 else kept)
+            elif old.method != limit.method:
+                self.level, self.held = Fraction(limit.capacity if self.is_bucket else 0), 0
+                self.at = now if limit.method != "fixed_window" else 0
+        if self.limit.method == "fixed_window":
+            assert self.limit.period is not None  # noqa: S101
+            begins, ends = window(now, self.limit.period, self.limit.zone)
+            if is_changed and begins < self.at:
+                self.at, self.ends = begins, ends
+            if begins > self.at:
+                self.level, self.held, self.at, self.ends = Fraction(0), 0, begins, ends
+
+    def charge(self, units: int) -> None:
+        """Take units; negative ones are given back, never above the capacity nor below an empty window."""
+        if self.is_bucket:
+            self.level = min(self.level - units, max(self.level, Fraction(self.limit.capacity)))
+        else:
+            self.level = max(self.level + units, Fraction(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """What a hold charged one bucket."""
+
+    bucket: str
+    limit: Limit
+    charged: int
+    at: int
+
+
+@dataclass(slots=True)
+class Hold:
+    """A charge that is settled later."""
+
+    legs: Sequence[Leg]
+    expires: int
+    ended: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the model says of one call."""
+
+    outcome: Outcome
+    limit: int = 0
+    """Which limit refused, counted from 1."""
+    retry_us: int = 0
+    """When it could be admitted if nothing else happens; for calls in flight, when to ask again."""
+    wait_us: int = 0
+
+
+@dataclass(slots=True)
+class Cell:
+    """All state of one organization."""
+
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    last: int = 0
+    """The latest instant seen: time never runs backwards."""
+
+    def _open(self, limit: Limit, now: int) -> Bucket:
+        if limit.method in _BUCKETS:
+            return Bucket(limit, Fraction(limit.capacity), now)
+        if limit.method == "fixed_window":
+            assert limit.period is not None  # noqa: S101
+            begins, ends = window(now, limit.period, limit.zone)
+            return Bucket(limit, Fraction(0), begins, ends)
+        return Bucket(limit, Fraction(0), now)
+
+    def decide(
+        self,
+        asked: Sequence[tuple[Limit, str, int]],
+        now: int,
+        *,
+        hold: str = "",
+        life_us: int = 0,
+        is_privileged: bool = False,
+    ) -> Verdict:
+        """Decide a call by all of its limits: (limit, bucket, charge) each."""
+        met: list[Bucket] = []
+        refusals: list[tuple[bool, int, int]] = []
+        shadowed: set[int] = set()
+        wait = 0
+        for number, (limit, name, units) in enumerate(asked, 1):
+            known = self.buckets.get(name)
+            bucket = _copy(known) if known is not None else self._open(limit, now)
+            bucket.advance(limit, now)
+            met.append(bucket)
+            keep = 0 if is_privileged else bucket.limit.reserve
+            if bucket.available() - keep < units:
+                if limit.is_shadow:
+                    shadowed.add(number)
+                else:
+                    is_impossible = units > bucket.limit.capacity - keep
+                    refusals.append((is_impossible, number, self._retry(bucket, units + keep, now)))
+            elif bucket.limit.method == "leaky_bucket":
+                wait = max(wait, _time_to(bucket, Fraction(bucket.limit.capacity)))
+        if refusals:
+            impossible = next((item for item in refusals if item[0]), None)
+            if impossible is not None:
+                return Verdict("impossible", impossible[1])
+            _, number, retry = max(refusals, key=lambda item: (item[2], -item[1]))
+            return Verdict("refused", number, retry)
+        legs: list[Leg] = []
+        for number, ((limit, name, units), bucket) in enumerate(zip(asked, met, strict=True), 1):
+            if number in shadowed:
+                bucket.shadowed += 1
+            else:
+                bucket.charge(units)
+                if life_us:
+                    bucket.held += units if bucket.limit.method != "concurrency" else 0
+                    legs.append(Leg(name, limit, units, bucket.at))
+            self.buckets[name] = bucket
+        if life_us:
+            self.holds[hold] = Hold(legs, now + life_us)
+        return Verdict("admitted", wait_us=wait)
+
+    def _retry(self, bucket: Bucket, wanted: int, now: int) -> int:
+        if bucket.is_bucket:
+            return _time_to(bucket, Fraction(max(wanted, floor(bucket.level) + 1)))
+        return max(0, bucket.ends - now) if bucket.limit.method == "fixed_window" else ASK_AGAIN_US
+
+    def finish(self, hold: str, kind: str, actual: Mapping[Dimension, int], now: int) -> bool:
+        """Settle, release or reap a hold; tells whether that changed anything."""
+        known = self.holds.get(hold)
+        is_late = known is not None and known.ended == "reap" and kind == "settle"
+        if known is None or (known.ended and not is_late):
+            return False
+        known.ended = "settle" if is_late else kind
+        for leg in known.legs:
+            method = leg.limit.method
+            taken = leg.charged
+            if kind == "release" or method == "concurrency":
+                taken = 0
+            elif leg.limit.dimension in actual:
+                taken = leg.limit.charge(actual[leg.limit.dimension])
+            bucket = self.buckets.get(leg.bucket)
+            if bucket is None or bucket.limit.method != method or (method == "fixed_window" and bucket.at != leg.at):
+                continue
+            if bucket.is_bucket:
+                bucket.advance(bucket.limit, now)
+            if method != "concurrency" and not is_late:
+                bucket.held = max(0, bucket.held - leg.charged)
+            if method != "concurrency" or not is_late:
+                bucket.charge(taken - leg.charged)
+        return True
+
+    def reap(self, now: int) -> int:
+        """End the holds that have expired; returns how many."""
+        expired = [name for name, hold in self.holds.items() if not hold.ended and hold.expires <= now]
+        for name in expired:
+            self.finish(name, "reap", {}, now)
+        return len(expired)
+
+
+def _copy(bucket: Bucket) -> Bucket:
+    return Bucket(bucket.limit, bucket.level, bucket.at, bucket.ends, bucket.held, bucket.shadowed)
+
+
+def _time_to(bucket: Bucket, level: Fraction) -> int:
+    return max(0, ceil((level - bucket.level) / bucket.rate))

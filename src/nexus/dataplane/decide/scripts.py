@@ -1,0 +1,190 @@
+"""The Redis scripts, and their arguments and answers in Python. All keys of one organization share a hash tag."""
+
+from __future__ import annotations
+
+import importlib.resources
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from nexus.contracts.limits import DIMENSIONS, METHODS, Dimension, Limit
+from nexus.dataplane.decide.windows import boundaries
+
+STATE = struct.Struct("<14d")
+POSTING = struct.Struct("<9d")
+_STATIC = struct.Struct("<10d")
+_LIMIT = struct.Struct("<13d")
+_NO_WINDOW = struct.pack("<3d", 0, 0, 0)
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "open": ("open",),
+    "decide": ("bucket", "decide"),
+    "settle": ("bucket", "hold", "settle"),
+    "reap": ("bucket", "hold", "reap"),
+    "adjust": ("bucket", "adjust"),
+}
+_DIMENSION_CODES: Mapping[Dimension, int] = {name: number for number, name in enumerate(DIMENSIONS, 1)}
+METHOD_CODES = {name: number for number, name in enumerate(METHODS, 1)}
+
+
+def _lua(name: str) -> str:
+    folder = importlib.resources.files("nexus.dataplane.decide") / "lua"
+    return (folder / f"{name}.lua").read_text("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of one cell's keys."""
+
+    cell: str
+
+    @property
+    def epoch(self) -> str:
+        """Since when the cell is known."""
+        return f"nx:{{{self.cell}}}:e"
+
+    @property
+    def trail(self) -> str:
+        """The stream of what was charged."""
+        return f"nx:{{{self.cell}}}:t"
+
+    @property
+    def open_holds(self) -> str:
+        """Open holds by expiry."""
+        return f"nx:{{{self.cell}}}:x"
+
+    @property
+    def buckets(self) -> str:
+        """What bucket keys begin with."""
+        return f"nx:{{{self.cell}}}:b:"
+
+    @property
+    def holds(self) -> str:
+        """What hold keys begin with."""
+        return f"nx:{{{self.cell}}}:h:"
+
+
+@cache
+def keys_of(organization_id: UUID) -> Keys:
+    """Return the key names of an organization's cell."""
+    return Keys(organization_id.hex)
+
+
+@cache
+def _static(limit: Limit) -> bytes:
+    rate = limit.rate
+    return _STATIC.pack(
+        limit.version, METHOD_CODES[limit.method], limit.is_shadow, limit.capacity,
+        rate.whole if rate else 0, rate.part if rate else 0, rate.denominator if rate else 1,
+        limit.reserve, _DIMENSION_CODES[limit.dimension], limit.scale,
+    )  # fmt: skip
+
+
+def pack_limit(limit: Limit, now_us: int) -> bytes:
+    """Pack a limit as the scripts read it; of windows, those around an instant."""
+    if limit.period is None:
+        return _static(limit) + _NO_WINDOW
+    return _static(limit) + struct.pack("<3d", *boundaries(now_us, limit.period, limit.zone))
+
+
+@dataclass(frozen=True, slots=True)
+class BucketState:
+    """A bucket as Redis keeps it."""
+
+    level: int
+    fraction: int
+    at: int
+    held: int
+    leased: int
+    ends: int
+    shadowed: int
+    version: int
+    method: int
+    capacity: int
+    whole: int
+    part: int
+    denominator: int
+    reserve: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> BucketState:
+        """Read a packed state."""
+        return cls(*(int(value) for value in STATE.unpack(data)))
+
+    def pack(self) -> bytes:
+        """Write it as the scripts do."""
+        return STATE.pack(
+            self.level, self.fraction, self.at, self.held, self.leased, self.ends, self.shadowed, self.version,
+            self.method, self.capacity, self.whole, self.part, self.denominator, self.reserve,
+        )  # fmt: skip
+
+
+class Scripts:
+    """The scripts of one Redis. They are loaded when Redis does not know them."""
+
+    def __init__(self, redis: Redis, *, prelude: str | None = None) -> None:
+        self._redis = redis
+        clock = prelude if prelude is not None else _lua("prelude")
+        self._sources = {name: "\n".join([clock, *map(_lua, parts)]) for name, parts in _PARTS.items()}
+        self._digests = {name: sha1(text.encode()).hexdigest() for name, text in self._sources.items()}  # noqa: S324
+
+    async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run a script."""
+        try:
+            return await self._redis.evalsha(self._digests[name], len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await self._redis.eval(self._sources[name], len(keys), *keys, *arguments)
+
+    async def open_cell(self, keys: Keys, *, has_lost: bool, states: Mapping[str, bytes] | None = None) -> bool:
+        """Make a cell known; tells whether it was not. One that has lost its state begins with empty buckets."""
+        known = states or {}
+        names = [keys.epoch, *(keys.buckets + name for name in known)]
+        return bool(await self.run("open", names, ["1" if has_lost else "0", *known.values()]))
+
+    async def decide(
+        self,
+        keys: Keys,
+        asked: Sequence[tuple[Limit, str, int]],
+        now_us: int,
+        *,
+        hold: str = "",
+        life_us: int = 0,
+        is_privileged: bool = False,
+        has_trail: bool = True,
+    ) -> list[int]:
+        """Decide one call by its limits: (limit, bucket, charge) each. `now_us` only chooses which windows are offered."""
+        prefix = keys.buckets
+        names = [keys.trail, keys.open_holds, keys.epoch, keys.holds + hold if hold else keys.epoch]
+        arguments: list[Any] = [hold, life_us, 1 if is_privileged else 0, 1 if has_trail else 0, prefix]
+        for limit, bucket, units in asked:
+            names.append(prefix + bucket)
+            arguments.append(pack_limit(limit, now_us))
+            arguments.append(units)
+        answer: list[int] = await self.run("decide", names, arguments)
+        return answer
+
+    async def finish(self, keys: Keys, hold: str, kind: str, actual: Mapping[Dimension, int]) -> list[int]:
+        """Settle or release a hold, once."""
+        pairs = [value for name, amount in actual.items() for value in (_DIMENSION_CODES[name], amount)]
+        names = [keys.trail, keys.open_holds, keys.holds + hold]
+        answer: list[int] = await self.run("settle", names, [keys.buckets, hold, kind, *pairs])
+        return answer
+
+    async def reap(self, keys: Keys, most: int = 100) -> list[int]:
+        """End holds that have expired: [now, how many, how many are still open]."""
+        answer: list[int] = await self.run("reap", [keys.trail, keys.open_holds], [keys.buckets, keys.holds, most])
+        return answer
+
+    async def adjust(
+        self, keys: Keys, limit: Limit, bucket: str, units: int, now_us: int, name: str
+    ) -> tuple[int, int]:
+        """Take units from one bucket, or give them: (status, left)."""
+        names = [keys.trail, keys.epoch, keys.buckets + bucket]
+        answer = await self.run("adjust", names, [name, keys.buckets, pack_limit(limit, now_us), units])
+        return answer[0], answer[1]

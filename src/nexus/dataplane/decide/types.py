@@ -1,0 +1,68 @@
+"""What the engine answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nexus.contracts.limits import Dimension, Limit
+
+Outcome = Literal["admitted", "refused", "impossible", "unavailable"]
+EndKind = Literal["settle", "release"]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStanding:
+    """How one limit stands after a decision."""
+
+    limit: Limit
+    bucket: str
+    charged: int
+    left: int | None
+    """Units it can still give; None when Redis could not be asked."""
+    reset_us: int
+    """Microseconds until it is full, or until its window ends."""
+    would_refuse: bool = False
+    """It is in shadow mode, and would have refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided of one call."""
+
+    outcome: Outcome
+    standings: Sequence[LimitStanding] = ()
+    hold_id: str = ""
+    """What to settle by; '' where nothing is held."""
+    wait_us: int = 0
+    """Admitted, but to begin only after so long: a leaky bucket shapes it."""
+    retry_us: int = 0
+    """Refused: when it could be admitted, if nothing else happens."""
+    refused_by: Limit | None = None
+    is_degraded: bool = False
+    """Decided without Redis, by the limits' failure policies."""
+    is_replay: bool = False
+    """Decided before, under the same hold."""
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether the call may be made."""
+        return self.outcome == "admitted"
+
+
+@dataclass(frozen=True, slots=True)
+class SettledLeg:
+    """What a settlement did to one limit."""
+
+    dimension: Dimension
+    charged: int
+    actual: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a hold ended: now, before (then what was said then), or unknown."""
+
+    status: Literal["ended", "ended_before", "unknown", "unavailable"]
+    legs: Sequence[SettledLeg] = field(default=())

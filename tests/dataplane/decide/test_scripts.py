@@ -1,0 +1,336 @@
+"""The scripts on a real Redis do, step by step, what the model in rational numbers does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import pytest
+import redis.asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from nexus.contracts.limits import MAX_UNITS, MICRO, Limit, Rate
+from nexus.dataplane.decide.model import Cell
+from nexus.dataplane.decide.scripts import POSTING, BucketState
+from tests.dataplane.decide.cases import (
+    SECOND,
+    START,
+    ClockedRedis,
+    known_dimensions,
+    limit,
+    limits,
+    rates,
+)
+
+T = TypeVar("T")
+EXAMPLES = int(os.environ.get("NEXUS_DECIDE_EXAMPLES", "40"))
+STATUS = {"admitted": 1, "refused": 0, "impossible": -1}
+NUMBERS = st.integers(0, 2)
+
+
+class Redis(RuleBasedStateMachine):
+    """Any sequence of decisions, settlements, replays, crashes (holds that expire), clock steps and publications."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.client = redis.asyncio.Redis.from_url(self.url)
+        self.redis = ClockedRedis(self.client)
+        self.model = Cell()
+        self.known: list[Limit] = []
+        self.holds: list[str] = []
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def teardown(self) -> None:
+        self.wait(self.client.aclose())
+        self.loop.close()
+
+    @initialize(first=limits(1), second=limits(2), third=limits(3))
+    def begin(self, first: Limit, second: Limit, third: Limit) -> None:
+        self.wait(self.client.flushall())
+        self.wait(self.redis.open())
+        self.known = [first, second, third]
+
+    @rule(by=st.one_of(st.integers(0, 3 * SECOND), st.integers(0, 10**14), st.integers(-SECOND, -1)))
+    def pass_time(self, by: int) -> None:
+        self.wait(self.redis.set(max(START, self.redis.now + by)))
+
+    @rule(
+        asked=st.lists(st.tuples(NUMBERS, st.one_of(st.integers(0, 12), st.integers(0, 6 * 10**13))), min_size=1, max_size=3,
+                       unique_by=lambda item: item[0]),
+        holds=st.booleans(), privileged=st.booleans(), life=st.integers(1, 10 * SECOND),
+    )  # fmt: skip
+    def decide(self, asked: list[tuple[int, int]], holds: bool, privileged: bool, life: int) -> None:
+        wanted = [(self.known[number], f"b{number}", units) for number, units in asked]
+        holds = holds or any(known.method == "concurrency" for known, _, _ in wanted)
+        name = f"h{len(self.holds)}" if holds else ""
+        before = self.wait(self.redis.everything())
+
+        answer = self.wait(self.redis.decide(wanted, hold=name, life_us=life if holds else 0, is_privileged=privileged))
+        verdict = self.model.decide(
+            wanted, self.redis.now, hold=name, life_us=life if holds else 0, is_privileged=privileged
+        )
+
+        assert answer[0] == STATUS[verdict.outcome], (answer, verdict)
+        if verdict.outcome == "admitted":
+            assert answer[3] == verdict.wait_us
+            if holds:
+                self.holds.append(name)
+        else:
+            assert answer[2] == verdict.limit
+            assert self.wait(self.redis.everything()) == before, "a refusal wrote"
+        if verdict.outcome == "refused":
+            # A wait of very many units is computed in doubles and is at most a little longer than need be.
+            assert verdict.retry_us <= answer[3] <= verdict.retry_us + 2 + verdict.retry_us // 10**9
+
+    @rule(
+        number=st.integers(0, 30),
+        kind=st.sampled_from(["settle", "settle", "release"]),
+        amounts=st.dictionaries(
+            st.sampled_from(known_dimensions()), st.one_of(st.integers(0, 20), st.integers(0, 10**13))
+        ),
+    )
+    def finish(self, number: int, kind: str, amounts: dict[Any, int]) -> None:
+        if self.holds:
+            # Old holds too: those are replays, which change nothing.
+            name = self.holds[number % len(self.holds)]
+            before = self.wait(self.redis.everything())
+            answer = self.wait(self.redis.scripts.finish(self.redis.keys, name, kind, amounts))
+            changed = self.model.finish(name, kind, amounts, self.redis.now)
+            assert (answer[0] == 1) == changed
+            if not changed:
+                assert self.wait(self.redis.everything()) == before, "a replay wrote"
+
+    @rule(number=st.integers(0, 30))
+    def replay_decision(self, number: int) -> None:
+        if self.holds:
+            before = self.wait(self.redis.everything())
+            answer = self.wait(
+                self.redis.decide([(self.known[0], "b0", 1)], hold=self.holds[number % len(self.holds)], life_us=5)
+            )
+            assert answer[0] in {2, 3}
+            assert self.wait(self.redis.everything()) == before
+
+    @rule()
+    def reap(self) -> None:
+        answer = self.wait(self.redis.scripts.reap(self.redis.keys))
+
+        assert answer[1] == self.model.reap(self.redis.now)
+
+    @rule(number=NUMBERS, capacity=st.one_of(st.integers(6, 300), st.integers(6, 6 * 10**13)), rate=rates())
+    def publish(self, number: int, capacity: int, rate: tuple[int, int]) -> None:
+        old = self.known[number]
+        is_bucket = old.rate is not None
+        self.known[number] = replace(
+            old,
+            capacity=capacity,
+            version=old.version + 1,
+            rate=Rate.of(rate[0], per_us=rate[1]) if is_bucket else None,
+        )
+
+    @invariant()
+    def states_are_equal(self) -> None:
+        for name, bucket in self.model.buckets.items():
+            state = self.wait(self.redis.state(name))
+            assert state is not None
+            assert state.level + Fraction(state.fraction, state.denominator) == bucket.level
+            assert (state.at, state.held, state.shadowed, state.version) == (
+                bucket.at, bucket.held, bucket.shadowed, bucket.limit.version,
+            )  # fmt: skip
+            assert all(abs(value) < 2**53 for value in vars_of(state))
+
+    @invariant()
+    def the_trail_rebuilds_them(self) -> None:
+        assert (
+            self.wait(rebuilt(self.redis))
+            == {name: last for name in self.model.buckets if (last := self.wait(self.redis.state(name)))}
+            or not self.model.buckets
+        )
+
+
+def vars_of(state: BucketState) -> tuple[int, ...]:
+    return tuple(getattr(state, name) for name in BucketState.__slots__)
+
+
+async def rebuilt(clocked: ClockedRedis) -> dict[str, BucketState]:
+    """Replay the trail; each bucket's state as the sums of its postings say, its configuration as Redis has it."""
+    balance: dict[str, tuple[int, int, int, int, int]] = {}
+    for _, entry in await clocked.client.xrange(clocked.keys.trail):
+        for field, data in entry.items():
+            if field in {b"k", b"t", b"i"}:
+                continue
+            opened, refilled, adjusted, changed, level, fraction, at, held, leased = map(int, POSTING.unpack(data))
+            name = field.decode()
+            total = (0 if opened else balance[name][0]) + refilled + adjusted + changed
+            assert total == level, (name, opened, refilled, adjusted, changed, level)
+            balance[name] = (level, fraction, at, held, leased)
+    found: dict[str, BucketState] = {}
+    for name, (level, fraction, at, held, leased) in balance.items():
+        state = await clocked.state(name)
+        assert state is not None
+        found[name] = replace(state, level=level, fraction=fraction, at=at, held=held, leased=leased)
+    return found
+
+
+def test_any_sequence_equals_the_model(redis_url: str) -> None:
+    Redis.url = redis_url
+    run_state_machine_as_test(
+        Redis,
+        settings=settings(
+            max_examples=EXAMPLES, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rate=rates(),
+    seconds=st.integers(1, 120),
+    pauses=st.lists(
+        st.one_of(st.integers(0, 50), st.integers(0, 10**6), st.integers(0, 10**9)), min_size=1, max_size=200
+    ),
+    share=st.integers(1, 1000),
+)
+async def test_any_rate_and_burst_is_exact_over_many_calls(
+    clocked: ClockedRedis, rate: tuple[int, int], seconds: int, pauses: list[int], share: int
+) -> None:
+    units, per_us = rate
+    capacity = max(1, min(units * seconds * SECOND // per_us, MAX_UNITS))
+    known = limit(1, capacity=capacity, units=units, per_us=per_us)
+    await clocked.client.flushall()
+    await clocked.open()
+    model = Cell()
+    wanted = max(1, capacity * share // 1000)
+
+    for pause in pauses:
+        await clocked.set(clocked.now + pause)
+        answer = await clocked.decide([(known, "b", wanted)], has_trail=False)
+        assert answer[0] == STATUS[model.decide([(known, "b", wanted)], clocked.now).outcome]
+        state = await clocked.state("b")
+        assert state is not None
+        assert state.level + Fraction(state.fraction, state.denominator) == model.buckets["b"].level
+
+
+async def test_a_client_with_a_wrong_clock_is_given_other_windows_and_changes_nothing(clocked: ClockedRedis) -> None:
+    known = limit(1, capacity=3, method="fixed_window", period="minute")
+    await clocked.decide([(known, "b", 3)])
+
+    wrong = await clocked.scripts.decide(clocked.keys, [(known, "b", 1)], clocked.now - 3600 * SECOND)
+    slightly_off = await clocked.scripts.decide(clocked.keys, [(known, "b", 1)], clocked.now - 20 * SECOND)
+
+    assert wrong[:3] == [-2, clocked.now, 1]
+    assert slightly_off[0] == 0
+    state = await clocked.state("b")
+    assert state is not None and state.level == 3
+
+
+async def test_a_window_ends_by_redis_s_clock_and_the_next_begins_clean(clocked: ClockedRedis) -> None:
+    known = limit(1, capacity=3, method="fixed_window", period="minute", dimension="tokens")
+    await clocked.decide([(known, "b", 3)], hold="late", life_us=10**9)
+    refused = await clocked.decide([(known, "b", 1)])
+
+    await clocked.set(clocked.now + refused[3])
+    admitted = await clocked.decide([(known, "b", 2)])
+    await clocked.scripts.finish(clocked.keys, "late", "settle", {"tokens": 0})
+
+    assert refused[0] == 0 and admitted[0] == 1
+    state = await clocked.state("b")
+    assert state is not None and state.level == 2, "a credit for an earlier window reached a later one"
+
+
+async def test_state_lives_until_it_would_be_full_and_for_ever_while_something_is_out(clocked: ClockedRedis) -> None:
+    fast, slow = limit(1, capacity=10, units=10**6), limit(2, capacity=10, units=1, per_us=100 * SECOND)
+    await clocked.decide([(fast, "fast", 1), (slow, "slow", 10)])
+    lifetimes = [await clocked.client.pttl(clocked.keys.buckets + name) for name in ("fast", "slow")]
+    await clocked.decide([(slow, "held", 1)], hold="h", life_us=SECOND)
+    held = await clocked.client.pttl(clocked.keys.buckets + "held")
+    await clocked.scripts.finish(clocked.keys, "h", "settle", {"requests": 50})
+    in_debt = await clocked.client.pttl(clocked.keys.buckets + "held")
+
+    assert 50_000 < lifetimes[0] <= 60_001
+    assert 1_050_000 < lifetimes[1] <= 1_060_001
+    assert held == -1 and in_debt == -1
+
+
+async def test_a_cell_that_nobody_opened_decides_nothing(clocked: ClockedRedis) -> None:
+    await clocked.client.delete(clocked.keys.epoch)
+
+    answer = await clocked.decide([(limit(), "b", 1)])
+
+    assert answer[0] == -3 and await clocked.state("b") is None
+
+
+async def test_a_cell_that_lost_its_state_begins_with_empty_buckets_and_the_windows_it_is_told(
+    clocked: ClockedRedis,
+) -> None:
+    bucket, budget = (
+        limit(1, capacity=10),
+        limit(2, capacity=10, method="fixed_window", dimension="money", period="day"),
+    )
+    await clocked.decide([(budget, "w", 7)])
+    kept = await clocked.client.get(clocked.keys.buckets + "w")
+    await clocked.client.flushall()
+    await clocked.set(clocked.now)
+
+    assert await clocked.scripts.open_cell(clocked.keys, has_lost=True, states={"w": kept})
+    assert not await clocked.scripts.open_cell(clocked.keys, has_lost=False)
+
+    assert (await clocked.decide([(bucket, "b", 1)]))[0] == 0
+    assert (await clocked.decide([(budget, "w", 4)]))[0] == 0
+    assert (await clocked.decide([(budget, "w", 3)]))[0] == 1
+    await clocked.set(clocked.now + 2 * SECOND)
+    assert [(await clocked.decide([(bucket, "b", 1)]))[0] for _ in range(3)] == [1, 1, 0]
+
+
+async def test_a_process_with_an_older_configuration_decides_by_the_newer(clocked: ClockedRedis) -> None:
+    old, new = limit(1, capacity=100), limit(1, capacity=10, version=2)
+    await clocked.decide([(old, "b", 1)])
+    await clocked.decide([(new, "b", 1)])
+
+    answer = await clocked.decide([(old, "b", 50)])
+
+    assert answer[0] == -1
+    state = await clocked.state("b")
+    assert state is not None and (state.capacity, state.level) == (10, 8)
+
+
+async def test_micro_operations_at_a_million_a_second_do_not_overflow(clocked: ClockedRedis) -> None:
+    known = limit(1, capacity=4_000 * MICRO * MICRO, units=MICRO * MICRO, dimension="operations")
+    model = Cell()
+    for pause in (0, 9 * SECOND, 59 * SECOND, 3_600 * SECOND, 10**13):
+        await clocked.set(clocked.now + pause)
+        answer = await clocked.decide([(known, "b", 3_999 * MICRO * MICRO)])
+        verdict = model.decide([(known, "b", 3_999 * MICRO * MICRO)], clocked.now)
+        assert answer[0] == STATUS[verdict.outcome]
+        state = await clocked.state("b")
+        assert state is not None and state.level == model.buckets["b"].level
+
+
+@pytest.mark.parametrize("units", [0, 1, 4, 5, 10**12])
+async def test_fifty_calls_whose_tokens_are_known_afterwards_end_within_one_estimate(
+    clocked: ClockedRedis, units: int
+) -> None:
+    known = limit(1, capacity=100, units=1, per_us=86_400 * SECOND, dimension="tokens")
+    estimate, real = 5, min(units, 12)
+    admitted = [
+        name
+        for name in map(str, range(50))
+        if (await clocked.decide([(known, "b", estimate)], hold=name, life_us=10**9))[0] == 1
+    ]
+
+    for name in admitted:
+        await clocked.scripts.finish(clocked.keys, name, "settle", {"tokens": real})
+
+    state = await clocked.state("b")
+    assert len(admitted) == 20
+    assert state is not None and state.level == 100 - 20 * real and state.held == 0
