@@ -3,65 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import asyncpg
 import httpx
 import pytest
-from litestar import Litestar
 
-from nexus.identity import access_keys, service
-from nexus.identity.authentication import AuthenticationMiddleware
+from nexus.identity import access_keys, passwords, service
 from nexus.identity.errors import AccountLocked, WrongCredentials
 from nexus.identity.routes import router
+from nexus.identity.sign_in import sign_in as sign_in_with_password
 from nexus.identity.types import FirstStart
 from nexus.kit.clock import FixedClock
 from nexus.platform.db import SYSTEM_ACTOR, Database
-from nexus.platform.settings import Settings
-from nexus.platform.web import WebState, exception_handlers
-
-PASSWORD = "correct horse battery"
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def clock() -> FixedClock:
-    return FixedClock(NOW)
-
-
-@pytest.fixture
-async def first(database: Database) -> FirstStart:
-    async with database.as_system() as connection:
-        made = await service.first_start(connection, at=NOW, email="ada@example.com", password=PASSWORD)
-    assert made is not None
-    return made
-
-
-@pytest.fixture
-async def client(database: Database, clock: FixedClock, first: FirstStart) -> AsyncIterator[httpx.AsyncClient]:
-    app = Litestar([router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
-    app.state.nexus = WebState(database, Settings.from_environment({}), clock)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as test_client:
-        yield test_client
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
-
-
-async def sign_in(client: httpx.AsyncClient, email: str = "ada@example.com", password: str = PASSWORD) -> Any:
-    return await client.post("/api/identity/sign-in", json={"email": email, "password": password})
-
-
-async def member(client: httpx.AsyncClient, email: str, role: str) -> dict[str, Any]:
-    await sign_in(client)
-    made = await client.post("/api/identity/users", json={"email": email, "password": PASSWORD, "role": role})
-    assert made.status_code == 201, made.text
-    result: dict[str, Any] = made.json()
-    return result
+from tests.identity.people import NOW, PASSWORD, bearer, member, sign_in
 
 
 async def test_first_start_happens_once(database: Database, first: FirstStart) -> None:
@@ -114,15 +69,27 @@ async def test_five_failures_lock_and_time_unlocks(client: httpx.AsyncClient, cl
     assert later.status_code == 200
 
 
-async def test_attempts_at_once_are_counted_one_by_one(database: Database, first: FirstStart) -> None:
-    async def attempt() -> type[Exception]:
-        with pytest.raises((WrongCredentials, AccountLocked)) as refused:
-            await service.sign_in(database, login="ada@example.com", password="no", actor=SYSTEM_ACTOR, at=NOW)
-        return refused.type
+async def test_of_attempts_at_once_no_more_are_tried_than_may_fail(
+    database: Database, first: FirstStart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    verify = passwords._verify
 
-    outcomes = await asyncio.gather(*(attempt() for _ in range(12)))
+    def counted(stored: str | None, password: str) -> bool:
+        tried.append(password)
+        return verify(stored, password)
 
-    assert outcomes.count(WrongCredentials) == 4
+    monkeypatch.setattr(passwords, "_verify", counted)
+
+    async def attempt(number: int) -> None:
+        with pytest.raises((WrongCredentials, AccountLocked)):
+            await sign_in_with_password(
+                database, login="ada@example.com", password=f"no {number}", actor=SYSTEM_ACTOR, at=NOW
+            )
+
+    await asyncio.gather(*(attempt(number) for number in range(12)))
+
+    assert len(tried) == 5
 
 
 async def test_a_cookie_does_not_count_from_another_site(client: httpx.AsyncClient) -> None:
@@ -269,7 +236,7 @@ async def test_an_invitation_is_accepted_once(client: httpx.AsyncClient) -> None
 
 
 async def test_changing_the_password_ends_the_other_sessions(client: httpx.AsyncClient, database: Database) -> None:
-    await service.sign_in(database, login="ada@example.com", password=PASSWORD, actor=SYSTEM_ACTOR, at=NOW)
+    await sign_in_with_password(database, login="ada@example.com", password=PASSWORD, actor=SYSTEM_ACTOR, at=NOW)
     await sign_in(client)
 
     weak = await client.post("/api/identity/me/password", json={"current_password": PASSWORD, "new_password": "short"})

@@ -5,12 +5,14 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
-from nexus.identity import access_keys, service
-from nexus.identity.errors import CrossSiteRequest, InvalidAccessKey
+from nexus.identity import access_keys, principals
+from nexus.identity.errors import CrossSiteRequest, InvalidAccessKey, SessionEnded
 from nexus.identity.types import OrganizationChoice, Principal
+from nexus.kit.errors import NexusError
 from nexus.platform.web import web_state
 
 COOKIE = "nexus_session"
+DEVICE_COOKIE = "nexus_device"
 ORGANIZATION_HEADER = "x-nexus-organization"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -18,11 +20,17 @@ AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Caller:
-    """The principal of a request and, for people, the organizations they may enter."""
+    """The principal of a request and, for people, the organizations they may enter; or why there is none."""
 
-    def __init__(self, principal: Principal | None = None, choices: list[OrganizationChoice] | None = None) -> None:
+    def __init__(
+        self,
+        principal: Principal | None = None,
+        choices: list[OrganizationChoice] | None = None,
+        refusal: NexusError | None = None,
+    ) -> None:
         self.principal = principal
         self.choices = choices or []
+        self.refusal = refusal
 
 
 def _key_text(connection: AnyConnection) -> str | None:
@@ -58,7 +66,7 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
             if not access_keys.is_well_formed(text):
                 raise InvalidAccessKey
             async with state.database.as_system() as db:
-                principal = await service.principal_of_key(db, text, at)
+                principal = await principals.principal_of_key(db, text, at)
             if principal is None:
                 raise InvalidAccessKey
             return AuthenticationResult(user=Caller(principal), auth="key")
@@ -72,5 +80,9 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
             # An EventSource cannot send headers.
             wanted = connection.query_params.get("organization")
         async with state.database.as_system() as db:
-            principal, choices = await service.principal_of_session(db, token, wanted, at)
+            try:
+                principal, choices = await principals.principal_of_session(db, token, wanted, at)
+            except SessionEnded as ended:
+                # Who signs in again still sends the old cookie.
+                return AuthenticationResult(user=Caller(refusal=ended), auth=None)
         return AuthenticationResult(user=Caller(principal, choices), auth="session")

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from nexus.identity import access_keys, service, store
+from nexus.identity import access_keys, lockout, password_links, second_factor, service, sessions, store
 from nexus.identity.errors import UnknownOrganization
 from nexus.identity.types import Organization, OrganizationChoice, User
 from nexus.kit.clock import SYSTEM_CLOCK
@@ -170,7 +170,7 @@ def set_password(login: str, *, password: str | None = None) -> None:
         async with _operator() as (database, actor), database.as_system(actor) as connection:
             user = await service.find_user(connection, login)
             await service.set_password(connection, user, chosen)
-            await service.sign_out_everywhere(connection, user.id, SYSTEM_CLOCK.now())
+            await sessions.end_sessions(connection, user.id, SYSTEM_CLOCK.now())
             return user
 
     _out.print(f"changed the password of {_run(work()).email}", markup=False)
@@ -183,10 +183,39 @@ def unlock_user(login: str) -> None:
     async def work() -> User:
         async with _operator() as (database, actor), database.as_system(actor) as connection:
             user = await service.find_user(connection, login)
-            await store.run(connection, "clear_failures", user.id)
+            await store.run(connection, "clear_lanes", lockout.subject_of_user(user.id))
             return user
 
     _out.print(f"unlocked {_run(work()).email}", markup=False)
+
+
+@user_app.command(name="reset-link")
+def make_reset_link(login: str) -> None:
+    """Print a link by which a person sets a new password: good once, for a day."""
+
+    async def work() -> str:
+        settings = Settings.from_environment()
+        async with _operator() as (database, actor), database.as_system(actor) as connection:
+            user = await service.find_user(connection, login)
+            made = await password_links.make(
+                connection, user.id, base_url=settings.url, made_by=None, actor=actor, at=SYSTEM_CLOCK.now()
+            )
+            return made.url
+
+    _out.print(_run(work()), markup=False)
+
+
+@user_app.command(name="remove-second-factor")
+def remove_second_factor(login: str) -> None:
+    """Take the second factor off a person who lost it."""
+
+    async def work() -> User:
+        async with _operator() as (database, actor), database.as_system(actor) as connection:
+            user = await service.find_user(connection, login)
+            await second_factor.take_away(connection, user.id, actor)
+            return user
+
+    _out.print(f"took the second factor off {_run(work()).email}", markup=False)
 
 
 @user_app.command(name="deactivate")
@@ -196,7 +225,7 @@ def deactivate_user(login: str) -> None:
     async def work() -> User:
         async with _operator() as (database, actor), database.as_system(actor) as connection:
             user = await service.find_user(connection, login)
-            await service.sign_out_everywhere(connection, user.id, SYSTEM_CLOCK.now())
+            await sessions.end_sessions(connection, user.id, SYSTEM_CLOCK.now())
             return await service.change_user(connection, user.id, {"is_active": False})
 
     _out.print(f"deactivated {_run(work()).email}", markup=False)

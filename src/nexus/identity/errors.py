@@ -10,7 +10,7 @@ class WrongCredentials(Unauthenticated):
 
 
 class AccountLocked(TooManyRequests):
-    """Too many failed sign-ins: the account is locked for a while."""
+    """Too many failed attempts: wait, then try again."""
 
     code = "account_locked"
 
@@ -19,6 +19,36 @@ class SessionEnded(Unauthenticated):
     """The session has ended: sign in again."""
 
     code = "session_ended"
+
+
+class WrongCode(Unauthenticated):
+    """The code is wrong, or was used before."""
+
+    code = "wrong_code"
+
+
+class ChallengeEnded(Unauthenticated):
+    """The sign-in took too long, or is over: begin it again."""
+
+    code = "challenge_ended"
+
+
+class AlreadyEnrolled(Conflict):
+    """There is a second factor already: take it away before you enrol another."""
+
+    code = "already_enrolled"
+
+
+class NotEnrolled(Conflict):
+    """There is no second factor on this account."""
+
+    code = "not_enrolled"
+
+
+class ReauthenticationRequired(Forbidden):
+    """This needs a fresh proof of who you are: give your password again."""
+
+    code = "reauthentication_required"
 
 
 class InvalidAccessKey(Unauthenticated):
@@ -49,6 +79,18 @@ class CannotGrant(Forbidden):
     """Nobody grants what they do not hold."""
 
     code = "cannot_grant"
+
+
+class CannotReset(Forbidden):
+    """The account belongs to another organization too, or may do more than you: ask a system administrator."""
+
+    code = "cannot_reset"
+
+
+class SignInToAccept(Forbidden):
+    """The address has an account: sign in to it, then accept."""
+
+    code = "sign_in_to_accept"
 
 
 class LastOwner(Conflict):

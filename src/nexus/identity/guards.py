@@ -10,6 +10,9 @@ from nexus.identity.errors import MissingPermission, NoOrganization
 from nexus.identity.types import OrganizationChoice, Principal
 from nexus.kit.errors import FieldFault, Unauthenticated
 from nexus.platform.db import Actor
+from nexus.platform.db.secrets import secret_keys
+from nexus.platform.sealing import Sealer
+from nexus.platform.web import web_state
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
@@ -49,13 +52,18 @@ signed_in.permission = "(signed in)"  # type: ignore[attr-defined]
 public.permission = "(public)"  # type: ignore[attr-defined]
 
 
+def principal_if_any(connection: AnyConnection) -> Principal | None:
+    """Return who the request comes from, None for nobody."""
+    principal = getattr(connection.scope.get("user"), "principal", None)
+    assert principal is None or isinstance(principal, Principal)  # noqa: S101
+    return principal
+
+
 def principal_of(connection: AnyConnection) -> Principal:
-    """Return who the request comes from; `Unauthenticated` for nobody."""
-    caller = connection.scope.get("user")
-    principal = getattr(caller, "principal", None)
+    """Return who the request comes from; for nobody raises why, `Unauthenticated` as a rule."""
+    principal = principal_if_any(connection)
     if principal is None:
-        raise Unauthenticated
-    assert isinstance(principal, Principal)  # noqa: S101
+        raise getattr(connection.scope.get("user"), "refusal", None) or Unauthenticated
     return principal
 
 
@@ -77,6 +85,16 @@ def client_ip(connection: AnyConnection) -> str | None:
     """Return the address of the peer. Headers of proxies are not believed."""
     client = connection.scope.get("client")
     return str(client[0]) if client else None
+
+
+def sealer_of(connection: AnyConnection) -> Sealer:
+    """Return what seals and opens secrets at rest in this process."""
+    state = web_state(connection)
+    found = state.parts.get("identity.sealer")
+    if found is None:
+        found = state.parts["identity.sealer"] = Sealer(secret_keys(state.settings))
+    assert isinstance(found, Sealer)  # noqa: S101
+    return found
 
 
 def actor_of(connection: AnyConnection) -> Actor:

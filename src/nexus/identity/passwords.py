@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +19,9 @@ _NOBODY = _HASHER.hash(secrets.token_urlsafe(16))
 # Few threads: hashing is meant to be costly, and must not crowd out the event loop's own work.
 _THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="password")
 MAX_LENGTH = 1000
+LEAST_GUESSES_LOG10 = 8.0
+"""A password must withstand this many guesses, as a power of ten, by whoever knows lists and patterns."""
+_JUDGED_LENGTH = 72
 
 
 async def hash_password(password: str) -> str:
@@ -43,8 +47,19 @@ def needs_rehash(stored: str) -> bool:
     return _HASHER.check_needs_rehash(stored)
 
 
-def check_strength(password: str, *, minimum: int, email: str = "") -> None:
-    """Raise `WeakPassword` with the remedy. (NIST SP 800-63B: length, not the name, no composition rules.)"""
+def _log10_of_guesses(password: str, own_words: list[str]) -> float:
+    # Its lists of common passwords, names and words are large: loaded when the first password is set.
+    from zxcvbn import zxcvbn
+
+    found = zxcvbn(password[:_JUDGED_LENGTH], user_inputs=own_words, max_length=_JUDGED_LENGTH)
+    return float(found["guesses_log10"])
+
+
+async def check_strength(password: str, *, minimum: int, email: str = "") -> None:
+    """Raise `WeakPassword` with the remedy. (NIST SP 800-63B: length, nothing common or near the name, no composition.)
+
+    What is easy to guess is judged offline, by lists of common passwords and words and by patterns.
+    """
     message = None
     if len(password) < minimum:
         message = f"take {minimum} or more characters"
@@ -54,6 +69,13 @@ def check_strength(password: str, *, minimum: int, email: str = "") -> None:
         message = "take more than four different characters"
     elif email and password.lower() in {email.lower(), email.split("@", 1)[0].lower()}:
         message = "take something other than the e-mail address"
+    else:
+        words = [word for word in re.split(r"[^0-9a-z]+", email.lower()) if len(word) > 2]
+        guesses = await asyncio.get_running_loop().run_in_executor(
+            _THREADS, _log10_of_guesses, password, [*words, "nexus"]
+        )
+        if guesses < LEAST_GUESSES_LOG10:
+            message = "it is common or easy to guess: take several unusual words"
     if message:
         raise WeakPassword(message, faults=[FieldFault("password", message)])
 

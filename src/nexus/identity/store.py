@@ -12,6 +12,7 @@ import msgspec
 from nexus.identity.errors import AlreadyTaken
 from nexus.identity.types import (
     AccessKey,
+    GrantedRole,
     Invitation,
     Membership,
     Organization,
@@ -22,7 +23,8 @@ from nexus.identity.types import (
     User,
 )
 from nexus.kit.errors import FieldFault
-from nexus.platform.db import Connection, load_queries
+from nexus.kit.ids import uuid7
+from nexus.platform.db import Actor, Connection, load_queries
 
 QUERIES = load_queries("nexus.identity")
 T = TypeVar("T")
@@ -130,14 +132,40 @@ async def organizations_of_user(connection: Connection, user_id: UUID) -> list[O
     return await many(connection, OrganizationChoice, "organizations_of_user", user_id)
 
 
-async def list_members(connection: Connection, organization_id: UUID) -> list[Membership]:
-    """Return the members of an organization."""
-    return await many(connection, Membership, "list_members", organization_id)
+def _member(record: Any) -> Membership:
+    return _build({**record, "roles": msgspec.convert(record["roles"], list[GrantedRole])}, Membership)
 
 
-async def list_sessions(connection: Connection, user_id: UUID, at: datetime) -> list[Session]:
-    """Return the live sessions of a person."""
-    return await many(connection, Session, "list_sessions", user_id, at)
+async def list_members(connection: Connection, organization_id: UUID, at: datetime) -> list[Membership]:
+    """Return the members of an organization, with the granted roles in force."""
+    return [_member(record) for record in await connection.fetch(QUERIES["list_members"], organization_id, at)]
+
+
+async def member(connection: Connection, organization_id: UUID, user_id: UUID, at: datetime) -> Membership | None:
+    """Return one member of an organization."""
+    record = await connection.fetchrow(QUERIES["member"], organization_id, user_id, at)
+    return None if record is None else _member(record)
+
+
+async def list_sessions(
+    connection: Connection, user_id: UUID, at: datetime, current: UUID | None = None
+) -> list[Session]:
+    """Return the live sessions of a person, and which is the current one."""
+    return await many(connection, Session, "list_sessions", user_id, at, current)
+
+
+async def log_security(
+    connection: Connection,
+    event: str,
+    severity: str,
+    user_id: UUID | None,
+    actor: Actor,
+    detail: dict[str, Any],
+    organization_id: UUID | None = None,
+) -> None:
+    """Write a line of the security log, as nexus_system. The detail must hold no secret."""
+    agent = (actor.user_agent or "")[:500] or None
+    await run(connection, "log_security", uuid7(), organization_id, event, severity, user_id, actor.ip, agent, detail)
 
 
 async def list_roles(connection: Connection) -> list[Role]:

@@ -64,8 +64,16 @@ class User(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class GrantedRole(msgspec.Struct, frozen=True):
+    """A role a member holds beyond the membership's, until an instant if one is given."""
+
+    role_id: UUID
+    name: str
+    expires_at: datetime | None
+
+
 class Membership(msgspec.Struct, frozen=True):
-    """A person's place in an organization."""
+    """A person's place in an organization, and the granted roles that are in force."""
 
     user_id: UUID
     email: str
@@ -73,7 +81,10 @@ class Membership(msgspec.Struct, frozen=True):
     role: str
     extra_permissions: list[str]
     is_active: bool
+    has_second_factor: bool
+    last_login_at: datetime | None
     created_at: datetime
+    roles: list[GrantedRole]
 
 
 class OrganizationChoice(msgspec.Struct, frozen=True):
@@ -119,19 +130,22 @@ class Session(msgspec.Struct, frozen=True):
     created_at: datetime
     expires_at: datetime
     last_accessed_at: datetime
+    authenticated_at: datetime
     ip_address: str | None
     user_agent: str | None
     login_method: str
     is_mfa_verified: bool
+    is_current: bool
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """A new session, with the token the cookie carries; the token is stored nowhere."""
+    """A new session, with the tokens its two cookies carry; they are stored nowhere."""
 
     token: str
     session_id: UUID
     expires_at: datetime
     user: User
+    device: str
 
 
 class Role(msgspec.Struct, frozen=True):
@@ -161,6 +175,24 @@ class Invitation(msgspec.Struct, frozen=True):
     expires_at: datetime
     accepted_at: datetime | None
     created_at: datetime
+
+
+class InvitationSeen(msgspec.Struct, frozen=True):
+    """What somebody who holds an invitation's token is asked; without an account they choose a password."""
+
+    organization: str
+    email: str
+    role: str
+    needs_password: bool
+    expires_at: datetime
+
+
+class PasswordLink(msgspec.Struct, frozen=True):
+    """A one-time link to set a password, at the only moment at which it is shown."""
+
+    url: str
+    token: str
+    expires_at: datetime
 
 
 class FirstStart(msgspec.Struct, frozen=True):

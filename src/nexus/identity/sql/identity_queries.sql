@@ -1,39 +1,3 @@
--- query: user_by_login
--- role: nexus_system
-SELECT u.*, p.password_hash, p.failed_count, p.locked_until
-FROM identity.users AS u
-LEFT JOIN identity.passwords AS p ON p.user_id = u.id
-WHERE lower(u.email) = lower($1) OR lower(u.username) = lower($1)
-LIMIT 1
-
--- query: lock_password
--- role: nexus_system
--- The row stays locked until the attempt is counted, so that attempts at once are counted one by one.
-SELECT failed_count, locked_until, password_hash FROM identity.passwords WHERE user_id = $1 FOR UPDATE
-
--- query: count_failure
--- role: nexus_system
-UPDATE identity.passwords
-SET failed_count = CASE WHEN failed_count + 1 >= $2 THEN 0 ELSE failed_count + 1 END,
-    locked_until = CASE WHEN failed_count + 1 >= $2 THEN $3::timestamptz ELSE locked_until END
-WHERE user_id = $1
-RETURNING locked_until
-
--- query: clear_failures
--- role: nexus_system
-UPDATE identity.passwords SET failed_count = 0, locked_until = NULL
-WHERE user_id = $1 AND (failed_count > 0 OR locked_until IS NOT NULL)
-
--- query: count_login
--- role: nexus_system
-UPDATE identity.users SET last_login_at = $2, login_count = login_count + 1 WHERE id = $1
-
--- query: set_password
--- role: nexus_system
-INSERT INTO identity.passwords AS p (user_id, password_hash) VALUES ($1, $2)
-ON CONFLICT (user_id) DO UPDATE
-SET password_hash = excluded.password_hash, failed_count = 0, locked_until = NULL, changed_at = now()
-
 -- query: insert_user
 -- role: nexus_system
 INSERT INTO identity.users (id, email, username, name, timezone, locale)
@@ -53,50 +17,9 @@ SELECT * FROM identity.users WHERE ($1::uuid IS NULL OR id > $1) ORDER BY id LIM
 UPDATE identity.users
 SET name = coalesce($2, name), username = coalesce($3, username), timezone = coalesce($4, timezone),
     locale = coalesce($5, locale), image_url = coalesce($6, image_url),
-    preferences = coalesce($7::jsonb, preferences), is_active = coalesce($8, is_active), updated_at = now()
+    preferences = jsonb_strip_nulls(preferences || coalesce($7::jsonb, '{}')), is_active = coalesce($8, is_active), updated_at = now()
 WHERE id = $1
 RETURNING *
-
--- query: insert_session
--- role: nexus_system
-INSERT INTO identity.sessions (id, user_id, token_hash, created_at, last_accessed_at, expires_at, ip_address, user_agent)
-VALUES ($1, $2, $3, $4, $4, $5, $6, $7)
-
--- query: session_by_token
--- role: nexus_system
-SELECT s.id, s.user_id, s.expires_at, s.last_accessed_at, u.email
-FROM identity.sessions AS s
-JOIN identity.users AS u ON u.id = s.user_id AND u.is_active
-WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND s.expires_at > $2
-
--- query: touch_session
--- role: nexus_system
-UPDATE identity.sessions SET last_accessed_at = $2 WHERE id = $1 AND last_accessed_at < $2
-
--- query: list_sessions
--- role: nexus_system
-SELECT id, created_at, expires_at, last_accessed_at, ip_address, user_agent, login_method, is_mfa_verified
-FROM identity.sessions
-WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
-ORDER BY created_at DESC
-
--- query: revoke_session
--- role: nexus_system
-UPDATE identity.sessions SET revoked_at = $3 WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING id
-
--- query: revoke_sessions
--- role: nexus_system
-UPDATE identity.sessions SET revoked_at = $3
-WHERE user_id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR id <> $2)
-RETURNING id
-
--- query: delete_old_sessions
--- role: nexus_system
-DELETE FROM identity.sessions WHERE expires_at < $1
-
--- query: delete_old_security_log
--- role: nexus_system
-DELETE FROM identity.security_log WHERE occurred_at < $1
 
 -- query: organizations_of_user
 -- role: nexus_system
@@ -112,23 +35,7 @@ SELECT id, name, slug, 'owner' AS role, currency, reporting_zone FROM identity.o
 
 -- query: permissions_of
 -- role: nexus_system
--- What a person may do in an organization ($2 may be NULL): by membership, by granted roles, by grants that hold everywhere.
-SELECT DISTINCT rp.permission
-FROM identity.roles AS r
-JOIN identity.role_permissions AS rp ON rp.role_id = r.id AND rp.organization_id IS NOT DISTINCT FROM r.organization_id
-WHERE (
-        r.organization_id IS NULL
-        AND r.name = (SELECT 'organization_' || m.role FROM identity.memberships AS m WHERE m.user_id = $1 AND m.organization_id = $2)
-    )
-    OR EXISTS (
-        SELECT FROM identity.user_roles AS ur
-        WHERE ur.user_id = $1 AND ur.role_id = r.id
-          AND (ur.organization_id IS NULL OR ur.organization_id = $2)
-          AND (r.organization_id IS NULL OR r.organization_id = ur.organization_id)
-          AND (ur.expires_at IS NULL OR ur.expires_at > $3)
-    )
-UNION
-SELECT unnest(m.extra_permissions) FROM identity.memberships AS m WHERE m.user_id = $1 AND m.organization_id = $2
+SELECT identity.permissions_of_v1($1, $2, $3)
 
 -- query: insert_organization
 -- role: nexus_system
@@ -159,21 +66,40 @@ SELECT count(*) FROM identity.organizations
 INSERT INTO identity.memberships (organization_id, user_id, role, extra_permissions, invited_by) VALUES ($1, $2, $3, $4, $5)
 
 -- query: list_members
-SELECT m.user_id, u.email, u.name, m.role, m.extra_permissions, u.is_active, m.created_at
+SELECT m.user_id, u.email, u.name, m.role, m.extra_permissions, u.is_active, u.has_second_factor, u.last_login_at, m.created_at,
+       coalesce((SELECT jsonb_agg(jsonb_build_object('role_id', r.id, 'name', r.name, 'expires_at', ur.expires_at) ORDER BY r.name)
+                 FROM identity.user_roles AS ur JOIN identity.roles AS r ON r.id = ur.role_id
+                 WHERE ur.organization_id = m.organization_id AND ur.user_id = m.user_id
+                   AND (ur.expires_at IS NULL OR ur.expires_at > $2)), '[]') AS roles
 FROM identity.memberships AS m
 JOIN identity.users AS u ON u.id = m.user_id
 WHERE m.organization_id = $1
 ORDER BY m.created_at, m.user_id
 
 -- query: member
-SELECT m.user_id, u.email, u.name, m.role, m.extra_permissions, u.is_active, m.created_at
+SELECT m.user_id, u.email, u.name, m.role, m.extra_permissions, u.is_active, u.has_second_factor, u.last_login_at, m.created_at,
+       coalesce((SELECT jsonb_agg(jsonb_build_object('role_id', r.id, 'name', r.name, 'expires_at', ur.expires_at) ORDER BY r.name)
+                 FROM identity.user_roles AS ur JOIN identity.roles AS r ON r.id = ur.role_id
+                 WHERE ur.organization_id = m.organization_id AND ur.user_id = m.user_id
+                   AND (ur.expires_at IS NULL OR ur.expires_at > $3)), '[]') AS roles
 FROM identity.memberships AS m
 JOIN identity.users AS u ON u.id = m.user_id
 WHERE m.organization_id = $1 AND m.user_id = $2
 
+-- query: is_member_by_email
+SELECT EXISTS (
+    SELECT FROM identity.memberships AS m JOIN identity.users AS u ON u.id = m.user_id
+    WHERE m.organization_id = $1 AND lower(u.email) = lower($2)
+)
+
 -- query: lock_owners
--- Two owners who leave at once must not both find the other still there.
-SELECT user_id FROM identity.memberships WHERE organization_id = $1 AND role = 'owner' ORDER BY user_id FOR UPDATE
+-- Two owners who leave at once must not both find the other still there. One who is shut out counts for nothing.
+SELECT m.user_id
+FROM identity.memberships AS m
+JOIN identity.users AS u ON u.id = m.user_id
+WHERE m.organization_id = $1 AND m.role = 'owner' AND u.is_active
+ORDER BY m.user_id
+FOR UPDATE OF m
 
 -- query: change_member
 UPDATE identity.memberships
@@ -182,6 +108,18 @@ WHERE organization_id = $1 AND user_id = $2
 
 -- query: remove_member
 DELETE FROM identity.memberships WHERE organization_id = $1 AND user_id = $2
+
+-- query: remove_roles
+-- Roles granted within an organization end with the membership.
+DELETE FROM identity.user_roles WHERE organization_id = $1 AND user_id = $2
+
+-- query: remove_invitations_by
+-- What somebody offered does not outlive their being able to offer it.
+DELETE FROM identity.invitations WHERE organization_id = $1 AND invited_by = $2 AND accepted_at IS NULL
+
+-- query: end_expired_roles
+-- role: nexus_system
+DELETE FROM identity.user_roles WHERE expires_at <= $1
 
 -- query: grant_role
 INSERT INTO identity.user_roles (id, organization_id, user_id, role_id, granted_by, expires_at)
@@ -243,7 +181,11 @@ UPDATE identity.access_keys SET expires_at = least(expires_at, $3) WHERE organiz
 
 -- query: key_by_hash
 -- role: nexus_system
-SELECT k.id, k.organization_id, k.scopes, k.name, k.prefix, k.user_id, k.last_used_at
+-- A person's key does what its scopes say and the person may still do, as in identity.snapshot_keys_v1.
+SELECT k.id, k.organization_id, k.name, k.prefix, k.user_id, k.last_used_at,
+       CASE WHEN k.user_id IS NULL THEN k.scopes
+            ELSE identity.narrowed_scopes_v1(k.scopes, ARRAY(SELECT identity.permissions_of_v1(k.user_id, k.organization_id, $2)))
+       END AS scopes
 FROM identity.access_keys AS k
 JOIN identity.organizations AS o ON o.id = k.organization_id AND o.is_active
 LEFT JOIN identity.users AS u ON u.id = k.user_id
@@ -254,24 +196,60 @@ WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.ex
 -- role: nexus_system
 UPDATE identity.access_keys SET last_used_at = $3 WHERE organization_id = $1 AND id = $2
 
--- query: log_security
--- role: nexus_system
-INSERT INTO identity.security_log (id, organization_id, event_type, severity, user_id, ip_address, user_agent, detail)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb)
-
 -- query: insert_invitation
 INSERT INTO identity.invitations (id, organization_id, email, role, token_hash, invited_by, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 
+-- query: replace_invitations
+-- A new invitation takes the place of those that the address has not accepted.
+DELETE FROM identity.invitations WHERE organization_id = $1 AND lower(email) = lower($2) AND accepted_at IS NULL
+
 -- query: list_invitations
 SELECT id, email, role, invited_by, expires_at, accepted_at, created_at
-FROM identity.invitations WHERE organization_id = $1 ORDER BY created_at DESC
+FROM identity.invitations WHERE organization_id = $1 ORDER BY created_at DESC, id DESC
 
 -- query: delete_invitation
 DELETE FROM identity.invitations WHERE organization_id = $1 AND id = $2 AND accepted_at IS NULL RETURNING id
+
+-- query: look_at_invitation
+-- role: nexus_system
+SELECT i.email, i.role, i.expires_at, o.name AS organization,
+       NOT EXISTS (SELECT FROM identity.users AS u WHERE lower(u.email) = lower(i.email)) AS needs_password
+FROM identity.invitations AS i
+JOIN identity.organizations AS o ON o.id = i.organization_id AND o.is_active
+WHERE i.token_hash = $1 AND i.accepted_at IS NULL AND i.expires_at > $2
 
 -- query: take_invitation
 -- role: nexus_system
 UPDATE identity.invitations SET accepted_at = $2
 WHERE token_hash = $1 AND accepted_at IS NULL AND expires_at > $2
 RETURNING id, organization_id, email, role, invited_by
+
+-- query: delete_old_invitations
+-- role: nexus_system
+DELETE FROM identity.invitations WHERE expires_at < $1
+
+-- query: permissions_beyond
+-- role: nexus_system
+-- Whether a person is more than a member of this one organization: of another one too, or holds a role everywhere.
+SELECT EXISTS (SELECT FROM identity.memberships WHERE user_id = $1 AND organization_id <> $2)
+    OR EXISTS (SELECT FROM identity.user_roles WHERE user_id = $1 AND organization_id IS DISTINCT FROM $2)
+
+-- query: insert_password_link
+-- role: nexus_system
+INSERT INTO identity.password_links (id, token_hash, user_id, made_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- query: use_password_link
+-- role: nexus_system
+UPDATE identity.password_links AS l SET used_at = $2
+FROM identity.users AS u
+WHERE l.token_hash = $1 AND l.used_at IS NULL AND l.expires_at > $2 AND u.id = l.user_id AND u.is_active
+RETURNING l.user_id
+
+-- query: delete_password_links
+-- role: nexus_system
+DELETE FROM identity.password_links WHERE user_id = $1 AND used_at IS NULL
+
+-- query: delete_old_password_links
+-- role: nexus_system
+DELETE FROM identity.password_links WHERE expires_at < $1

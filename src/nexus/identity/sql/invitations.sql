@@ -17,6 +17,8 @@ ALTER TABLE identity.invitations FORCE ROW LEVEL SECURITY;
 CREATE POLICY invitations_tenant ON identity.invitations TO nexus_service, nexus_readonly
     USING (organization_id = (SELECT platform.current_organization_id()));
 CREATE POLICY invitations_system ON identity.invitations TO nexus_system USING (true);
+-- Answers the clean-up.
+CREATE INDEX invitations_expires_at_idx ON identity.invitations (expires_at);
 GRANT INSERT, DELETE, SELECT (id, organization_id, email, role, invited_by, expires_at, accepted_at, created_at)
     ON identity.invitations TO nexus_service;
 GRANT SELECT (id, organization_id, email, role, invited_by, expires_at, accepted_at, created_at)

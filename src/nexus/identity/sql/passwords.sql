@@ -1,10 +1,8 @@
--- identity.passwords: password hashes (argon2id) and the state of lockout; no login but nexus_system reads them.
+-- identity.passwords: password hashes (argon2id); no login but nexus_system reads them.
 -- requires: identity.users, platform.audit_row_v1
 CREATE TABLE identity.passwords (
     user_id         uuid         PRIMARY KEY REFERENCES identity.users (id) ON DELETE CASCADE,
     password_hash   text         NOT NULL,
-    failed_count    integer      NOT NULL DEFAULT 0,
-    locked_until    timestamptz,
     changed_at      timestamptz  NOT NULL DEFAULT now()
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.passwords TO nexus_system;

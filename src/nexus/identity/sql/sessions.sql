@@ -1,5 +1,6 @@
 -- identity.sessions: sign-in sessions. The cookie's token is kept as its SHA-256; a person's, so of no organization.
 -- requires: identity.users
+-- `authenticated_at` is when the person last proved who they are: sensitive changes ask that it is recent.
 CREATE TABLE identity.sessions (
     id                uuid         PRIMARY KEY,
     user_id           uuid         NOT NULL REFERENCES identity.users (id) ON DELETE CASCADE,
@@ -8,10 +9,13 @@ CREATE TABLE identity.sessions (
     created_at        timestamptz  NOT NULL DEFAULT now(),
     expires_at        timestamptz  NOT NULL,
     last_accessed_at  timestamptz  NOT NULL DEFAULT now(),
+    authenticated_at  timestamptz  NOT NULL DEFAULT now(),
+    idle_seconds      integer      NOT NULL DEFAULT 43200 CONSTRAINT sessions_idle_positive CHECK (idle_seconds > 0),
     revoked_at        timestamptz,
     ip_address        text,
     user_agent        text,
-    login_method      text         NOT NULL DEFAULT 'password',
+    login_method      text         NOT NULL DEFAULT 'password'
+                                   CONSTRAINT sessions_login_method CHECK (login_method IN ('password', 'single_sign_on')),
     is_mfa_verified   boolean      NOT NULL DEFAULT false,
     data              jsonb        NOT NULL DEFAULT '{}'
 );

@@ -10,6 +10,7 @@ CREATE TABLE identity.users (
     timezone           text         NOT NULL DEFAULT 'UTC',
     locale             text         NOT NULL DEFAULT 'en',
     preferences        jsonb        NOT NULL DEFAULT '{}',
+    has_second_factor  boolean      NOT NULL DEFAULT false,
     is_active          boolean      NOT NULL DEFAULT true,
     last_login_at      timestamptz,
     login_count        bigint       NOT NULL DEFAULT 0,

@@ -61,8 +61,12 @@ _KIND_NAMES: Mapping[type, str] = {bool: "true or false", int: "a whole number",
 def _keys() -> Iterator[ConfigurationKey]:
     k = ConfigurationKey
     yield k("auth.session_timeout_hours", 24, "hours after which a sign-in session ends", 1, 24 * 90)
-    yield k("auth.max_login_attempts", 5, "failed sign-ins after which an account is locked", 1, 1000)
-    yield k("auth.lockout_duration_minutes", 15, "minutes an account stays locked", 1, 24 * 60)
+    yield k("auth.session_idle_minutes", 720, "minutes without a request after which a session ends", 5, 60 * 24 * 90)
+    yield k(
+        "auth.reauthentication_minutes", 15, "minutes a proof of who one is lasts for sensitive changes", 1, 24 * 60
+    )
+    yield k("auth.max_login_attempts", 5, "failed sign-ins after which an account is locked to whoever fails", 1, 1000)
+    yield k("auth.lockout_duration_minutes", 15, "minutes a lock lasts", 1, 24 * 60)
     yield k("auth.min_password_length", 12, "characters a new password needs", 8, 128)
     yield k("analytics.enabled", True, "whether use of Nexus's own pages is measured")
     yield k(

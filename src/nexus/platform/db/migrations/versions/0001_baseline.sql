@@ -55,6 +55,19 @@ REVOKE ALL ON FUNCTION platform.current_organization_id() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION platform.current_organization_id()
     TO nexus_service, nexus_writer, nexus_system, nexus_readonly, nexus_backup;
 
+-- identity.narrowed_scopes_v1: what is left of a key's scopes when its owner may do no more than `held`; '*' is all.
+CREATE FUNCTION identity.narrowed_scopes_v1(scopes text[], held text[]) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE
+        WHEN '*' = ANY (held) THEN scopes
+        WHEN '*' = ANY (scopes) THEN held
+        ELSE ARRAY(SELECT s FROM unnest(scopes) AS s WHERE s = ANY (held))
+    END
+$$;
+REVOKE ALL ON FUNCTION identity.narrowed_scopes_v1(text[], text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION identity.narrowed_scopes_v1(text[], text[]) TO nexus_system;
+
 -- identity.permissions: every `resource:action` there is. The same for all organizations.
 CREATE TABLE identity.permissions (
     name         text  PRIMARY KEY CONSTRAINT permissions_form CHECK (name ~ '^[a-z_]+:[a-z_]+$'),
@@ -92,6 +105,21 @@ INSERT INTO identity.permissions (name, description) VALUES
     ('quota:update', 'change quotas'), ('quota:delete', 'delete quotas'),
     ('token:borrow', 'borrow limiter units'), ('token:adjust', 'adjust limiter units by hand'),
     ('system:configure', 'configure the system'), ('system:monitor', 'see the state of the system');
+
+-- identity.sign_in_attempts: failed attempts to prove who one is, counted per account and source; the state of lockout.
+-- `subject` is the SHA-256 of the account's id, or of what was typed where there is no such account, so that unknown
+-- accounts lock just as known ones do. `source` is an address, a known device, a session, or '*' for all unknown sources.
+CREATE TABLE identity.sign_in_attempts (
+    subject         bytea        NOT NULL CONSTRAINT sign_in_attempts_subject_length CHECK (length(subject) = 32),
+    source          text         NOT NULL,
+    failed_count    integer      NOT NULL,
+    locked_until    timestamptz,
+    last_failed_at  timestamptz  NOT NULL,
+    PRIMARY KEY (subject, source)
+);
+-- Answers the clean-up.
+CREATE INDEX sign_in_attempts_last_failed_at_idx ON identity.sign_in_attempts (last_failed_at);
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.sign_in_attempts TO nexus_system;
 
 -- platform.writer_organization_ids: the organizations whose records the transaction may store; empty when none is set.
 CREATE FUNCTION platform.writer_organization_ids() RETURNS uuid[]
@@ -1354,6 +1382,7 @@ CREATE TABLE identity.users (
     timezone           text         NOT NULL DEFAULT 'UTC',
     locale             text         NOT NULL DEFAULT 'en',
     preferences        jsonb        NOT NULL DEFAULT '{}',
+    has_second_factor  boolean      NOT NULL DEFAULT false,
     is_active          boolean      NOT NULL DEFAULT true,
     last_login_at      timestamptz,
     login_count        bigint       NOT NULL DEFAULT 0,
@@ -1584,6 +1613,8 @@ ALTER TABLE identity.invitations FORCE ROW LEVEL SECURITY;
 CREATE POLICY invitations_tenant ON identity.invitations TO nexus_service, nexus_readonly
     USING (organization_id = (SELECT platform.current_organization_id()));
 CREATE POLICY invitations_system ON identity.invitations TO nexus_system USING (true);
+-- Answers the clean-up.
+CREATE INDEX invitations_expires_at_idx ON identity.invitations (expires_at);
 GRANT INSERT, DELETE, SELECT (id, organization_id, email, role, invited_by, expires_at, accepted_at, created_at)
     ON identity.invitations TO nexus_service;
 GRANT SELECT (id, organization_id, email, role, invited_by, expires_at, accepted_at, created_at)
@@ -2088,6 +2119,21 @@ CREATE TRIGGER access_keys_version
     AFTER INSERT OR UPDATE OF scopes, application, user_id, not_before, expires_at, revoked_at OR DELETE ON identity.access_keys
     FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('keys');
 
+-- identity.known_devices: browsers from which a person has signed in; somebody else's failures do not lock these out.
+-- requires: identity.users
+-- The cookie's token is kept as its SHA-256; several people may share a browser, hence the pair.
+CREATE TABLE identity.known_devices (
+    id            uuid         NOT NULL CONSTRAINT known_devices_id_unique UNIQUE,
+    token_hash    bytea        NOT NULL CONSTRAINT known_devices_token_length CHECK (length(token_hash) = 32),
+    user_id       uuid         NOT NULL REFERENCES identity.users (id) ON DELETE CASCADE,
+    created_at    timestamptz  NOT NULL DEFAULT now(),
+    last_used_at  timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (token_hash, user_id)
+);
+-- Answers "forget all devices of a person".
+CREATE INDEX known_devices_user_id_idx ON identity.known_devices (user_id);
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.known_devices TO nexus_system;
+
 -- identity.memberships: who belongs to an organization, as what, with which permissions on top of the role's.
 -- requires: identity.organizations, identity.users
 CREATE TABLE identity.memberships (
@@ -2119,21 +2165,53 @@ CREATE POLICY users_members ON identity.users FOR SELECT TO nexus_service, nexus
         WHERE m.user_id = users.id AND m.organization_id = (SELECT platform.current_organization_id())
     ));
 
--- identity.passwords: password hashes (argon2id) and the state of lockout; no login but nexus_system reads them.
+-- identity.password_links: one-time links by which a person sets a new password; the token is kept as its SHA-256.
+-- requires: identity.users, platform.audit_row_v1
+CREATE TABLE identity.password_links (
+    id          uuid         PRIMARY KEY,
+    token_hash  bytea        NOT NULL CONSTRAINT password_links_token_unique UNIQUE
+                             CONSTRAINT password_links_token_length CHECK (length(token_hash) = 32),
+    user_id     uuid         NOT NULL REFERENCES identity.users (id) ON DELETE CASCADE,
+    made_by     uuid,
+    created_at  timestamptz  NOT NULL DEFAULT now(),
+    expires_at  timestamptz  NOT NULL,
+    used_at     timestamptz
+);
+-- Answers "none is left once one is used", and the clean-up.
+CREATE INDEX password_links_user_id_idx ON identity.password_links (user_id);
+CREATE INDEX password_links_expires_at_idx ON identity.password_links (expires_at);
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.password_links TO nexus_system;
+CREATE TRIGGER password_links_audit AFTER INSERT OR UPDATE OR DELETE ON identity.password_links
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1('token_hash');
+
+-- identity.passwords: password hashes (argon2id); no login but nexus_system reads them.
 -- requires: identity.users, platform.audit_row_v1
 CREATE TABLE identity.passwords (
     user_id         uuid         PRIMARY KEY REFERENCES identity.users (id) ON DELETE CASCADE,
     password_hash   text         NOT NULL,
-    failed_count    integer      NOT NULL DEFAULT 0,
-    locked_until    timestamptz,
     changed_at      timestamptz  NOT NULL DEFAULT now()
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.passwords TO nexus_system;
 CREATE TRIGGER passwords_audit AFTER INSERT OR UPDATE OF password_hash OR DELETE ON identity.passwords
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1('password_hash');
 
+-- identity.second_factors: a person's TOTP secret, sealed; it counts once it is confirmed by a first code.
+-- requires: identity.users, platform.audit_row_v1
+-- `last_step` is the 30-second step of the last code that was taken: no code is taken twice, nor one before it.
+CREATE TABLE identity.second_factors (
+    user_id        uuid         PRIMARY KEY REFERENCES identity.users (id) ON DELETE CASCADE,
+    secret_sealed  bytea        NOT NULL,
+    created_at     timestamptz  NOT NULL DEFAULT now(),
+    confirmed_at   timestamptz,
+    last_step      bigint       NOT NULL DEFAULT 0
+);
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.second_factors TO nexus_system;
+CREATE TRIGGER second_factors_audit AFTER INSERT OR UPDATE OF secret_sealed, confirmed_at OR DELETE ON identity.second_factors
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1('secret_sealed');
+
 -- identity.sessions: sign-in sessions. The cookie's token is kept as its SHA-256; a person's, so of no organization.
 -- requires: identity.users
+-- `authenticated_at` is when the person last proved who they are: sensitive changes ask that it is recent.
 CREATE TABLE identity.sessions (
     id                uuid         PRIMARY KEY,
     user_id           uuid         NOT NULL REFERENCES identity.users (id) ON DELETE CASCADE,
@@ -2142,10 +2220,13 @@ CREATE TABLE identity.sessions (
     created_at        timestamptz  NOT NULL DEFAULT now(),
     expires_at        timestamptz  NOT NULL,
     last_accessed_at  timestamptz  NOT NULL DEFAULT now(),
+    authenticated_at  timestamptz  NOT NULL DEFAULT now(),
+    idle_seconds      integer      NOT NULL DEFAULT 43200 CONSTRAINT sessions_idle_positive CHECK (idle_seconds > 0),
     revoked_at        timestamptz,
     ip_address        text,
     user_agent        text,
-    login_method      text         NOT NULL DEFAULT 'password',
+    login_method      text         NOT NULL DEFAULT 'password'
+                                   CONSTRAINT sessions_login_method CHECK (login_method IN ('password', 'single_sign_on')),
     is_mfa_verified   boolean      NOT NULL DEFAULT false,
     data              jsonb        NOT NULL DEFAULT '{}'
 );
@@ -2154,6 +2235,18 @@ CREATE INDEX sessions_user_id_idx ON identity.sessions (user_id);
 -- Answers the clean-up of expired ones.
 CREATE INDEX sessions_expires_at_idx ON identity.sessions (expires_at);
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.sessions TO nexus_system;
+
+-- identity.sign_in_challenges: sign-ins whose password was right and whose second factor is due; kept for minutes.
+-- requires: identity.users
+CREATE TABLE identity.sign_in_challenges (
+    token_hash  bytea        PRIMARY KEY CONSTRAINT sign_in_challenges_token_length CHECK (length(token_hash) = 32),
+    user_id     uuid         NOT NULL REFERENCES identity.users (id) ON DELETE CASCADE,
+    expires_at  timestamptz  NOT NULL
+);
+-- Answers the clean-up, and "none is left once the password changes".
+CREATE INDEX sign_in_challenges_expires_at_idx ON identity.sign_in_challenges (expires_at);
+CREATE INDEX sign_in_challenges_user_id_idx ON identity.sign_in_challenges (user_id);
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.sign_in_challenges TO nexus_system;
 
 -- catalog.snapshot_endpoints_v1: the shared endpoints, for the data plane to find a path's template.
 -- requires: catalog.endpoints
@@ -2264,7 +2357,7 @@ CROSS JOIN LATERAL unnest(grants.permissions) AS p (permission)
 WHERE r.organization_id IS NULL;
 
 -- identity.user_roles: roles granted to people beyond their membership's, until an instant if one is given.
--- requires: identity.roles, identity.users, identity.organizations
+-- requires: identity.roles, identity.users, identity.organizations, platform.bump_snapshot_v1
 -- A grant without an organization holds in all of them; only nexus_system makes such a one.
 CREATE TABLE identity.user_roles (
     id               uuid         PRIMARY KEY,
@@ -2276,6 +2369,8 @@ CREATE TABLE identity.user_roles (
     created_at       timestamptz  NOT NULL DEFAULT now(),
     CONSTRAINT user_roles_once UNIQUE NULLS NOT DISTINCT (organization_id, user_id, role_id)
 );
+-- Answers which grants have expired.
+CREATE INDEX user_roles_expires_at_idx ON identity.user_roles (expires_at) WHERE expires_at IS NOT NULL;
 -- Answers what a person may do.
 CREATE INDEX user_roles_user_id_idx ON identity.user_roles (user_id);
 ALTER TABLE identity.user_roles ENABLE ROW LEVEL SECURITY;
@@ -2287,25 +2382,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON identity.user_roles TO nexus_service, ne
 GRANT SELECT ON identity.user_roles TO nexus_readonly;
 CREATE TRIGGER user_roles_audit AFTER INSERT OR UPDATE OR DELETE ON identity.user_roles
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
-
--- identity.snapshot_keys_v1: every access key that may still be used, for the data plane's snapshot.
--- requires: identity.access_keys
--- Runs as its caller: nexus_system sees all keys through its policy.
-CREATE FUNCTION identity.snapshot_keys_v1()
-    RETURNS TABLE (id uuid, organization_id uuid, key_hash bytea, scopes text[], application text, user_id uuid,
-                   not_before timestamptz, expires_at timestamptz)
-    LANGUAGE sql STABLE
-    AS $$
-    SELECT k.id, k.organization_id, k.key_hash, k.scopes, k.application, k.user_id, k.not_before, k.expires_at
-    FROM identity.access_keys AS k
-    JOIN identity.organizations AS o ON o.id = k.organization_id AND o.is_active
-    LEFT JOIN identity.users AS u ON u.id = k.user_id
-    WHERE k.revoked_at IS NULL
-      AND (k.expires_at IS NULL OR k.expires_at > now())
-      AND (k.user_id IS NULL OR u.is_active)
-$$;
-REVOKE ALL ON FUNCTION identity.snapshot_keys_v1() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION identity.snapshot_keys_v1() TO nexus_system;
+-- Row by row: the clean-up of expired grants mostly finds none, and must not make every process read its keys again.
+CREATE TRIGGER user_roles_version AFTER INSERT OR UPDATE OR DELETE ON identity.user_roles
+    FOR EACH ROW EXECUTE FUNCTION platform.bump_snapshot_v1('keys');
 
 -- identity.snapshot_members_v1: every membership with the person's address, for the data plane's snapshot.
 -- requires: identity.memberships
@@ -2319,6 +2398,17 @@ CREATE FUNCTION identity.snapshot_members_v1()
 $$;
 REVOKE ALL ON FUNCTION identity.snapshot_members_v1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION identity.snapshot_members_v1() TO nexus_system;
+
+-- identity.recovery_codes: codes that each stand in for the second factor once; 120 random bits, kept as their SHA-256.
+-- requires: identity.second_factors
+CREATE TABLE identity.recovery_codes (
+    user_id     uuid         NOT NULL REFERENCES identity.second_factors (user_id) ON DELETE CASCADE,
+    code_hash   bytea        NOT NULL CONSTRAINT recovery_codes_hash_length CHECK (length(code_hash) = 32),
+    created_at  timestamptz  NOT NULL DEFAULT now(),
+    used_at     timestamptz,
+    PRIMARY KEY (user_id, code_hash)
+);
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.recovery_codes TO nexus_system;
 
 -- catalog.snapshot_prices_v1: the whole price book as documents, for the data plane's snapshot (contracts/prices.py).
 -- requires: catalog.price_components, catalog.models, catalog.providers
@@ -2358,6 +2448,68 @@ CREATE FUNCTION catalog.snapshot_prices_v1() RETURNS TABLE (document jsonb)
 $$;
 REVOKE ALL ON FUNCTION catalog.snapshot_prices_v1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION catalog.snapshot_prices_v1() TO nexus_system, nexus_service;
+
+-- identity.permissions_of_v1: what a person may do in an organization at an instant; the one place that decides it.
+-- requires: identity.memberships, identity.user_roles, identity.role_permissions
+-- By membership, by granted roles still in force, by grants that hold everywhere; without an organization by these alone.
+-- Runs as its caller: nexus_system sees all of it through its policies.
+CREATE FUNCTION identity.permissions_of_v1(person uuid, organization uuid, at timestamptz) RETURNS SETOF text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT rp.permission
+    FROM identity.memberships AS m
+    JOIN identity.roles AS r ON r.organization_id IS NULL AND r.name = 'organization_' || m.role
+    JOIN identity.role_permissions AS rp ON rp.role_id = r.id AND rp.organization_id IS NULL
+    WHERE m.user_id = person AND m.organization_id = organization
+    UNION
+    SELECT rp.permission
+    FROM identity.user_roles AS ur
+    JOIN identity.roles AS r ON r.id = ur.role_id AND (r.organization_id IS NULL OR r.organization_id = ur.organization_id)
+    JOIN identity.role_permissions AS rp ON rp.role_id = r.id AND rp.organization_id IS NOT DISTINCT FROM r.organization_id
+    WHERE ur.user_id = person
+      AND (ur.organization_id IS NULL OR ur.organization_id = organization)
+      AND (ur.expires_at IS NULL OR ur.expires_at > at)
+    UNION
+    SELECT unnest(m.extra_permissions)
+    FROM identity.memberships AS m
+    WHERE m.user_id = person AND m.organization_id = organization
+$$;
+REVOKE ALL ON FUNCTION identity.permissions_of_v1(uuid, uuid, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION identity.permissions_of_v1(uuid, uuid, timestamptz) TO nexus_system;
+
+-- identity.snapshot_keys_v1: every access key that may still be used, for the data plane's snapshot.
+-- requires: identity.access_keys, identity.permissions_of_v1, identity.narrowed_scopes_v1
+-- A person's key does what its scopes say and the person may still do: who left, or lost a role, takes it along.
+-- Runs as its caller: nexus_system sees all keys through its policy.
+CREATE FUNCTION identity.snapshot_keys_v1()
+    RETURNS TABLE (id uuid, organization_id uuid, key_hash bytea, scopes text[], application text, user_id uuid,
+                   not_before timestamptz, expires_at timestamptz)
+    LANGUAGE sql STABLE
+    AS $$
+    WITH live AS MATERIALIZED (
+        SELECT k.id, k.organization_id, k.key_hash, k.scopes, k.application, k.user_id, k.not_before, k.expires_at
+        FROM identity.access_keys AS k
+        JOIN identity.organizations AS o ON o.id = k.organization_id AND o.is_active
+        LEFT JOIN identity.users AS u ON u.id = k.user_id
+        WHERE k.revoked_at IS NULL
+          AND (k.expires_at IS NULL OR k.expires_at > now())
+          AND (k.user_id IS NULL OR u.is_active)
+    ), owners AS MATERIALIZED (
+        -- Decided once for each owner, however many keys they have.
+        SELECT d.user_id, d.organization_id,
+               ARRAY(SELECT identity.permissions_of_v1(d.user_id, d.organization_id, now())) AS held
+        FROM (SELECT DISTINCT l.user_id, l.organization_id FROM live AS l WHERE l.user_id IS NOT NULL) AS d
+    )
+    SELECT l.id, l.organization_id, l.key_hash, n.scopes, l.application, l.user_id, l.not_before, l.expires_at
+    FROM live AS l
+    LEFT JOIN owners AS w ON w.user_id = l.user_id AND w.organization_id = l.organization_id
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN l.user_id IS NULL THEN l.scopes ELSE identity.narrowed_scopes_v1(l.scopes, w.held) END AS scopes
+    ) AS n
+    WHERE cardinality(n.scopes) > 0
+$$;
+REVOKE ALL ON FUNCTION identity.snapshot_keys_v1() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION identity.snapshot_keys_v1() TO nexus_system;
 
 REVOKE CREATE ON SCHEMA catalog FROM nexus_system;
 
