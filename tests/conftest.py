@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -28,6 +30,23 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # One line for each request would bury what a failed test has to say.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+_OWN_FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each session a folder of its own: pytest's shared one is closed again to others by whichever session starts
+    next, and PostgreSQL, which does not run as root, loses its files then."""
+    if config.option.basetemp is None:
+        config.stash[_OWN_FOLDER] = Path(tempfile.mkdtemp(prefix="nexus-tests-"))
+        config.option.basetemp = str(config.stash[_OWN_FOLDER] / "session")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take the session's folder away."""
+    if _OWN_FOLDER in config.stash:
+        shutil.rmtree(config.stash[_OWN_FOLDER], ignore_errors=True)
 
 
 @dataclass(frozen=True)
