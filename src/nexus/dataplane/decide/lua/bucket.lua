@@ -67,11 +67,16 @@ local function refill(b)
         b.refilled, b.level, b.fraction = b.refilled + deficit, b.level + deficit, 0
         return
     end
+    -- (elapsed mod d) * part in two digits of 2^14, as d and part may have 33 bits each.
     local turns = floor(elapsed / b.d)
-    local parts = (elapsed - turns * b.d) * b.part + b.fraction
-    local carried = floor(parts / b.d)
-    local gained = elapsed * b.whole + turns * b.part + carried
-    b.fraction = parts - carried * b.d
+    local rest = elapsed - turns * b.d
+    local high = floor(rest / 16384)
+    local product = high * b.part
+    local carry = floor(product / b.d)
+    local parts = (product - carry * b.d) * 16384 + (rest - high * 16384) * b.part + b.fraction
+    local last = floor(parts / b.d)
+    local gained = elapsed * b.whole + turns * b.part + carry * 16384 + last
+    b.fraction = parts - last * b.d
     if gained >= deficit then gained, b.fraction = deficit, 0 end
     b.refilled, b.level = b.refilled + gained, b.level + gained
 end
