@@ -54,7 +54,8 @@ class Rate:
             raise UnrepresentableLimit("a rate is more than nothing")
         exact = Fraction(units, per_us)
         n, d = exact.numerator, exact.denominator
-        if d > 2**33 or n // d >= 2**50 or n >= 2**53:
+        # The bounds of the products in `refill`: a rate slower than one in three days is a window's job.
+        if d > 2**38 or (d >> 14) * (n % d) >= 2**53 or n // d >= 2**50 or n >= 2**53:
             raise UnrepresentableLimit("give a rate of fewer digits, such as so many a second, minute, hour or day")
         return cls(n, d)
 

@@ -67,7 +67,7 @@ local function refill(b)
         b.refilled, b.level, b.fraction = b.refilled + deficit, b.level + deficit, 0
         return
     end
-    -- (elapsed mod d) * part in two digits of 2^14, as d and part may have 33 bits each.
+    -- (elapsed mod d) * part with the first factor in two digits of 2^14: d may have 38 bits, d * part 67.
     local turns = floor(elapsed / b.d)
     local rest = elapsed - turns * b.d
     local high = floor(rest / 16384)
