@@ -23,6 +23,7 @@ PATHS = {
     "identity/password_routes.py": "passwords and second factors are a person's, of no organization",
     "identity/jobs.py": "forgets expired sessions and old lines of the security log; ends expired roles",
     "identity/commands.py": "the operator on the machine",
+    "identity/provider_credential_commands.py": "the operator on the machine",
     "catalog/routes.py": "shared prices: conflicts decided for all, estimates by the whole book",
     "catalog/commands.py": "the operator on the machine",
     "operations/routes.py": "system configuration belongs to no organization",

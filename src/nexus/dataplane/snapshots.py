@@ -21,13 +21,15 @@ import asyncpg
 import msgspec
 import structlog
 
+from nexus.contracts.gateway import CredentialEntry, GatewayTable, ProviderEntry, credential_context
 from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane import store
 from nexus.dataplane.endpoints import EndpointTable
-from nexus.dataplane.store import EndpointEntry, KeyRow, MemberRow, OrganizationRow
+from nexus.dataplane.store import CredentialRow, EndpointEntry, KeyRow, MemberRow, OrganizationRow, ProviderRow
 from nexus.platform.db import Database
 from nexus.platform.db.secrets import write_private
+from nexus.platform.sealing import CannotOpen, Sealer
 
 POLL_SECONDS = 0.5
 _POLL_TIMEOUT_SECONDS = 5.0
@@ -67,6 +69,14 @@ class PriceSource(msgspec.Struct, frozen=True):
     version: int
     documents: list[dict[str, Any]]
     endpoints: list[EndpointEntry]
+
+
+class GatewaySource(msgspec.Struct, frozen=True):
+    """What a gateway's table is built from, as read and as cached: secrets stay sealed."""
+
+    version: int
+    providers: list[ProviderRow]
+    credentials: list[CredentialRow]
 
 
 def build_keys(source: KeySource) -> KeyTable:
@@ -109,6 +119,51 @@ def build_prices(source: PriceSource) -> PriceTable:
     )
 
 
+def build_gateway(source: GatewaySource, sealer: Sealer | None) -> GatewayTable:
+    """Build the gateway's table. A credential that does not open is left out and said; the others serve."""
+    providers: dict[tuple[Any, str], ProviderEntry] = {}
+    for row in source.providers:
+        entry = ProviderEntry(
+            row.slug,
+            (row.base_url or "").rstrip("/"),
+            tuple(row.auth_types),
+            row.is_active,
+            MappingProxyType(row.options or {}),
+            row.organization_id,
+        )
+        providers[row.organization_id, row.slug] = entry
+        # Only shipped providers lend their aliases: a tenant's must not catch another name.
+        if row.organization_id is None:
+            for alias in row.aliases:
+                providers.setdefault((None, alias), entry)
+    credentials: dict[tuple[Any, str], list[CredentialEntry]] = {}
+    for item in sorted(source.credentials, key=lambda row: row.id.bytes):
+        if sealer is None:
+            break
+        try:
+            secret = sealer.open(bytes(item.sealed), credential_context(item.organization_id, item.id)).decode()
+        except (CannotOpen, UnicodeDecodeError):
+            log.error("a provider credential cannot be opened: see NEXUS_SECRET_KEY", credential_id=str(item.id))
+            continue
+        credentials.setdefault((item.organization_id, item.provider), []).append(
+            CredentialEntry(
+                item.id,
+                item.organization_id,
+                item.provider,
+                secret,
+                item.auth_form,
+                (item.base_url or "").rstrip("/"),
+                item.weight,
+                item.expires_at,
+            )
+        )
+    return GatewayTable(
+        source.version,
+        MappingProxyType(providers),
+        MappingProxyType({key: tuple(items) for key, items in credentials.items()}),
+    )
+
+
 class Snapshots:
     """The current tables of this process. Readers take `keys` and `prices` once per request and keep what they took."""
 
@@ -118,8 +173,10 @@ class Snapshots:
         *,
         data_dir: Path | None = None,
         poll_seconds: float = POLL_SECONDS,
+        sealer: Sealer | None = None,
     ) -> None:
         self._database = database
+        self._sealer = sealer
         self._data_dir = data_dir
         self._poll_seconds = poll_seconds
         self._task: asyncio.Task[None] | None = None
@@ -129,6 +186,7 @@ class Snapshots:
         self._price_task: asyncio.Task[bool] | None = None
         self.keys = KeyTable()
         self.prices = PriceTable(0, PriceBook.from_documents([]))
+        self.gateway = GatewayTable()
         self.is_loaded = False
         """Whether there is a table of keys and one of prices, read now or cached."""
         self.is_current = False
@@ -190,18 +248,35 @@ class Snapshots:
             versions = await store.snapshot_versions(connection)
             version, prices_version = versions.get("keys", 0), versions.get("prices", 0)
             self._new_prices = prices_version if self._is_new("prices", prices_version) else None
-            if not self._is_new("keys", version):
-                return
-            source = KeySource(
-                version,
-                await store.snapshot_keys(connection),
-                await store.snapshot_organizations(connection),
-                await store.snapshot_members(connection),
-            )
-        self.keys = build_keys(source)
-        self._versions["keys"] = version
+            source: KeySource | None = None
+            if self._is_new("keys", version):
+                source = KeySource(
+                    version,
+                    await store.snapshot_keys(connection),
+                    await store.snapshot_organizations(connection),
+                    await store.snapshot_members(connection),
+                )
+            ways: GatewaySource | None = None
+            # An organization that was deactivated changes the keys' version, and its credentials go too.
+            gateway_version = versions.get("gateway", 0)
+            if source is not None or self._is_new("gateway", gateway_version):
+                ways = GatewaySource(
+                    gateway_version,
+                    await store.snapshot_providers(connection),
+                    await store.snapshot_provider_credentials(connection),
+                )
+        if ways is not None:
+            self.gateway = build_gateway(ways, self._sealer)
+            self._versions["gateway"] = gateway_version
+        if source is not None:
+            self.keys = build_keys(source)
+            self._versions["keys"] = version
+        if ways is None:
+            return
         self._announce()
-        await self._write_cache("keys", source)
+        if source is not None:
+            await self._write_cache("keys", source)
+        await self._write_cache("gateway", ways)
 
     async def _read_prices(self) -> None:
         version = self._new_prices
@@ -223,7 +298,7 @@ class Snapshots:
         for listener in self._listeners:
             listener()
 
-    async def _write_cache(self, name: str, source: KeySource | PriceSource) -> None:
+    async def _write_cache(self, name: str, source: KeySource | PriceSource | GatewaySource) -> None:
         if self._data_dir is None:
             return
         try:
@@ -237,7 +312,11 @@ class Snapshots:
         try:
             keys = msgspec.msgpack.decode((self._data_dir / "snapshot-keys").read_bytes(), type=KeySource)
             prices = msgspec.msgpack.decode((self._data_dir / "snapshot-prices").read_bytes(), type=PriceSource)
+            ways_file = self._data_dir / "snapshot-gateway"
+            ways = msgspec.msgpack.decode(ways_file.read_bytes(), type=GatewaySource) if ways_file.exists() else None
             self.keys, self.prices = build_keys(keys), build_prices(prices)
+            if ways is not None:
+                self.gateway = build_gateway(ways, self._sealer)
         except FileNotFoundError:
             return
         except (
@@ -258,6 +337,6 @@ class Snapshots:
         )
 
 
-def _write(path: Path, source: KeySource | PriceSource) -> None:
+def _write(path: Path, source: KeySource | PriceSource | GatewaySource) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_private(path, msgspec.msgpack.encode(source))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from io import BytesIO
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -55,6 +56,31 @@ class EndpointEntry(msgspec.Struct, frozen=True, array_like=True):
     path_template: str
 
 
+class ProviderRow(msgspec.Struct, frozen=True, array_like=True):
+    """One provider: where it is and how it wants to be spoken to."""
+
+    organization_id: UUID | None
+    slug: str
+    aliases: list[str]
+    base_url: str | None
+    auth_types: list[str]
+    is_active: bool
+    options: dict[str, Any] | None
+
+
+class CredentialRow(msgspec.Struct, frozen=True, array_like=True):
+    """One provider credential that may be used, its secret sealed."""
+
+    id: UUID
+    organization_id: UUID
+    provider: str
+    sealed: bytes
+    auth_form: str
+    base_url: str | None
+    weight: int
+    expires_at: datetime | None
+
+
 async def snapshot_versions(connection: Connection) -> Mapping[str, int]:
     """Return the version number of each snapshot."""
     return {record["name"]: record["version"] for record in await connection.fetch(QUERIES["snapshot_versions"])}
@@ -84,6 +110,16 @@ async def snapshot_endpoints(connection: Connection) -> list[EndpointEntry]:
     """Return the catalog's endpoints."""
     records = await connection.fetch(QUERIES["snapshot_endpoints"])
     return [EndpointEntry(record[0], record[1] or "", record[2]) for record in records]
+
+
+async def snapshot_providers(connection: Connection) -> list[ProviderRow]:
+    """Return how every provider is reached."""
+    return [ProviderRow(*record) for record in await connection.fetch(QUERIES["snapshot_providers"])]
+
+
+async def snapshot_provider_credentials(connection: Connection) -> list[CredentialRow]:
+    """Return every provider credential that may be used, sealed."""
+    return [CredentialRow(*record) for record in await connection.fetch(QUERIES["snapshot_provider_credentials"])]
 
 
 async def ensure_partition(connection: Connection, at: datetime) -> bool:

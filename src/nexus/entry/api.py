@@ -21,6 +21,9 @@ from prometheus_client import Counter, Histogram
 import nexus
 from nexus.catalog.routes import router as catalog_router
 from nexus.dashboards.routes import router as dashboards_router
+from nexus.dataplane.gateway.asgi import PREFIX as GATEWAY_PREFIX
+from nexus.dataplane.gateway.asgi import GatewayApp
+from nexus.dataplane.gateway.service import Gateway
 from nexus.dataplane.ingest.asgi import PATH as EVENTS_PATH
 from nexus.dataplane.ingest.asgi import IngestApp
 from nexus.dataplane.ingest.service import Ingest
@@ -30,13 +33,16 @@ from nexus.entry.health import HealthChecks
 from nexus.entry.web_files import WebFiles
 from nexus.governance.routes import router as governance_router
 from nexus.identity.authentication import AuthenticationMiddleware
+from nexus.identity.provider_credential_routes import router as credential_router
 from nexus.identity.routes import router as identity_router
 from nexus.kit.errors import NexusError, NotFound, Unauthenticated
 from nexus.kit.ids import uuid7
 from nexus.metering.routes import router as metering_router
 from nexus.operations.routes import router as operations_router
 from nexus.platform.db import Database, DatabaseUrls
+from nexus.platform.db.secrets import secret_keys
 from nexus.platform.redis import connect as connect_redis
+from nexus.platform.sealing import Sealer
 from nexus.platform.settings import Settings
 from nexus.platform.telemetry import render_metrics
 from nexus.platform.web import PROBLEM_TYPE, WebState, exception_handlers, problem_body
@@ -64,7 +70,15 @@ _log = structlog.get_logger("nexus.http")
 def control_plane(state: WebState) -> Litestar:
     """Build the control plane's application from the routers of the slices."""
     app = Litestar(
-        [identity_router, catalog_router, metering_router, governance_router, operations_router, dashboards_router],
+        [
+            identity_router,
+            credential_router,
+            catalog_router,
+            metering_router,
+            governance_router,
+            operations_router,
+            dashboards_router,
+        ],
         exception_handlers=exception_handlers,
         middleware=[AuthenticationMiddleware],
         openapi_config=OpenAPIConfig(
@@ -90,8 +104,10 @@ class Application:
             DatabaseUrls.from_settings(settings), application_name="nexus-web", max_size=settings.database_pool_size
         )
         self.redis = connect_redis(settings)
-        self.snapshots = Snapshots(self.database, data_dir=settings.data_dir)
+        self.snapshots = Snapshots(self.database, data_dir=settings.data_dir, sealer=Sealer(secret_keys(settings)))
         self.ingest = Ingest(database=self.database, settings=settings, snapshots=self.snapshots, redis=self.redis)
+        self.gateway = Gateway(ingest=self.ingest, settings=settings)
+        self.forwarded = GatewayApp(self.gateway)
         self.health = HealthChecks(self.database, self.redis, self.ingest)
         self._ending = asyncio.Event()
         self.state = WebState(self.database, settings, redis=self.redis)
@@ -104,6 +120,7 @@ class Application:
         """Begin to serve: snapshots from PostgreSQL, or from the last good copy while it is away."""
         await self.snapshots.start()
         await self.ingest.start()
+        await self.gateway.start()
 
     def end_streams(self) -> None:
         """End what would go on for ever, so that the server can finish the requests it has. Nothing else is refused."""
@@ -111,6 +128,7 @@ class Application:
 
     async def stop(self) -> None:
         """End in order: nothing that was acknowledged is lost, nothing new is taken."""
+        await self.gateway.stop()
         await self.ingest.stop()
         await self.snapshots.stop()
         await self.database.close()
@@ -121,6 +139,10 @@ class Application:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
+        if path.startswith(GATEWAY_PREFIX):
+            # Nothing is added to what a provider answers, and nothing is done twice on the busiest way.
+            await self.forwarded(scope, receive, send)
+            return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         area = _area(path)

@@ -15,11 +15,13 @@ import nexus
 from nexus.catalog.commands import app as catalog_app
 from nexus.entry.doctor import doctor
 from nexus.identity.commands import key_app, org_app, user_app
+from nexus.identity.provider_credential_commands import app as credential_app
 from nexus.kit.errors import NexusError
 from nexus.metering.commands import app as metering_app
 from nexus.metering.replay_commands import replay
 from nexus.platform.db.commands import app as db_app
 from nexus.platform.settings import Settings
+from nexus.sandbox.commands import sandbox
 
 app = cyclopts.App(
     name="nexus",
@@ -73,9 +75,11 @@ app.command(db_app)
 app.command(key_app)
 app.command(user_app)
 app.command(org_app)
+app.command(credential_app)
 app.command(catalog_app)
 app.command(metering_app)
 app.command(replay, name="replay")
+app.command(sandbox, name="sandbox")
 app.command(doctor, name="doctor")
 
 

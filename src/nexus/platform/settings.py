@@ -90,6 +90,12 @@ class Settings:
     )
     spool_limit_bytes: int = _setting("NEXUS_SPOOL_LIMIT_BYTES", 4 * 2**30, "bytes the spool may hold; beyond: 503")
 
+    gateway_allow: str | None = _setting(
+        "NEXUS_GATEWAY_ALLOW",
+        None,
+        "private hosts (name or name:port) and networks the gateway may call, comma separated; unset: none",
+    )
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings; `InvalidSettings` names every faulty variable at once."""

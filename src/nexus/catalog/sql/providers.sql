@@ -43,3 +43,6 @@ CREATE TRIGGER providers_audit AFTER UPDATE OR DELETE ON catalog.providers
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
 CREATE TRIGGER providers_version AFTER INSERT OR UPDATE OR DELETE ON catalog.providers
     FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('prices');
+-- The gateway's table is small, so a changed address does not wait for the price book.
+CREATE TRIGGER providers_gateway_version AFTER INSERT OR UPDATE OR DELETE ON catalog.providers
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('gateway');

@@ -61,7 +61,11 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 def encode_frame(payload: Any) -> bytes:
     """Write a value as one frame."""
-    content = _ENCODER.encode(payload)
+    return write_frame(_ENCODER.encode(payload))
+
+
+def write_frame(content: bytes) -> bytes:
+    """Put a payload into a frame."""
     head = _HEAD.pack(MARK, len(content), crc32(content))
     return b"".join((head, _CHECK.pack(crc32(head)), content))
 
@@ -102,6 +106,15 @@ def read_segment(content: bytes) -> tuple[SegmentHeader | None, list[Frame | Dam
     if header is None and found:
         return None, [Damage(0, content, "the segment's columns are lost")], 0
     return header, found, torn
+
+
+def read_frames(content: bytes) -> Iterator[bytes | None]:
+    """Read the frames of a file without preamble: payloads, and None for each damage; a torn tail is left out."""
+    for part in _parts(content, 0):
+        if isinstance(part, Damage):
+            yield None
+        elif not isinstance(part, int):
+            yield part[1]
 
 
 def _parts(content: bytes, at: int) -> Iterator[tuple[int, bytes] | Damage | int]:

@@ -29,6 +29,16 @@ FROM catalog.snapshot_prices_v1();
 SELECT provider, method, path_template
 FROM catalog.snapshot_endpoints_v1();
 
+-- query: snapshot_providers
+-- role: nexus_system
+SELECT organization_id, slug, aliases, base_url, auth_types, is_active, options
+FROM catalog.snapshot_providers_v1();
+
+-- query: snapshot_provider_credentials
+-- role: nexus_system
+SELECT id, organization_id, provider, sealed, auth_form, base_url, weight, expires_at
+FROM identity.snapshot_provider_credentials_v1();
+
 -- query: ensure_partition
 -- role: nexus_writer
 SELECT platform.ensure_partition_v1('metering.calls', $1);

@@ -26,19 +26,21 @@ JOIN (
         ('system_admin', ARRAY['*']),
         ('organization_owner', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
-            'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'metrics:read',
-            'metrics:export', 'metering:reprice', 'catalog:read', 'catalog:write', 'audit:read', 'audit:export',
+            'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
+            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
+            'catalog:write', 'audit:read', 'audit:export',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust']),
         ('organization_admin', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
-            'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'metrics:read',
-            'metrics:export', 'metering:reprice', 'catalog:read', 'catalog:write', 'audit:read',
+            'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
+            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
+            'catalog:write', 'audit:read',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow']),
         ('organization_member', ARRAY[
-            'organization:read', 'user:read', 'role:read', 'key:read', 'key:create', 'events:write', 'metrics:read',
-            'metrics:export', 'catalog:read', 'application:read', 'quota:read']),
+            'organization:read', 'user:read', 'role:read', 'key:read', 'key:create', 'events:write', 'gateway:call',
+            'credential:read', 'metrics:read', 'metrics:export', 'catalog:read', 'application:read', 'quota:read']),
         ('organization_viewer', ARRAY[
             'organization:read', 'metrics:read', 'catalog:read', 'application:read', 'quota:read']),
         ('application_admin', ARRAY[

@@ -7,4 +7,4 @@ CREATE TABLE platform.snapshot_versions (
 );
 GRANT SELECT ON platform.snapshot_versions TO nexus_service, nexus_writer, nexus_system, nexus_readonly;
 GRANT INSERT, UPDATE ON platform.snapshot_versions TO nexus_system;
-INSERT INTO platform.snapshot_versions (name) VALUES ('keys'), ('prices'), ('configuration');
+INSERT INTO platform.snapshot_versions (name) VALUES ('keys'), ('prices'), ('gateway'), ('configuration');

@@ -88,6 +88,9 @@ INSERT INTO identity.permissions (name, description) VALUES
     ('key:create', 'make access keys'),
     ('key:revoke', 'rotate and revoke access keys'),
     ('events:write', 'send records'),
+    ('gateway:call', 'call providers through the gateway'),
+    ('credential:read', 'see provider credentials, never their secrets'),
+    ('credential:manage', 'add, change and remove provider credentials'),
     ('metrics:read', 'read figures and calls'),
     ('metrics:export', 'export figures and calls'),
     ('metering:reprice', 'price stored calls again'),
@@ -322,7 +325,7 @@ CREATE TABLE platform.snapshot_versions (
 );
 GRANT SELECT ON platform.snapshot_versions TO nexus_service, nexus_writer, nexus_system, nexus_readonly;
 GRANT INSERT, UPDATE ON platform.snapshot_versions TO nexus_system;
-INSERT INTO platform.snapshot_versions (name) VALUES ('keys'), ('prices'), ('configuration');
+INSERT INTO platform.snapshot_versions (name) VALUES ('keys'), ('prices'), ('gateway'), ('configuration');
 
 -- identity.security_log: sign-ins, lockouts and the like, with how grave they are; append-only.
 -- requires: platform.current_organization_id
@@ -1337,6 +1340,9 @@ CREATE TRIGGER providers_audit AFTER UPDATE OR DELETE ON catalog.providers
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
 CREATE TRIGGER providers_version AFTER INSERT OR UPDATE OR DELETE ON catalog.providers
     FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('prices');
+-- The gateway's table is small, so a changed address does not wait for the price book.
+CREATE TRIGGER providers_gateway_version AFTER INSERT OR UPDATE OR DELETE ON catalog.providers
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('gateway');
 
 -- identity.organizations: the tenants. Every row that belongs to one carries its id as organization_id.
 -- requires: platform.current_organization_id, platform.audit_row_v1, platform.bump_snapshot_v1
@@ -1594,6 +1600,19 @@ CREATE TRIGGER prices_audit_new AFTER INSERT ON catalog.prices
 CREATE TRIGGER prices_version AFTER INSERT OR UPDATE OR DELETE ON catalog.prices
     FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('prices');
 
+-- catalog.snapshot_providers_v1: how every provider is reached, for the gateway's snapshot.
+-- requires: catalog.providers
+CREATE FUNCTION catalog.snapshot_providers_v1()
+    RETURNS TABLE (organization_id uuid, slug text, aliases text[], base_url text, auth_types text[], is_active boolean,
+                   options jsonb)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT p.organization_id, p.slug, p.aliases, p.base_url, p.auth_types, p.status <> 'inactive', p.metadata -> 'gateway'
+    FROM catalog.providers AS p
+$$;
+REVOKE ALL ON FUNCTION catalog.snapshot_providers_v1() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION catalog.snapshot_providers_v1() TO nexus_system;
+
 -- identity.invitations: an address asked to join an organization; accepted once, with a token kept as its SHA-256.
 -- requires: identity.organizations
 CREATE TABLE identity.invitations (
@@ -1622,6 +1641,51 @@ GRANT SELECT (id, organization_id, email, role, invited_by, expires_at, accepted
 GRANT SELECT, UPDATE, DELETE ON identity.invitations TO nexus_system;
 CREATE TRIGGER invitations_audit AFTER INSERT OR UPDATE OR DELETE ON identity.invitations
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1('token_hash');
+
+-- identity.provider_credentials: what Nexus sends upstream for an organization. The secret is sealed (platform/sealing.py).
+-- requires: identity.organizations
+CREATE TABLE identity.provider_credentials (
+    id               uuid         NOT NULL,
+    organization_id  uuid         NOT NULL REFERENCES identity.organizations (id) ON DELETE CASCADE,
+    provider         text         NOT NULL
+                                  CONSTRAINT provider_credentials_provider_form CHECK (provider ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
+    name             text         NOT NULL CONSTRAINT provider_credentials_name_length CHECK (length(name) BETWEEN 1 AND 200),
+    description      text         NOT NULL DEFAULT ''
+                                  CONSTRAINT provider_credentials_description_length CHECK (length(description) <= 1000),
+    prefix           text         NOT NULL CONSTRAINT provider_credentials_prefix_length CHECK (length(prefix) <= 16),
+    secret_hash      bytea        NOT NULL CONSTRAINT provider_credentials_hash_length CHECK (length(secret_hash) = 32),
+    sealed           bytea        NOT NULL,
+    auth_form        text         NOT NULL DEFAULT ''
+                                  CONSTRAINT provider_credentials_auth_form CHECK (auth_form IN (
+                                      '', 'bearer', 'x-api-key', 'api-key', 'x-goog-api-key', 'x-subscription-token',
+                                      'query_key', 'basic', 'none')),
+    base_url         text         CONSTRAINT provider_credentials_base_url_form
+                                  CHECK (base_url ~ '^https?://[^/?#@\s]+(/[^?#\s]*)?$' AND length(base_url) <= 500),
+    weight           integer      NOT NULL DEFAULT 1 CONSTRAINT provider_credentials_weight CHECK (weight BETWEEN 0 AND 1000),
+    is_active        boolean      NOT NULL DEFAULT true,
+    expires_at       timestamptz,
+    created_by       uuid,
+    created_at       timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, id)
+);
+ALTER TABLE identity.provider_credentials ENABLE ROW LEVEL SECURITY;
+ALTER TABLE identity.provider_credentials FORCE ROW LEVEL SECURITY;
+CREATE POLICY provider_credentials_tenant ON identity.provider_credentials TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY provider_credentials_system ON identity.provider_credentials TO nexus_system USING (true);
+-- The service may write a sealed secret but never reads one back.
+GRANT INSERT, DELETE, UPDATE (name, description, prefix, secret_hash, sealed, auth_form, base_url, weight, is_active, expires_at),
+    SELECT (id, organization_id, provider, name, description, prefix, secret_hash, auth_form, base_url, weight, is_active,
+            expires_at, created_by, created_at)
+    ON identity.provider_credentials TO nexus_service;
+GRANT SELECT (id, organization_id, provider, name, description, prefix, auth_form, base_url, weight, is_active, expires_at,
+              created_by, created_at)
+    ON identity.provider_credentials TO nexus_readonly;
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.provider_credentials TO nexus_system;
+CREATE TRIGGER provider_credentials_audit AFTER INSERT OR UPDATE OR DELETE ON identity.provider_credentials
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1('secret_hash', 'sealed');
+CREATE TRIGGER provider_credentials_version AFTER INSERT OR UPDATE OR DELETE ON identity.provider_credentials
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('gateway');
 
 -- identity.roles: named sets of permissions; built-in ones belong to no organization and cannot be changed.
 -- requires: identity.organizations, identity.permissions
@@ -2302,6 +2366,21 @@ GRANT SELECT, INSERT, UPDATE ON catalog.price_conflicts TO nexus_system;
 CREATE TRIGGER price_conflicts_audit AFTER UPDATE OR DELETE ON catalog.price_conflicts
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
 
+-- identity.snapshot_provider_credentials_v1: every provider credential that may be used, sealed, for the gateway's snapshot.
+-- requires: identity.provider_credentials
+CREATE FUNCTION identity.snapshot_provider_credentials_v1()
+    RETURNS TABLE (id uuid, organization_id uuid, provider text, sealed bytea, auth_form text, base_url text, weight integer,
+                   expires_at timestamptz)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT c.id, c.organization_id, c.provider, c.sealed, c.auth_form, c.base_url, c.weight, c.expires_at
+    FROM identity.provider_credentials AS c
+    JOIN identity.organizations AS o ON o.id = c.organization_id AND o.is_active
+    WHERE c.is_active AND (c.expires_at IS NULL OR c.expires_at > now())
+$$;
+REVOKE ALL ON FUNCTION identity.snapshot_provider_credentials_v1() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION identity.snapshot_provider_credentials_v1() TO nexus_system;
+
 -- identity.role_permissions: which permissions a role holds; `*` holds all.
 -- requires: identity.roles
 CREATE TABLE identity.role_permissions (
@@ -2330,19 +2409,21 @@ JOIN (
         ('system_admin', ARRAY['*']),
         ('organization_owner', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
-            'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'metrics:read',
-            'metrics:export', 'metering:reprice', 'catalog:read', 'catalog:write', 'audit:read', 'audit:export',
+            'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
+            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
+            'catalog:write', 'audit:read', 'audit:export',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust']),
         ('organization_admin', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
-            'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'metrics:read',
-            'metrics:export', 'metering:reprice', 'catalog:read', 'catalog:write', 'audit:read',
+            'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
+            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
+            'catalog:write', 'audit:read',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow']),
         ('organization_member', ARRAY[
-            'organization:read', 'user:read', 'role:read', 'key:read', 'key:create', 'events:write', 'metrics:read',
-            'metrics:export', 'catalog:read', 'application:read', 'quota:read']),
+            'organization:read', 'user:read', 'role:read', 'key:read', 'key:create', 'events:write', 'gateway:call',
+            'credential:read', 'metrics:read', 'metrics:export', 'catalog:read', 'application:read', 'quota:read']),
         ('organization_viewer', ARRAY[
             'organization:read', 'metrics:read', 'catalog:read', 'application:read', 'quota:read']),
         ('application_admin', ARRAY[

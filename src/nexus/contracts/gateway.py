@@ -1,0 +1,70 @@
+"""Providers and provider credentials as the gateway sees them: small immutable entries of a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+AUTH_FORMS = ("bearer", "x-api-key", "api-key", "x-goog-api-key", "x-subscription-token", "query_key", "basic", "none")
+"""How a credential is sent: `basic` takes `user:password`, `query_key` is `?key=`, `none` sends nothing."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def credential_context(organization_id: UUID, credential_id: UUID) -> bytes:
+    """Return what a sealed credential is bound to, so that it opens in its own row only."""
+    return b"provider credential" + organization_id.bytes + credential_id.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEntry:
+    """What the gateway knows of a provider."""
+
+    slug: str
+    base_url: str = ""
+    auth_types: tuple[str, ...] = ()
+    is_active: bool = True
+    options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    """`gateway` of the provider's metadata: what differs from the shipped facts (`dataplane/gateway/data/wire.json`)."""
+    organization_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialEntry:
+    """What the gateway sends upstream for an organization."""
+
+    id: UUID
+    organization_id: UUID
+    provider: str
+    secret: str = field(repr=False)
+    auth_form: str = ""
+    """One of `AUTH_FORMS`; empty: as the provider's own client does."""
+    base_url: str = ""
+    """Where it is valid, when that is not the provider's base URL (an Azure resource, a region, a server of one's own)."""
+    weight: int = 1
+    expires_at: datetime | None = None
+
+    def is_valid_at(self, at: datetime) -> bool:
+        """Tell whether it may be used at an instant."""
+        return self.expires_at is None or at < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTable:
+    """All providers and credentials at one version. Never changed: a newer one replaces it whole."""
+
+    version: int = 0
+    providers: Mapping[tuple[UUID | None, str], ProviderEntry] = field(default_factory=lambda: MappingProxyType({}))
+    """By organization (None: shared) and slug or alias."""
+    credentials: Mapping[tuple[UUID, str], tuple[CredentialEntry, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """By organization and provider."""
+
+    def provider(self, organization_id: UUID, name: str) -> ProviderEntry | None:
+        """Return a provider; a shared name goes before one of the organization's own, as in the price book."""
+        return self.providers.get((None, name)) or self.providers.get((organization_id, name))

@@ -1,0 +1,209 @@
+"""`/gw/{provider}/{path}` as a bare ASGI application: authenticates, finds the provider, forwards, tells errors."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from nexus.contracts.keys import KeyEntry
+from nexus.dataplane.gateway.client_key import find_key
+from nexus.dataplane.gateway.errors import (
+    BadPath,
+    KeyRefused,
+    NotLoaded,
+    RecordsWait,
+    ScopeMissing,
+    error_body,
+    error_headers,
+)
+from nexus.dataplane.gateway.exchange import Caller, Inquiry
+from nexus.dataplane.gateway.request import (
+    MAX_INSPECTED_BYTES,
+    HungUpError,
+    check_path,
+    inspect,
+    is_json,
+    model_in_path,
+    read_body,
+    rest_of_body,
+    upstream_headers,
+)
+from nexus.dataplane.gateway.service import BrokenAnswerError, ClientGoneError, Gateway, Send
+from nexus.kit.errors import FieldFault, NexusError
+from nexus.kit.ids import uuid7
+from nexus.platform.web.problems import InternalError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+PREFIX = "/gw/"
+SCOPE = "gateway:call"
+_NO_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_SAFE = "/:@!$&'()*+,;=-._~%"
+
+log = structlog.get_logger(__name__)
+
+
+class GatewayApp:
+    """The ASGI application. Give it the requests whose path begins with `PREFIX`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.lower(), value)
+        request_id = str(uuid7())
+        started = False
+
+        async def respond(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        name = path = ""
+        try:
+            name, path = split_path(scope)
+            await self._serve(scope, headers, name, path, request_id, receive, respond)
+        except (HungUpError, ClientGoneError):
+            return
+        except BrokenAnswerError:
+            # Not finishing the answer is how the client learns that it is not whole.
+            raise
+        except NexusError as error:
+            self._gateway.metrics.refused_calls.labels(error.code).inc()
+            if not started:
+                await self._refuse(error, name, scope, request_id, send)
+        except Exception:
+            # The process's edge: a fault of ours is told as one, never as the caller's.
+            log.exception("gateway failed", request_id=request_id)
+            if started:
+                raise
+            await self._refuse(InternalError(), name, scope, request_id, send)
+
+    async def _serve(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        name: str,
+        path: str,
+        request_id: str,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        gateway = self._gateway
+        query: bytes = scope.get("query_string") or b""
+        key = self._authenticate(headers, query)
+        if gateway.recorder.is_full:
+            raise RecordsWait(retry_after_seconds=2)
+        target = gateway.target(key, name, path, query)
+        method: str = scope["method"]
+        caller = _caller(scope, headers, key, request_id)
+        inquiry = Inquiry(model=model_in_path(path))
+        body: Any = None
+        size = 0
+        if method not in _NO_BODY or b"content-length" in headers or b"transfer-encoding" in headers:
+            if is_json(headers):
+                body, is_whole = await read_body(receive, MAX_INSPECTED_BYTES)
+                size = len(body)
+                if is_whole:
+                    asks = gateway.wire.asks_usage(target.facts, path)
+                    inquiry, body = inspect(body, path, asks_usage=asks)
+            else:
+                body, is_whole = b"", False
+        else:
+            is_whole = True
+        sent = upstream_headers(scope["headers"], target, inquiry)
+        counted: _Counter | None = None
+        if not is_whole:
+            counted = _Counter(size)
+            length = headers.get(b"content-length")
+            if length is not None and length.isdigit():
+                sent["content-length"] = length.decode()
+                counted.total = int(length)
+            body = rest_of_body(body, receive, counted.add if length is None else counted.ignore)
+            size = counted.total
+        exchange, answer = await gateway.forward(
+            caller, target, method=method, inquiry=inquiry, headers=sent, body=body, request_bytes=size
+        )
+        if counted is not None:
+            exchange.request_bytes = counted.total
+        await gateway.relay(exchange, answer, receive, send)
+
+    def _authenticate(self, headers: dict[bytes, bytes], query: bytes) -> KeyEntry:
+        gateway = self._gateway
+        if not gateway.snapshots.is_loaded:
+            raise NotLoaded(retry_after_seconds=1)
+        text = find_key(headers, query)
+        key = gateway.snapshots.keys.find(text) if text else None
+        if key is None or not key.is_valid_at(gateway.clock.now()):
+            raise KeyRefused
+        if not key.allows(SCOPE):
+            raise ScopeMissing(faults=[FieldFault("scope", SCOPE)])
+        return key
+
+    async def _refuse(self, error: NexusError, name: str, scope: Scope, request_id: str, send: Send) -> None:
+        dialect = self._gateway.wire.facts(name, {}).error
+        media_type, content = error_body(error, dialect, path=scope["path"], request_id=request_id)
+        headers = [
+            (b"content-type", media_type),
+            (b"content-length", str(len(content)).encode()),
+            *error_headers(error, request_id=request_id),
+        ]
+        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+
+
+class _Counter:
+    """Bytes of a body of unknown length."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+
+    def add(self, count: int) -> None:
+        """Count bytes as they pass."""
+        self.total += count
+
+    def ignore(self, count: int) -> None:
+        """Count nothing: the length was announced."""
+
+
+def split_path(scope: Scope) -> tuple[str, str]:
+    """Return the provider's name and the path below it, percent-encoded as the client sent it."""
+    raw = scope.get("raw_path")
+    full = raw.decode("latin-1").partition("?")[0] if raw else quote(scope["path"], safe=_SAFE)
+    name, slash, path = full[len(PREFIX) :].partition("/")
+    if not name:
+        raise BadPath("name a provider: /gw/{provider}/{path}")
+    check_path(path)
+    return name.lower(), slash + path
+
+
+def _caller(scope: Scope, headers: dict[bytes, bytes], key: KeyEntry, request_id: str) -> Caller:
+    client = scope.get("client")
+    caller = Caller(key, request_id, headers.get(b"user-agent", b"").decode("latin-1"), client[0] if client else None)
+    parent = headers.get(b"traceparent", b"").split(b"-")
+    if len(parent) == 4 and len(parent[1]) == 32:
+        caller.trace_id = parent[1].decode("latin-1")
+    session = headers.get(b"x-nexus-session-id")
+    if session:
+        caller.session_id = session.decode("latin-1")[:200]
+    tags = headers.get(b"x-nexus-tags")
+    if tags:
+        caller.tags = _tags(tags.decode("latin-1"))
+    return caller
+
+
+def _tags(text: str) -> dict[str, str] | None:
+    """Read `team=search, feature=chat`; what is no pair is left out."""
+    tags: dict[str, str] = {}
+    for part in text.split(",")[:32]:
+        name, equals, value = part.partition("=")
+        if equals and name.strip():
+            tags[name.strip()[:64]] = value.strip()[:256]
+    return tags or None

@@ -1,0 +1,214 @@
+"""One attempt to call a provider: what is known of it while it runs, and the record made of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from nexus.contracts.calls import MAX_PATH_CHARS, MAX_USER_AGENT_CHARS, ApiCall
+from nexus.contracts.gateway import CredentialEntry, ProviderEntry
+from nexus.contracts.keys import KeyEntry
+from nexus.contracts.prices import PriceBook
+from nexus.dataplane.gateway.journal import Begin, JournalFile
+from nexus.dataplane.gateway.usage import ProviderFacts, Usage, text_of
+from nexus.kit.ids import uuid7, uuid7_time
+
+_MAX_NAME = 200
+# Smaller bodies hold little but text; larger ones may hold pictures, which are not counted as text.
+_ROUGH_BYTES = 16 * 1024
+_PROVIDER_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "apim-request-id", "x-goog-request-id", "cf-ray")
+KEPT_ANSWER_HEADERS = frozenset(
+    {
+        "content-type", "content-encoding", "retry-after", "server", "openai-processing-ms", "openai-version",
+        "x-request-id", "request-id", "cf-ray", "ratelimit", "ratelimit-policy",
+        "x-ratelimit-limit-requests", "x-ratelimit-limit-tokens", "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens",
+    }
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """What a request asks for, as far as it can be told: nothing of it is known of a body that is no JSON."""
+
+    model: str = ""
+    is_streaming: bool = False
+    hides_usage: bool = False
+    """Whether usage was asked for that the client did not ask for."""
+    end_user: str | None = None
+    body: bytes = b""
+    """The JSON that was sent, kept for an estimate."""
+
+    def rough_input(self) -> int:
+        """About how many model tokens were sent, cheaply: what an interrupted call is priced by."""
+        return self.exact_input() if len(self.body) > _ROUGH_BYTES else -(-len(self.body) // 4)
+
+    def exact_input(self) -> int:
+        """Estimate the model tokens of the text that was sent."""
+        try:
+            return text_of(msgspec.json.decode(self.body)) if self.body else 0
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+            return 0
+
+
+@dataclass(slots=True)
+class Target:
+    """Where a call goes."""
+
+    provider: ProviderEntry
+    facts: ProviderFacts
+    credential: CredentialEntry | None
+    base_url: str
+    auth_form: str
+    path: str
+    """Path below the base URL, as the client wrote it, with its leading slash."""
+    query: bytes
+    region: str | None = None
+
+
+@dataclass(slots=True)
+class Caller:
+    """Who calls, and from where."""
+
+    key: KeyEntry
+    request_id: str
+    user_agent: str = ""
+    ip_address: str | None = None
+    session_id: str | None = None
+    trace_id: str | None = None
+    tags: dict[str, str] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """One attempt."""
+
+    caller: Caller
+    target: Target
+    method: str
+    path: str
+    """The path as the provider sees it, without query."""
+    inquiry: Inquiry
+    attempt: int = 1
+    id: UUID = field(default_factory=uuid7)
+    file: JournalFile | None = None
+    began: float = field(default_factory=time.perf_counter)
+    """When the attempt began, on the monotonic clock."""
+    status_code: int = 0
+    first_byte_seconds: float | None = None
+    last_byte_seconds: float | None = None
+    request_bytes: int = 0
+    response_bytes: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    error_type: str = ""
+    error_message: str = ""
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    variant: dict[str, str] = field(default_factory=dict)
+    client_left: bool = False
+    is_recorded: bool = False
+    was_sent: bool = False
+    """Whether anything of the answer reached the client."""
+
+    def begin_mark(self) -> Begin:
+        """Make the mark that the call is sent."""
+        key = self.caller.key
+        return Begin(
+            self.id, key.id, key.organization_id, self.target.provider.slug, self.method, self.path[:MAX_PATH_CHARS],
+            self.inquiry.model, self.caller.request_id, self.request_bytes, self.inquiry.rough_input(),
+        )  # fmt: skip
+
+    def record(self, book: PriceBook) -> ApiCall:
+        """Make the record of a call that ended."""
+        elapsed = self.last_byte_seconds
+        if elapsed is None:
+            elapsed = time.perf_counter() - self.began
+        caller = self.caller
+        metadata: dict[str, Any] = {"gateway": self._details()}
+        return ApiCall(
+            provider=self.target.provider.slug,
+            status_code=self.status_code,
+            id=str(self.id),
+            timestamp=uuid7_time(self.id) or datetime.now(UTC),
+            path=self.path[:MAX_PATH_CHARS],
+            method=self.method,
+            response_time_ms=elapsed * 1000,
+            time_to_first_byte_ms=None if self.first_byte_seconds is None else self.first_byte_seconds * 1000,
+            request_size_bytes=self.request_bytes,
+            response_size_bytes=self.response_bytes,
+            model=self._model(book) or None,
+            tokens=self.usage.tokens(),
+            units=self.usage.units(),
+            service_variant=self.variant or None,
+            end_user=self.inquiry.end_user,
+            region=self.target.region,
+            session_id=caller.session_id,
+            request_id=caller.request_id[:_MAX_NAME],
+            trace_id=caller.trace_id,
+            tags=caller.tags,
+            metadata=metadata,
+            error_type=_clean(self.error_type, _MAX_NAME) or None,
+            error_message=_clean(self.error_message, 2000) or None,
+            user_agent=_clean(caller.user_agent, MAX_USER_AGENT_CHARS) or None,
+            ip_address=caller.ip_address,
+            response_headers={name: value[:1000] for name, value in self.headers.items() if name in KEPT_ANSWER_HEADERS}
+            or None,
+        )
+
+    def _details(self) -> dict[str, Any]:
+        details: dict[str, Any] = {"attempt": self.attempt}
+        if self.usage.counts or not self.usage.is_exact:
+            details["usage"] = "exact" if self.usage.is_exact else "estimated"
+        if self.inquiry.is_streaming:
+            details["streamed"] = True
+        if self.client_left:
+            details["client_left"] = True
+        if self.target.credential is not None:
+            details["credential"] = str(self.target.credential.id)
+        given = next((self.headers[name] for name in _PROVIDER_IDS if name in self.headers), None)
+        if given is not None:
+            details["provider_request_id"] = given[:_MAX_NAME]
+        if self.inquiry.model and self.model and self.inquiry.model != self.model:
+            details["requested_model"] = self.inquiry.model
+        return details
+
+    def _model(self, book: PriceBook) -> str:
+        """The model the call is priced by: the answer's where the book knows it, else the request's if it knows that."""
+        answered, asked = self.model, self.inquiry.model
+        if not answered or not asked or answered == asked:
+            return answered or asked
+        organization_id = self.caller.key.organization_id
+        provider = book.provider_of(self.target.provider.slug, organization_id)
+        if provider is None or book.find_model(provider, answered, organization_id) is not None:
+            return answered
+        return asked if book.find_model(provider, asked, organization_id) is not None else answered
+
+
+def interrupted(mark: Begin) -> ApiCall:
+    """Make the record of a call whose process died before it ended: its usage is what was sent, estimated."""
+    usage = Usage({"input": mark.input_estimate} if mark.input_estimate else {}, is_exact=False)
+    return ApiCall(
+        provider=mark.provider,
+        status_code=0,
+        id=str(mark.id),
+        timestamp=uuid7_time(mark.id),
+        path=mark.path,
+        method=mark.method,
+        request_size_bytes=mark.request_bytes,
+        model=mark.model or None,
+        tokens=usage.tokens(),
+        request_id=mark.request_id[:_MAX_NAME],
+        metadata={"gateway": {"usage": "estimated"}},
+        error_type="interrupted",
+        error_message="the process that served the call ended before the answer did",
+    )
+
+
+def _clean(text: str, limit: int) -> str:
+    """Make a foreign text storable: no NUL, no half of a surrogate pair, not too long."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]

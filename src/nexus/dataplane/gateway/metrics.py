@@ -1,0 +1,40 @@
+"""What the gateway counts of itself, for `/metrics`."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+
+class GatewayMetrics:
+    """The counters of one process."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = REGISTRY if registry is None else registry
+
+        def counter(name: str, what: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"nexus_gateway_{name}", what, labels, registry=registry)
+
+        self.calls = counter("calls", "Calls forwarded, by provider and class of status.", ("provider", "status"))
+        self.refused_calls = counter("calls_refused", "Calls answered by the gateway itself, by reason.", ("reason",))
+        self.hang_ups = counter("hang_ups", "Calls whose client left before the answer ended.")
+        self.estimated = counter("calls_estimated", "Calls whose usage had to be estimated.")
+        self.refused = counter("records_refused", "Records of calls that ingest refused: a person must look.")
+        self.deferred = counter("records_deferred", "Times records had to wait for ingest, by reason.", ("reason",))
+        self.adopted = counter("records_adopted", "Calls recorded from the journals of processes that died.")
+        self.interrupted = counter("calls_interrupted", "Of these, calls that were still running.")
+        self.unjournaled = counter("calls_unjournaled", "Calls served though the journal could not be written.")
+        self.waiting = Gauge(
+            "nexus_gateway_records_waiting",
+            "Finished calls waiting for ingest.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.open = Gauge(
+            "nexus_gateway_calls_open", "Calls being forwarded.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.first_byte_seconds = Histogram(
+            "nexus_gateway_first_byte_seconds",
+            "From the call to the first byte of the provider's answer.",
+            registry=registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+        )

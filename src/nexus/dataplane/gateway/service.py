@@ -1,0 +1,373 @@
+"""The gateway of one process: finds out who calls what, forwards it, and records each attempt.
+
+`forward` is the way of one attempt. The admission decision has its place in it, marked, before anything is sent; the
+reservation's settling has its place in `_record`, where the usage is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+from aiohttp.abc import AbstractResolver
+
+from nexus.contracts.gateway import CredentialEntry, ProviderEntry
+from nexus.contracts.keys import KeyEntry
+from nexus.dataplane.gateway.errors import NoBaseUrl, NoCredential, UnknownProvider, stream_error
+from nexus.dataplane.gateway.exchange import Caller, Exchange, Inquiry, Target
+from nexus.dataplane.gateway.guard import Guard
+from nexus.dataplane.gateway.journal import End, Journal
+from nexus.dataplane.gateway.metrics import GatewayMetrics
+from nexus.dataplane.gateway.reading import AnswerReader
+from nexus.dataplane.gateway.recorder import Recorder
+from nexus.dataplane.gateway.request import Receive, client_headers
+from nexus.dataplane.gateway.upstream import Upstream, failure
+from nexus.dataplane.gateway.usage import Usage, load_wire
+from nexus.dataplane.ingest.service import Ingest
+from nexus.kit.errors import NexusError
+from nexus.platform.settings import Settings
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_WHOLE_BYTES = 256 * 1024
+"""Answers up to this length are read whole and sent in one piece."""
+_SEND_SECONDS = 120.0
+
+log = structlog.get_logger(__name__)
+
+
+class ClientGoneError(Exception):
+    """The client takes nothing any more."""
+
+
+class BrokenAnswerError(Exception):
+    """The answer ended in the middle: the connection to the client must not look as if it were whole."""
+
+
+class Gateway:
+    """Forwards and records. One for each process; `start` and `stop` frame its life."""
+
+    def __init__(
+        self,
+        *,
+        ingest: Ingest,
+        settings: Settings,
+        metrics: GatewayMetrics | None = None,
+        resolver: AbstractResolver | None = None,
+        journal_folder: Path | None = None,
+    ) -> None:
+        self.ingest = ingest
+        self.snapshots = ingest.snapshots
+        self.clock = ingest.clock
+        self.metrics = metrics or GatewayMetrics()
+        self.wire = load_wire()
+        allowed = [part.strip() for part in (settings.gateway_allow or "").split(",") if part.strip()]
+        self.upstream = Upstream(Guard(allowed), resolver=resolver)
+        self.journal = Journal(journal_folder or settings.data_dir / "gateway")
+        self.recorder = Recorder(ingest, self.journal, self.metrics)
+        self._open: set[Exchange] = set()
+        self._turn = 0
+
+    async def start(self) -> None:
+        """Begin. Ingest and snapshots are started by whoever made them, before."""
+        await self.upstream.start()
+        self.recorder.start()
+
+    async def stop(self) -> None:
+        """End: calls that still run are recorded as interrupted, finished ones are brought to ingest."""
+        for exchange in list(self._open):
+            exchange.error_type, exchange.error_message = (
+                "interrupted",
+                "the process was stopped before the answer ended",
+            )
+            exchange.usage = Usage({"input": count} if (count := exchange.inquiry.exact_input()) else {}, False)
+            self._record(exchange)
+        await self.upstream.stop()
+        await self.recorder.stop()
+        self.journal.close()
+
+    def target(self, key: KeyEntry, name: str, path: str, query: bytes) -> Target:
+        """Find out where a call goes: the provider, and one of the organization's credentials for it."""
+        table = self.snapshots.gateway
+        provider = table.provider(key.organization_id, name)
+        if provider is None or not provider.is_active:
+            raise UnknownProvider(f"there is no provider {name[:64]!r}: see /api/catalog/providers")
+        facts = self.wire.facts(provider.slug, provider.options)
+        credential = self._credential(key, provider)
+        base_url = (credential.base_url if credential else "") or provider.base_url
+        if not base_url:
+            raise NoBaseUrl
+        form = (credential.auth_form if credential else "") or facts.auth or _form_of(provider)
+        if credential is None and form != "none":
+            raise NoCredential(f"your organization has no credential for {provider.slug}: add one")
+        return Target(provider, facts, credential, base_url, form, path, query)
+
+    def _credential(self, key: KeyEntry, provider: ProviderEntry) -> CredentialEntry | None:
+        """Choose one of several credentials: in turn, each as often as its weight says."""
+        found = self.snapshots.gateway.credentials.get((key.organization_id, provider.slug))
+        if not found:
+            return None
+        now = self.clock.now()
+        usable = [item for item in found if item.is_valid_at(now) and item.weight > 0]
+        if len(usable) <= 1:
+            return usable[0] if usable else None
+        self._turn += 1
+        place = self._turn % sum(item.weight for item in usable)
+        for item in usable:
+            place -= item.weight
+            if place < 0:
+                return item
+        return usable[-1]
+
+    async def forward(
+        self,
+        caller: Caller,
+        target: Target,
+        *,
+        method: str,
+        inquiry: Inquiry,
+        headers: Any,
+        body: bytes | AsyncIterator[bytes] | None,
+        request_bytes: int,
+        attempt: int = 1,
+    ) -> tuple[Exchange, aiohttp.ClientResponse]:
+        """Send one attempt and return it with the answer's beginning.
+
+        Raises what the client is told when there is no answer; the attempt is recorded then. With an answer, `relay` must follow.
+        """
+        exchange = Exchange(caller, target, method, _full_path(target), inquiry, attempt)
+        exchange.request_bytes = request_bytes
+        # The admission decision belongs here: key, target and inquiry are known, nothing is sent or noted yet.
+        try:
+            exchange.file = self.journal.begin(exchange.begin_mark())
+        except OSError as error:
+            # Served all the same: its record is in memory, and lost only if the process dies before it is stored.
+            self.metrics.unjournaled.inc()
+            log.error("the gateway's journal cannot be written", error=repr(error))
+        exchange.began = time.perf_counter()
+        self._open.add(exchange)
+        try:
+            answer = await self.upstream.send(exchange, headers, body)
+        except BaseException as error:
+            exchange.error_type = error.code if isinstance(error, NexusError) else "client_left"
+            exchange.error_message = error.detail if isinstance(error, NexusError) else "the client left"
+            exchange.client_left = not isinstance(error, NexusError)
+            self._record(exchange)
+            raise
+        self.metrics.first_byte_seconds.observe(exchange.first_byte_seconds or 0.0)
+        return exchange, answer
+
+    async def relay(self, exchange: Exchange, answer: aiohttp.ClientResponse, receive: Receive, send: Send) -> None:
+        """Pass an answer to the client, and record the attempt before its last byte is sent."""
+        reader = self._reader(exchange, answer)
+        credential = exchange.target.credential
+        start = {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": client_headers(
+                answer.raw_headers,
+                is_rewritten=reader.hides,
+                secret=credential.secret if credential and exchange.target.auth_form == "query_key" else "",
+                request_id=exchange.caller.request_id,
+            ),
+        }
+        try:
+            length = answer.content_length
+            if exchange.method == "HEAD" or (length is not None and length <= _WHOLE_BYTES and not reader.is_stream):
+                await self._relay_whole(exchange, answer, reader, start, send)
+            else:
+                await self._relay_stream(exchange, answer, reader, start, receive, send)
+        finally:
+            if not exchange.is_recorded:
+                self._finish(exchange, reader)
+                self._record(exchange)
+            answer.close() if exchange.error_type == "upstream_broke" else answer.release()
+
+    def _reader(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> AnswerReader:
+        target, headers = exchange.target, exchange.headers
+        return AnswerReader(
+            self.wire,
+            self.wire.rules(target.facts, target.path),
+            media_type=headers.get("content-type", ""),
+            encoding=headers.get("content-encoding", "").strip().lower(),
+            headers=headers,
+            hides_usage=exchange.inquiry.hides_usage and answer.status < 400,
+        )
+
+    async def _relay_whole(
+        self,
+        exchange: Exchange,
+        answer: aiohttp.ClientResponse,
+        reader: AnswerReader,
+        start: MutableMapping[str, Any],
+        send: Send,
+    ) -> None:
+        try:
+            content = await answer.read()
+        except Exception as error:
+            broken = failure(error, exchange.target.provider.slug)
+            exchange.error_type, exchange.error_message = "upstream_broke", broken.detail
+            exchange.status_code = 0
+            raise broken from error
+        exchange.response_bytes = len(content)
+        reader.feed(content)
+        self._finish(exchange, reader)
+        self._record(exchange)
+        exchange.was_sent = True
+        with contextlib.suppress(ClientGoneError):
+            await _send(send, start)
+            await _send(send, {"type": "http.response.body", "body": content})
+
+    async def _relay_stream(
+        self,
+        exchange: Exchange,
+        answer: aiohttp.ClientResponse,
+        reader: AnswerReader,
+        start: MutableMapping[str, Any],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        facts = exchange.target.facts
+        exchange.was_sent = True
+        drain = _Drain(exchange, answer, facts.drain_seconds, facts.drain_bytes)
+        watching = asyncio.ensure_future(drain.watch(receive))
+        error: Exception | None = None
+        try:
+            await drain.to_client(send, start)
+            async for chunk in answer.content.iter_any():
+                exchange.response_bytes += len(chunk)
+                passed = reader.feed(chunk)
+                if passed:
+                    await drain.to_client(send, {"type": "http.response.body", "body": passed, "more_body": True})
+                if drain.is_over or time.perf_counter() - exchange.began > facts.total_seconds:
+                    answer.close()
+                    break
+        except (aiohttp.ClientError, OSError, TimeoutError) as broken:
+            error = broken
+        finally:
+            watching.cancel()
+            drain.end()
+        last = reader.held_back()
+        if error is not None and not exchange.client_left:
+            exchange.error_type, exchange.error_message = "upstream_broke", "the provider broke the answer off"
+        self._finish(exchange, reader)
+        self._record(exchange)
+        if exchange.client_left:
+            return
+        if error is not None:
+            if not reader.is_stream:
+                raise BrokenAnswerError from error
+            last += b"\n\n" + stream_error(failure(error, exchange.target.provider.slug), facts.error)
+        with contextlib.suppress(ClientGoneError):
+            await _send(send, {"type": "http.response.body", "body": last})
+
+    def _finish(self, exchange: Exchange, reader: AnswerReader) -> None:
+        """Take from the reader what it learned, once the last byte has passed."""
+        exchange.last_byte_seconds = time.perf_counter() - exchange.began
+        is_error = exchange.status_code >= 400 or exchange.status_code == 0
+        usage = reader.finish(
+            is_error=is_error,
+            path_is_estimated=exchange.method == "POST" and self.wire.is_estimated(exchange.target.path),
+            estimate_input=exchange.inquiry.exact_input,
+        )
+        exchange.usage, exchange.model, exchange.variant = usage, reader.model, reader.variant
+        if reader.error_type or is_error:
+            exchange.error_type = exchange.error_type or reader.error_type or f"http_{exchange.status_code}"
+            exchange.error_message = exchange.error_message or reader.error_message
+        if exchange.client_left and not exchange.error_type:
+            exchange.error_type = "client_left"
+            exchange.error_message = "the client left before the answer ended"
+
+    def _record(self, exchange: Exchange) -> None:
+        """Note the attempt's record in the journal and hand it to the recorder. An admitted call is settled here."""
+        if exchange.is_recorded:
+            return
+        exchange.is_recorded = True
+        self._open.discard(exchange)
+        key = exchange.caller.key
+        call = exchange.record(self.snapshots.prices.book)
+        if exchange.file is not None:
+            try:
+                self.journal.end(exchange.file, End(exchange.id, key.id, key.organization_id, call))
+            except OSError as error:
+                self.metrics.unjournaled.inc()
+                log.error("the gateway's journal cannot be written", error=repr(error))
+        self.recorder.add(key, call, exchange.file)
+        self.metrics.calls.labels(exchange.target.provider.slug, f"{exchange.status_code // 100}xx").inc()
+        if exchange.client_left:
+            self.metrics.hang_ups.inc()
+        if not exchange.usage.is_exact:
+            self.metrics.estimated.inc()
+
+
+class _Drain:
+    """What goes on when a client leaves: nothing is sent any more, and the answer is read on within a cap."""
+
+    def __init__(self, exchange: Exchange, answer: aiohttp.ClientResponse, seconds: float, count: int) -> None:
+        self._exchange = exchange
+        self._answer = answer
+        self._seconds = seconds
+        self._bytes = count
+        self._limit: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def watch(self, receive: Receive) -> None:
+        """Wait for the client to leave."""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self._left()
+                return
+
+    def _left(self) -> None:
+        if self._limit is None:
+            self._exchange.client_left = True
+            self._limit = self._exchange.response_bytes + self._bytes
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._answer.close)
+
+    async def to_client(self, send: Send, message: MutableMapping[str, Any]) -> None:
+        """Send to a client that is there."""
+        if self._limit is None:
+            try:
+                await _send(send, message)
+            except ClientGoneError:
+                self._left()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether as much was read on as may be."""
+        return self._limit is not None and self._exchange.response_bytes > self._limit
+
+    def end(self) -> None:
+        """Forget the time limit."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+async def _send(send: Send, message: MutableMapping[str, Any]) -> None:
+    """Send one message; `ClientGoneError` when the client takes it no more, or not in time."""
+    try:
+        async with asyncio.timeout(_SEND_SECONDS):
+            await send(message)
+    except (OSError, TimeoutError, RuntimeError) as error:
+        raise ClientGoneError from error
+
+
+def _full_path(target: Target) -> str:
+    """The path as the provider sees it: that of the base URL, and the call's own."""
+    _, _, rest = target.base_url.partition("://")
+    slash = rest.find("/")
+    return (rest[slash:] if slash >= 0 else "") + target.path
+
+
+def _form_of(provider: ProviderEntry) -> str:
+    """How a credential is sent to a provider we have no facts of: as the catalog says it authenticates."""
+    for kind, form in (("bearer", "bearer"), ("api_key", "x-api-key"), ("basic", "basic"), ("oauth2", "bearer")):
+        if kind in provider.auth_types:
+            return form
+    return "none"
