@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar
+from litestar.routes import HTTPRoute
 
 from nexus.contracts.calls import ApiCall
+from nexus.identity.guards import permission_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -139,6 +141,21 @@ def _probe_operations() -> dict[str, Any]:
     }
 
 
+def _name_permissions(app: Litestar, paths: dict[str, Any]) -> None:
+    """Say of each operation which permission it asks for."""
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute) or route.path_format not in paths:
+            continue
+        for handler in route.route_handlers:
+            permission = permission_of(handler)
+            for method in handler.http_methods:
+                operation = paths[route.path_format].get(method.lower())
+                if operation is not None and permission is not None:
+                    operation["x-permission"] = permission
+                    needs = "Open to everybody." if permission == "(public)" else f"Needs: {permission}."
+                    operation["description"] = f"{operation.get('description', '')}\n\n{needs}".strip()
+
+
 def describe(app: Litestar) -> bytes:
     """Return the OpenAPI document of the whole port, as JSON."""
     document: dict[str, Any] = app.openapi_schema.to_schema()
@@ -155,6 +172,7 @@ def describe(app: Litestar) -> bytes:
             if isinstance(operation, dict) and "responses" in operation:
                 for status in _PROBLEM_STATUSES:
                     operation["responses"][status] = _PROBLEM
+    _name_permissions(app, document.get("paths", {}))
     paths = document.setdefault("paths", {})
     paths["/v1/events"] = _events_operation(schemas)
     paths.update(_probe_operations())

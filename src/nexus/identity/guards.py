@@ -52,6 +52,15 @@ signed_in.permission = "(signed in)"  # type: ignore[attr-defined]
 public.permission = "(public)"  # type: ignore[attr-defined]
 
 
+def permission_of(handler: Any) -> str | None:
+    """Return the permission a route asks for, `(signed in)` or `(public)`; None where it declares nothing."""
+    for guard in handler.resolve_guards() if hasattr(handler, "resolve_guards") else handler.guards or ():
+        found = getattr(guard, "permission", None) or getattr(getattr(guard, "func", None), "permission", None)
+        if found is not None:
+            return str(found)
+    return None
+
+
 def principal_if_any(connection: AnyConnection) -> Principal | None:
     """Return who the request comes from, None for nobody."""
     principal = getattr(connection.scope.get("user"), "principal", None)
