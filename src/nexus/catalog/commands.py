@@ -13,8 +13,6 @@ from uuid import UUID
 import cyclopts
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from nexus.catalog import service, store
 from nexus.catalog.types import ImportSummary, PriceComponent
@@ -23,9 +21,10 @@ from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.kit.money import format_nanos
 from nexus.platform.db import Actor, Connection, open_database
 from nexus.platform.settings import Settings
+from nexus.platform.terminal import open_console, print_table
 
 app = cyclopts.App(name="catalog", help="Providers, models, prices: list, import, price a call.")
-_out = Console(highlight=False, soft_wrap=True)
+_out = open_console()
 T = TypeVar("T")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON")]
 _NO_ACTOR = Actor(label=f"operator {getpass.getuser()}")
@@ -49,10 +48,7 @@ def _show(items: list[Any], columns: list[str], as_json: bool) -> None:
     if as_json:
         _out.print(msgspec.json.format(msgspec.json.encode(items), indent=2).decode(), markup=False)
         return
-    table = Table(*columns, box=None, pad_edge=False)
-    for item in items:
-        table.add_row(*(_cell(getattr(item, column)) for column in columns))
-    _out.print(table)
+    print_table(_out, columns, [[_cell(getattr(item, column)) for column in columns] for item in items])
 
 
 def _cell(value: object) -> str:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from nexus.entry.all_in_one import PortTaken, check_port
 from nexus.entry.supervisor import read_processes
@@ -25,11 +24,12 @@ from nexus.platform.db.migrate import state as migration_state
 from nexus.platform.redis import connect as connect_redis
 from nexus.platform.redis.embedded import redis_binary
 from nexus.platform.settings import SETTINGS, InvalidSettings, Settings
+from nexus.platform.terminal import open_console, print_table
 
 Status = Literal["ok", "note", "wrong"]
 _MARKS = {"ok": "[green]ok   [/]", "note": "[yellow]note [/]", "wrong": "[red]wrong[/]"}
 _LOW_DISK_BYTES = 2 * 2**30
-_out = Console(highlight=False, soft_wrap=True)
+_out = open_console()
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ def doctor() -> int:
         settings = Settings.from_environment()
     except InvalidSettings as error:
         for fault in error.faults:
-            _out.print(f"{_MARKS['wrong']} {fault.field}: {fault.message}")
+            _out.print(f"{_MARKS['wrong']} {fault.field}: {escape(fault.message)}")
         return 1
     findings = asyncio.run(examine(settings))
     for item in findings:
         remedy = f"\n        -> {item.remedy}" if item.remedy else ""
-        _out.print(f"{_MARKS[item.status]} {item.subject}: {item.text}{remedy}")
+        _out.print(f"{_MARKS[item.status]} {item.subject}: {escape(item.text + remedy)}")
     _print_settings(settings)
     return 1 if any(item.status == "wrong" for item in findings) else 0
 
@@ -201,10 +201,9 @@ async def _redis(settings: Settings) -> list[Finding]:
 
 
 def _print_settings(settings: Settings) -> None:
-    table = Table("setting", "value", "what", box=None, pad_edge=False, title="settings", title_justify="left")
+    rows = []
     for entry in SETTINGS:
         value = getattr(settings, entry.name)
-        shown = "-" if value is None else "(set)" if entry.is_secret else str(value)
-        table.add_row(entry.env, shown, entry.what)
+        rows.append([entry.env, "-" if value is None else "(set)" if entry.is_secret else str(value), entry.what])
     _out.print()
-    _out.print(table)
+    print_table(_out, ["setting", "value", "what"], rows, title="settings")

@@ -6,15 +6,13 @@ import asyncio
 import getpass
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import cyclopts
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from nexus.identity import access_keys, lockout, password_links, second_factor, service, sessions, store
 from nexus.identity.errors import UnknownOrganization
@@ -23,11 +21,12 @@ from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.kit.errors import InvalidRequest
 from nexus.platform.db import Actor, Connection, Database, open_database
 from nexus.platform.settings import Settings
+from nexus.platform.terminal import open_console, print_table
 
 key_app = cyclopts.App(name="key", help="Make, list, rotate and revoke access keys.")
 user_app = cyclopts.App(name="user", help="Make, list, unlock and deactivate people.")
 org_app = cyclopts.App(name="org", help="Make and list organizations.")
-_out = Console(highlight=False, soft_wrap=True)
+_out = open_console()
 T = TypeVar("T")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON")]
 Org = Annotated[str, Parameter(name=["--organization", "-o"], help="slug or id of the organization")]
@@ -55,13 +54,15 @@ def _print(items: list[Any], columns: list[str], as_json: bool) -> None:
     if as_json:
         _out.print(msgspec.json.format(msgspec.json.encode(items), indent=2).decode(), markup=False)
         return
-    table = Table(*columns, box=None, pad_edge=False)
-    for item in items:
-        values = [getattr(item, column) for column in columns]
-        table.add_row(
-            *(" ".join(v) if isinstance(v, list) else "-" if v is None else str(v).split("+")[0] for v in values)
-        )
-    _out.print(table)
+    print_table(_out, columns, [[_cell(getattr(item, column)) for column in columns] for item in items])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "-" if value is None else str(value)
 
 
 @key_app.command(name="create")

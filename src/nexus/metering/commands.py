@@ -10,9 +10,7 @@ from typing import Annotated
 import cyclopts
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
-from rich.table import Table
 
 from nexus.catalog import service as catalog
 from nexus.kit.clock import SYSTEM_CLOCK
@@ -22,9 +20,10 @@ from nexus.metering.jobs import FOLD_ROWS
 from nexus.metering.types import Repricing, RepricingNew
 from nexus.platform.db import Actor, Database, open_database
 from nexus.platform.settings import Settings
+from nexus.platform.terminal import open_console, print_table
 
 app = cyclopts.App(name="metering", help="Price stored calls again, fold rollups.")
-_out = Console(highlight=False, soft_wrap=True)
+_out = open_console()
 
 
 def _instant(name: str, text: str) -> datetime:
@@ -103,14 +102,13 @@ async def _work(database: Database) -> None:
 def _show(done: Repricing) -> None:
     word = "would change" if done.dry_run else "changed"
     _out.print(f"{done.state}: {done.examined:,} calls examined, {done.changed:,} {word}")
-    table = Table(
-        "provider", "model", "currency", "calls", word, "before", "after", "unpriced", box=None, pad_edge=False
-    )
+    rows = []
     for item in done.totals:
         unpriced = f"{item.unpriced_before:,} → {item.unpriced_after:,}"
         numbers = (f"{item.calls:,}", f"{item.changed:,}", item.cost_before, item.cost_after, unpriced)
-        table.add_row(item.provider, item.model or "-", item.currency, *numbers)
-    _out.print(table)
+        rows.append([item.provider, item.model or "-", item.currency, *numbers])
+    columns = ["provider", "model", "currency", "calls", word, "before", "after", "unpriced"]
+    print_table(_out, columns, rows)
 
 
 @app.command
