@@ -18,6 +18,8 @@ PATHS = {
     "identity/sign_in_routes.py": "the account that has just signed in; sign-out",
     "identity/account_routes.py": "one's own account, preferences and sessions",
     "identity/second_factor_routes.py": "one's own second factor",
+    "identity/single_sign_on.py": "who comes back from a sign-in provider, before anything is known",
+    "identity/single_sign_on_routes.py": "sign-in providers belong to no organization; one's own linked identities",
     "identity/people_routes.py": "the organizations one may enter; making users and organizations",
     "identity/invitation_routes.py": "an invitation is looked at and taken up before its taker is a member",
     "identity/password_routes.py": "passwords and second factors are a person's, of no organization",

@@ -1,6 +1,14 @@
 """What identity refuses."""
 
-from nexus.kit.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooManyRequests, Unauthenticated
+from nexus.kit.errors import (
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class WrongCredentials(Unauthenticated):
@@ -79,6 +87,48 @@ class CannotGrant(Forbidden):
     """Nobody grants what they do not hold."""
 
     code = "cannot_grant"
+
+
+class ProviderFailed(Unavailable):
+    """The provider could not tell who you are: try again, or tell an administrator."""
+
+    code = "provider_failed"
+
+
+class UnknownProvider(NotFound):
+    """There is no such sign-in provider."""
+
+    code = "unknown_provider"
+
+
+class FlowEnded(Unauthenticated):
+    """This sign-in has ended, or was begun in another browser: begin it again."""
+
+    code = "flow_ended"
+
+
+class LinkFirst(Forbidden):
+    """The address has an account: sign in to it with your password and link the provider in your settings."""
+
+    code = "link_first"
+
+
+class NotAllowedHere(Forbidden):
+    """The provider knows you, but people of your address are not let in here: ask for an invitation."""
+
+    code = "not_allowed_here"
+
+
+class AlreadyLinked(Conflict):
+    """This identity of the provider is linked to an account already."""
+
+    code = "already_linked"
+
+
+class LastWayIn(Conflict):
+    """The account has no password and no other provider: nobody could enter it any more."""
+
+    code = "last_way_in"
 
 
 class CannotReset(Forbidden):

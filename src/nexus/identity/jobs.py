@@ -35,6 +35,7 @@ async def forget_old_sessions(database: Database) -> None:
         await store.run(connection, "delete_old_sessions", sessions)
         await store.run(connection, "delete_old_security_log", log)
         await store.run(connection, "delete_old_challenges", at)
+        await store.run(connection, "delete_old_flows", at)
         await store.run(connection, "delete_old_password_links", at - timedelta(days=LINK_DAYS))
         await store.run(connection, "delete_old_invitations", at - timedelta(days=LINK_DAYS))
         await store.run(connection, "delete_old_attempts", at - timedelta(days=1))

@@ -10,12 +10,14 @@ from nexus.identity import (
     people_routes,
     second_factor_routes,
     sign_in_routes,
+    single_sign_on_routes,
 )
 
 router = Router(
     "/api/identity",
     route_handlers=[
         *sign_in_routes.HANDLERS,
+        *single_sign_on_routes.HANDLERS,
         *account_routes.HANDLERS,
         *second_factor_routes.HANDLERS,
         *people_routes.HANDLERS,

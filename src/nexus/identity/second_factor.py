@@ -196,11 +196,11 @@ async def take_away(connection: Connection, user_id: UUID, actor: Actor) -> None
     await store.log_security(connection, "second_factor_removed", "HIGH", user_id, actor, {})
 
 
-async def challenge(connection: Connection, user_id: UUID, at: datetime) -> Challenge:
-    """Ask for the code, as nexus_system: the password was right."""
+async def challenge(connection: Connection, user_id: UUID, at: datetime, *, method: str = "password") -> Challenge:
+    """Ask for the code, as nexus_system: the password was right, or a provider vouched for the person."""
     token = secrets.token_urlsafe(32)
     expires_at = at + timedelta(minutes=CHALLENGE_MINUTES)
-    await store.run(connection, "insert_challenge", key_hash(token), user_id, expires_at)
+    await store.run(connection, "insert_challenge", key_hash(token), user_id, expires_at, method)
     return Challenge(token, expires_at)
 
 
@@ -217,9 +217,10 @@ async def answer(
 ) -> SignedIn:
     """Open the session a challenge stands for. `ChallengeEnded` when it is too old, `WrongCode`, `AccountLocked`."""
     async with database.as_system(actor) as connection:
-        user_id: UUID | None = await store.value(connection, "challenge", key_hash(token), at)
-        if user_id is None:
+        found = await store.row(connection, "challenge", key_hash(token), at)
+        if found is None:
             raise ChallengeEnded
+        user_id: UUID = found["user_id"]
         attempt = await _begin(connection, user_id, device, at)
         until = attempt.locked_until
         if until is None:
@@ -231,8 +232,9 @@ async def answer(
                     await store.log_security(connection, "recovery_code_used", "HIGH", user_id, actor, {})
                 settings = await get_configuration(connection)
                 return await sessions.open_session(
-                    connection, user_id, actor, at, settings, is_mfa_verified=True, device=device, replaces=replaces
-                )
+                    connection, user_id, actor, at, settings, method=found["method"], is_mfa_verified=True,
+                    device=device, replaces=replaces,
+                )  # fmt: skip
             until = await attempt.fail(connection, at)
             await store.log_security(connection, "wrong_code", "HIGH", user_id, actor, {})
     if until is not None:

@@ -35,6 +35,8 @@ _UNIQUE_FIELDS = {
     "organizations_slug_unique": "slug",
     "memberships_pkey": "email",
     "roles_name_unique": "name",
+    "sign_in_providers_slug_unique": "slug",
+    "linked_identities_once": "provider",
 }
 
 

@@ -54,11 +54,11 @@ UPDATE identity.sessions SET is_mfa_verified = true WHERE id = $1
 
 -- query: insert_challenge
 -- role: nexus_system
-INSERT INTO identity.sign_in_challenges (token_hash, user_id, expires_at) VALUES ($1, $2, $3)
+INSERT INTO identity.sign_in_challenges (token_hash, user_id, expires_at, method) VALUES ($1, $2, $3, $4)
 
 -- query: challenge
 -- role: nexus_system
-SELECT c.user_id
+SELECT c.user_id, c.method
 FROM identity.sign_in_challenges AS c
 JOIN identity.users AS u ON u.id = c.user_id AND u.is_active
 WHERE c.token_hash = $1 AND c.expires_at > $2

@@ -1720,6 +1720,30 @@ INSERT INTO identity.roles (id, name, description) VALUES
     ('00000000-0000-8000-8000-000000000008', 'operations_admin', 'configures and watches the system'),
     ('00000000-0000-8000-8000-000000000009', 'auditor', 'reads and exports audit log and figures');
 
+-- identity.sign_in_providers: OpenID Connect providers people may sign in by. They hold for the installation.
+-- requires: identity.organizations, platform.audit_row_v1
+-- New people get an account only with an address of an allowed domain that the provider has verified; they then join the
+-- default organization as viewer or member. The client's secret is sealed.
+CREATE TABLE identity.sign_in_providers (
+    id                        uuid         PRIMARY KEY,
+    slug                      text         NOT NULL CONSTRAINT sign_in_providers_slug_unique UNIQUE
+                                           CONSTRAINT sign_in_providers_slug_form CHECK (slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    name                      text         NOT NULL CONSTRAINT sign_in_providers_name_length CHECK (length(name) BETWEEN 1 AND 200),
+    issuer                    text         NOT NULL CONSTRAINT sign_in_providers_issuer_form CHECK (issuer ~ '^https?://'),
+    client_id                 text         NOT NULL,
+    client_secret_sealed      bytea,
+    allowed_domains           text[]       NOT NULL DEFAULT '{}',
+    default_organization      uuid         REFERENCES identity.organizations (id) ON DELETE SET NULL,
+    default_role              text         NOT NULL DEFAULT 'viewer'
+                                           CONSTRAINT sign_in_providers_role CHECK (default_role IN ('member', 'viewer')),
+    allows_private_addresses  boolean      NOT NULL DEFAULT false,
+    is_active                 boolean      NOT NULL DEFAULT true,
+    created_at                timestamptz  NOT NULL DEFAULT now()
+);
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.sign_in_providers TO nexus_system;
+CREATE TRIGGER sign_in_providers_audit AFTER INSERT OR UPDATE OR DELETE ON identity.sign_in_providers
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1('client_secret_sealed');
+
 -- identity.snapshot_organizations_v1: every organization, for the data plane's snapshot.
 -- requires: identity.organizations
 CREATE FUNCTION identity.snapshot_organizations_v1()
@@ -2305,7 +2329,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON identity.sessions TO nexus_system;
 CREATE TABLE identity.sign_in_challenges (
     token_hash  bytea        PRIMARY KEY CONSTRAINT sign_in_challenges_token_length CHECK (length(token_hash) = 32),
     user_id     uuid         NOT NULL REFERENCES identity.users (id) ON DELETE CASCADE,
-    expires_at  timestamptz  NOT NULL
+    expires_at  timestamptz  NOT NULL,
+    method      text         NOT NULL DEFAULT 'password'
+                             CONSTRAINT sign_in_challenges_method CHECK (method IN ('password', 'single_sign_on'))
 );
 -- Answers the clean-up, and "none is left once the password changes".
 CREATE INDEX sign_in_challenges_expires_at_idx ON identity.sign_in_challenges (expires_at);
@@ -2466,6 +2492,40 @@ CREATE TRIGGER user_roles_audit AFTER INSERT OR UPDATE OR DELETE ON identity.use
 -- Row by row: the clean-up of expired grants mostly finds none, and must not make every process read its keys again.
 CREATE TRIGGER user_roles_version AFTER INSERT OR UPDATE OR DELETE ON identity.user_roles
     FOR EACH ROW EXECUTE FUNCTION platform.bump_snapshot_v1('keys');
+
+-- identity.linked_identities: whom a provider's subject is here. The subject decides, never the address it comes with.
+-- requires: identity.sign_in_providers, identity.users
+CREATE TABLE identity.linked_identities (
+    provider_id   uuid         NOT NULL REFERENCES identity.sign_in_providers (id) ON DELETE CASCADE,
+    subject       text         NOT NULL CONSTRAINT linked_identities_subject_length CHECK (length(subject) BETWEEN 1 AND 255),
+    user_id       uuid         NOT NULL REFERENCES identity.users (id) ON DELETE CASCADE,
+    email         text,
+    created_at    timestamptz  NOT NULL DEFAULT now(),
+    last_used_at  timestamptz,
+    PRIMARY KEY (provider_id, subject),
+    CONSTRAINT linked_identities_once UNIQUE (provider_id, user_id)
+);
+-- Answers the list of a person's linked identities.
+CREATE INDEX linked_identities_user_id_idx ON identity.linked_identities (user_id);
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.linked_identities TO nexus_system;
+CREATE TRIGGER linked_identities_audit AFTER INSERT OR DELETE ON identity.linked_identities
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
+
+-- identity.sign_in_flows: sign-ins that are at a provider just now; each comes back once, to the browser it left from.
+-- requires: identity.sign_in_providers, identity.users
+CREATE TABLE identity.sign_in_flows (
+    state_hash       bytea        PRIMARY KEY CONSTRAINT sign_in_flows_state_length CHECK (length(state_hash) = 32),
+    browser_hash     bytea        NOT NULL CONSTRAINT sign_in_flows_browser_length CHECK (length(browser_hash) = 32),
+    provider_id      uuid         NOT NULL REFERENCES identity.sign_in_providers (id) ON DELETE CASCADE,
+    nonce            text         NOT NULL,
+    verifier_sealed  bytea        NOT NULL,
+    next_path        text         NOT NULL,
+    link_user_id     uuid         REFERENCES identity.users (id) ON DELETE CASCADE,
+    expires_at       timestamptz  NOT NULL
+);
+-- Answers the clean-up.
+CREATE INDEX sign_in_flows_expires_at_idx ON identity.sign_in_flows (expires_at);
+GRANT SELECT, INSERT, UPDATE, DELETE ON identity.sign_in_flows TO nexus_system;
 
 -- identity.snapshot_members_v1: every membership with the person's address, for the data plane's snapshot.
 -- requires: identity.memberships
