@@ -1,4 +1,6 @@
-import { gzipSync } from "node:zlib";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
 import { defineConfig, type Plugin } from "vite";
 
@@ -25,8 +27,26 @@ function weighFirstView(): Plugin {
   };
 }
 
+/** Lays a compressed copy beside each file, so that the server has nothing to compress. */
+function compressFiles(): Plugin {
+  let folder = "";
+  return {
+    name: "compress-files",
+    configResolved(config) { folder = join(config.root, config.build.outDir); },
+    closeBundle() {
+      for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+        if (!entry.isFile() || !/\.(js|css|svg|html)$/.test(entry.name)) continue;
+        const path = join(entry.parentPath, entry.name);
+        const content = readFileSync(path);
+        writeFileSync(`${path}.br`, brotliCompressSync(content));
+        writeFileSync(`${path}.gz`, gzipSync(content, { level: 9 }));
+      }
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [react(), weighFirstView()],
+  plugins: [react(), weighFirstView(), compressFiles()],
   build: { outDir: "../src/nexus/entry/web", emptyOutDir: true, assetsInlineLimit: 0, chunkSizeWarningLimit: 900 },
   server: { proxy: { "/api": "http://127.0.0.1:8420", "/v1": "http://127.0.0.1:8420" } },
 });

@@ -17,7 +17,7 @@ import { Overview } from "./features/metering/Overview";
 const client = new QueryClient({
   defaultOptions: { queries: { retry: (failures, error) => failures < 2 && !(error instanceof ApiError && error.problem.status >= 400 && error.problem.status < 500), refetchOnWindowFocus: true } },
 });
-const theme = createTheme({ primaryColor: "blue", fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif", defaultRadius: "md" });
+const theme = createTheme({ primaryColor: "blue", primaryShade: { light: 8, dark: 8 }, fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif", defaultRadius: "md" });
 
 const useAccount = () => useQuery({ queryKey: ["account"], queryFn: () => request<Account>("/api/identity/me"), staleTime: 60_000 });
 
@@ -63,7 +63,7 @@ const signIn = createRoute({
   component: function SignInPage() {
     const then = (useSearch({ strict: false }) as { then?: string }).then;
     // Only a path of this site may follow a sign-in.
-    const target = then?.startsWith("/") && !then.startsWith("//") ? then : "/";
+    const target = then && /^\/[\w-]*([/?#][^\\\s]*)?$/.test(then) && !then.startsWith("//") ? then : "/";
     return <SignIn then={() => router.history.push(target)} />;
   },
 });

@@ -55,17 +55,17 @@ export function Frame({ account }: { account: Account }) {
                 onChange={(slug) => { workFor(slug); client.removeQueries({ queryKey: ["metering"] }); change({ organization: slug ?? undefined }); }} />
             ) : <Text size="sm" c="dimmed" visibleFrom="sm">{current?.name}</Text>}
           </Group>
-          <Group gap="xs" wrap="nowrap">
+          <Group gap={6} wrap="nowrap">
             {live !== "off" && (
               <Tooltip label={live === "live" ? "New calls show within a second" : text.paused}>
-                <Badge variant="dot" color={live === "live" ? "teal" : "orange"} size="sm" aria-live="polite">{live === "live" ? text.live : text.paused}</Badge>
+                <Badge visibleFrom="sm" variant="dot" color={live === "live" ? "teal" : "orange"} size="sm" miw={70} aria-live="polite">{live === "live" ? text.live : text.paused}</Badge>
               </Tooltip>
             )}
-            <Select size="xs" w={132} aria-label={text.range} allowDeselect={false}
+            <Select size="xs" w={124} aria-label={text.range} allowDeselect={false}
               value={view.from ? "custom" : (view.range ?? "24h")}
               data={[...Object.keys(RANGES).map((value) => ({ value, label: text.last[value] ?? value })), ...(view.from ? [{ value: "custom", label: text.custom }] : [])]}
               onChange={(range) => range && range !== "custom" && change({ range, from: undefined, to: undefined })} />
-            <Select size="xs" w={120} aria-label={text.zone} visibleFrom="xs" allowDeselect={false} value={view.zone ?? browserZone} data={zones} onChange={(zone) => change({ zone: zone ?? undefined })} />
+            <Select size="xs" w={120} aria-label={text.zone} visibleFrom="sm" allowDeselect={false} value={view.zone ?? browserZone} data={zones} onChange={(zone) => change({ zone: zone ?? undefined })} />
             <Tooltip label={<Group gap={4}>{text.search} <Kbd size="xs">Ctrl K</Kbd></Group>}>
               <ActionIcon variant="default" onClick={palette.open} aria-label={text.search}>⌕</ActionIcon>
             </Tooltip>
@@ -108,7 +108,7 @@ function Palette({ opened, close, go }: { opened: boolean; close: () => void; go
     close();
   };
   return (
-    <Modal opened={opened} onClose={close} withCloseButton={false} title={null} aria-label={text.search}>
+    <Modal opened={opened} onClose={close} title={text.search} closeButtonProps={{ "aria-label": text.close }}>
       <TextInput data-autofocus aria-label={text.search} placeholder={text.search} value={words} onChange={(event) => setWords(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && run(actions[0])} />
       <Stack gap={2} mt="xs">

@@ -11,6 +11,6 @@ const english = {
   emptyTitle: "No calls yet in this range", emptyLead: "Once calls come in, this page shows how many there are, how they go and what they cost. Send one now:",
   allTime: "Or replay a file you have, with its times moved to now:", more: "Older calls", exportCsv: "CSV", exportParquet: "Parquet",
   time: "Time", call: "Call", model: "Model", status: "Status", latency: "Latency", details: "Call", onlyErrors: "Only errors", copy: "Copy", copied: "Copied",
-  theme: "Light or dark", organization: "Organization", skip: "Skip to the content", bound: (p: string) => `Percentiles are within ${p} of the exact value.`,
+  theme: "Light or dark", organization: "Organization", skip: "Skip to the content", close: "Close", bound: (p: string) => `Percentiles are within ${p} of the exact value.`,
 };
 export const text = english;

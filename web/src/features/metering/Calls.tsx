@@ -16,7 +16,7 @@ interface Props { view: View; span: Span; zone: string; organization: string }
 export function Calls({ view, span, zone, organization }: Props) {
   const navigate = useNavigate();
   const [open, setOpen] = useState<Call | null>(null);
-  const filters = { provider: view.provider, status_code: view.errors ? ">=400" : undefined };
+  const filters = { provider: view.provider, errors: view.errors ? "true" : undefined };
   const query = useInfiniteQuery({
     queryKey: ["metering", organization, "calls", span.from, span.to, filters],
     queryFn: ({ pageParam, signal }) => callsOf(span, filters, pageParam, signal),
@@ -61,7 +61,7 @@ export function Calls({ view, span, zone, organization }: Props) {
                     <Table.Td>{call.provider}</Table.Td>
                     <Table.Td style={{ maxWidth: 280, overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" }}>{[call.method, call.endpoint].filter(Boolean).join(" ") || "–"}</Table.Td>
                     <Table.Td>{call.model || "–"}</Table.Td>
-                    <Table.Td className="right"><Text span inherit c={call.status_code >= 400 || !call.status_code ? "red" : undefined}>{call.status_code}</Text></Table.Td>
+                    <Table.Td className="right"><Text span inherit className={call.status_code >= 400 || !call.status_code ? "bad" : undefined}>{call.status_code}</Text></Table.Td>
                     <Table.Td className="right">{duration(call.response_time_ms)}</Table.Td>
                     <Table.Td className="right" title={call.unpriced_reason ?? undefined}>{money(call.cost, call.currency)}</Table.Td>
                   </Table.Tr>

@@ -1,12 +1,12 @@
 import { BarChart, LineChart } from "echarts/charts";
-import { BrushComponent, GridComponent, LegendComponent, ToolboxComponent, TooltipComponent, AriaComponent } from "echarts/components";
+import { AriaComponent, GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
 import { connect, init, use, type ECharts } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 import { useComputedColorScheme } from "@mantine/core";
 import { useEffect, useRef } from "react";
 import { clock, instant } from "../../app/format";
 
-use([BarChart, LineChart, GridComponent, TooltipComponent, LegendComponent, BrushComponent, ToolboxComponent, AriaComponent, CanvasRenderer]);
+use([BarChart, LineChart, GridComponent, TooltipComponent, LegendComponent, AriaComponent, CanvasRenderer]);
 
 export interface Line { name: string; color: string; values: (number | null)[] }
 interface Props {
@@ -20,6 +20,7 @@ export default function Chart({ title, times, lines, kind, zone, step, format, o
   const chart = useRef<ECharts | null>(null);
   const zoom = useRef(onZoom);
   zoom.current = onZoom;
+  const band = useRef<HTMLDivElement>(null);
   const range = useRef({ times, step });
   range.current = { times, step };
   const scheme = useComputedColorScheme("light");
@@ -32,13 +33,30 @@ export default function Chart({ title, times, lines, kind, zone, step, format, o
     chart.current = made;
     const observer = new ResizeObserver(() => made.resize());
     observer.observe(box.current);
-    made.on("brushEnd", (event) => {
-      const area = (event as { areas?: { coordRange?: [number, number] }[] }).areas?.[0]?.coordRange;
-      made.dispatchAction({ type: "brush", areas: [] });
+    // Dragging marks a range; the library's own brush would take the tooltip and the shared cursor away.
+    let start: number | null = null;
+    const canvas = made.getZr();
+    const indexAt = (x: number) => made.convertFromPixel({ xAxisIndex: 0 }, x);
+    const mark = (left: number, right: number) => {
+      if (!band.current) return;
+      Object.assign(band.current.style, { display: "block", left: `${Math.min(left, right)}px`, width: `${Math.abs(right - left)}px` });
+    };
+    const clear = () => {
+      start = null;
+      if (band.current) band.current.style.display = "none";
+    };
+    canvas.on("mousedown", (event) => { if (made.containPixel({ gridIndex: 0 }, [event.offsetX, event.offsetY])) start = event.offsetX; });
+    canvas.on("mousemove", (event) => { if (start !== null && Math.abs(event.offsetX - start) > 4) mark(start, event.offsetX); });
+    canvas.on("mouseup", (event) => {
+      const from = start;
+      clear();
+      if (from === null || Math.abs(event.offsetX - from) <= 4) return;
       const known = range.current;
-      const [first, last] = [known.times[Math.max(0, Math.round(area?.[0] ?? 0))], known.times[Math.min(known.times.length - 1, Math.round(area?.[1] ?? 0))]];
-      if (area && first !== undefined && last !== undefined && last > first) zoom.current(first, last + known.step * 1000);
+      const place = (x: number) => Math.min(known.times.length - 1, Math.max(0, Math.round(indexAt(x))));
+      const [first, last] = [known.times[place(Math.min(from, event.offsetX))], known.times[place(Math.max(from, event.offsetX))]];
+      if (first !== undefined && last !== undefined) zoom.current(first, last + known.step * 1000);
     });
+    canvas.on("globalout", clear);
     return () => {
       observer.disconnect();
       made.dispose();
@@ -61,8 +79,6 @@ export default function Chart({ title, times, lines, kind, zone, step, format, o
           textStyle: { color: scheme === "dark" ? "#c1c2c5" : "#212529", fontSize: 12 },
           valueFormatter: (value: unknown) => format(typeof value === "number" ? value : null),
         },
-        toolbox: { show: false },
-        brush: { xAxisIndex: 0, brushType: "lineX", brushMode: "single", brushStyle: { color: "rgba(0,114,178,.15)", borderColor: "#0072b2" }, throttleType: "debounce" },
         xAxis: { type: "category", data: times.map(label), axisLabel: { color: ink, fontSize: 11, hideOverlap: true }, axisTick: { show: false }, axisLine: { lineStyle: { color: rule } } },
         yAxis: { type: "value", min: 0, splitNumber: 3, axisLabel: { color: ink, fontSize: 11, formatter: (value: number) => format(value) }, splitLine: { lineStyle: { color: rule } } },
         series: lines.map((line) => ({
@@ -72,8 +88,12 @@ export default function Chart({ title, times, lines, kind, zone, step, format, o
       },
       { notMerge: true },
     );
-    chart.current?.dispatchAction({ type: "takeGlobalCursor", key: "brush", brushOption: { brushType: "lineX", brushMode: "single" } });
   }, [times, lines, kind, scheme, step, title, zone, format]);
 
-  return <div ref={box} style={{ height: 190, width: "100%" }} role="img" aria-label={title} />;
+  return (
+    <div style={{ position: "relative" }}>
+      <div ref={box} style={{ height: 190, width: "100%" }} role="img" aria-label={title} />
+      <div ref={band} className="band" />
+    </div>
+  );
 }

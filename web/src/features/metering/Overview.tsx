@@ -133,11 +133,11 @@ function tilesOf(now: Metrics | undefined, before: Metrics | undefined, currency
 
 function Tile({ label, value, change, isGood, note, isLoading }: TileData & { isLoading: boolean }) {
   return (
-    <Paper withBorder p="sm" radius="md">
+    <Paper withBorder p="sm" radius="md" role="group" aria-label={label}>
       <Text size="xs" c="dimmed">{label}</Text>
-      {isLoading ? <Skeleton h={34} my={2} /> : <Text className="figure" fz={{ base: 22, sm: 28 }} fw={650} lh={1.25}>{value}</Text>}
+      {isLoading ? <Skeleton h={34} my={2} /> : <Text className="figure" data-figure fz={{ base: 22, sm: 28 }} fw={650} lh={1.25}>{value}</Text>}
       <Text size="xs" c="dimmed" className="figure" lineClamp={1}>
-        {change && <Text span inherit fw={600} c={isGood === null ? undefined : isGood ? "teal" : "red"}>{change} </Text>}{note || " "}
+        {change && <Text span inherit fw={600} className={isGood === null ? undefined : isGood ? "good" : "bad"}>{change} </Text>}{note || " "}
       </Text>
     </Paper>
   );

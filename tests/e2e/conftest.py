@@ -1,0 +1,142 @@
+"""A whole node with a week of calls in it, and the system's Chromium in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight")
+
+from tests.e2e.traffic import send_week  # noqa: E402
+from tests.races.node import Node  # noqa: E402
+
+CHROMIUM = os.environ.get("NEXUS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-first-run",
+]  # fmt: skip
+BUILT = Path(__file__).parents[2] / "src" / "nexus" / "entry" / "web" / "index.html"
+WIDE = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+@dataclass
+class Site:
+    """A running node and its administrator's way in."""
+
+    node: Node
+    email: str
+    password: str
+    key: str
+    state: dict[str, Any]
+    """The cookies of somebody who is signed in."""
+
+    @property
+    def url(self) -> str:
+        return self.node.url
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A running `nexus up` that no browser has visited yet."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: `apt-get install chromium`, or name one in NEXUS_TEST_CHROMIUM")
+    if not BUILT.exists():
+        pytest.skip("the web application is not built: `make web`")
+    node = Node(tmp_path_factory.mktemp("e2e") / "node", environment={"NEXUS_WORKERS": "1"})
+    node.start()
+    try:
+        asyncio.run(node.wait_ready())
+        yield node
+    finally:
+        # Stopping cleanly is tested elsewhere and waits for open streams.
+        if node.process is not None:
+            asyncio.run(node.kill_everything())
+        node.sweep()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(node: Node) -> AsyncIterator[Browser]:
+    """The system's Chromium."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def site(node: Node, browser: Browser) -> Site:
+    """The node with a week of calls, and a session of its administrator."""
+    first = node.first_start()
+    await send_week(node.url, first["access_key"])
+    context = await browser.new_context()
+    await context.request.post(
+        f"{node.url}/api/identity/sign-in",
+        data={"email": first["admin_email"], "password": first["admin_password"]},
+        headers={"origin": node.url},
+    )
+    state = dict(await context.storage_state())
+    await context.close()
+    return Site(node, first["admin_email"], first["admin_password"], first["access_key"], state)
+
+
+@dataclass
+class Visit:
+    """One person's browser: opens pages and remembers what they complained about."""
+
+    context: BrowserContext
+    site: Site
+    complaints: list[str]
+
+    async def page(self, path: str = "/", **options: Any) -> Page:
+        """Open a path of the site."""
+        page = await self.context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: self.complaints.append(f"{path}: {error}"))
+        page.on("console", lambda message: message.type == "error" and self._console(path, message.text))
+        page.on("request", lambda request: self._request(path, request.url))
+        await page.goto(self.site.url + path, **options)
+        return page
+
+    def _console(self, path: str, message: str) -> None:
+        # A refusal is the server's answer, not a fault of the page.
+        if "Failed to load resource" not in message:
+            self.complaints.append(f"{path}: {message}")
+
+    def _request(self, path: str, url: str) -> None:
+        if not url.startswith((self.site.url, "data:", "blob:")):
+            self.complaints.append(f"{path} asks somebody else: {url}")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(site: Site, browser: Browser) -> AsyncIterator[Any]:
+    """Make visits: signed in and wide unless said otherwise. A page's own complaint fails the test."""
+    made: list[Visit] = []
+
+    async def make(*, signed_in: bool = True, viewport: dict[str, int] | None = None, **options: Any) -> Visit:
+        state = site.state if signed_in else None
+        context = await browser.new_context(
+            storage_state=state,  # type: ignore[arg-type]
+            viewport=viewport or WIDE,  # type: ignore[arg-type]
+            timezone_id=options.pop("zone", "Europe/Berlin"),
+            accept_downloads=True,
+            **options,
+        )
+        await context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.url)
+        found = Visit(context, site, [])
+        made.append(found)
+        return found
+
+    yield make
+    for found in made:
+        await found.context.close()
+    assert [line for found in made for line in found.complaints] == []

@@ -1,0 +1,66 @@
+"""What a person sees: figures in the pages' spelling, and faults that keep somebody from seeing."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+THIN = "\u202f"
+
+
+def count(value: int) -> str:
+    """A count as the pages write it."""
+    return f"{value:,}".replace(",", THIN)
+
+
+def percent(value: float) -> str:
+    """A fraction as the pages write it."""
+    shown = value * 100
+    if shown == 0:
+        return f"0{THIN}%"
+    return f"<0.01{THIN}%" if shown < 0.01 else f"{shown:.2f}{THIN}%" if shown < 10 else f"{shown:.1f}{THIN}%"
+
+
+def money(amount: str) -> str:
+    """An amount of a dollar or more as the pages write it."""
+    value = Decimal(amount)
+    assert value >= 1
+    return "$" + f"{value.quantize(Decimal('0.01'), ROUND_HALF_UP):,}".replace(",", THIN)
+
+
+async def settled(page: Page) -> None:
+    """Wait until nothing on the page is being loaded any more."""
+    await page.wait_for_selector("h1")
+    await expect(page.locator(".mantine-Skeleton-root, [data-loading=true]")).to_have_count(0, timeout=15_000)
+
+
+async def faults_of_access(page: Page) -> list[str]:
+    """What axe finds by the rules of WCAG 2.2 A and AA, and of good practice."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: `make web` (or npm ci in web/) brings it")
+    await page.evaluate(AXE.read_text())
+    found: dict[str, Any] = await page.evaluate(
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+    )
+    return [
+        f"{item['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
+        for item in found["violations"]
+        for node in item["nodes"][:3]
+    ]
+
+
+async def fits(page: Page, width: int, height: int) -> bool:
+    """Whether the page, once laid out anew, is no wider than a window of this size."""
+    await page.set_viewport_size({"width": width, "height": height})
+    wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    # Charts follow the window with the next frames.
+    for _ in range(40):
+        if await page.evaluate(wider) <= 0:
+            return True
+        await page.wait_for_timeout(50)
+    return False
