@@ -20,7 +20,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@# The sources are used where they are; the wheel is for those who install.
-	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "nexus.pth").write_text(str(pathlib.Path("src").resolve()))'
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "nexus.pth").write_text("\n".join(str(pathlib.Path(part).resolve()) for part in ("src", "sdk/python/src")))'
 	@printf '#!%s\nfrom nexus.entry.cli import main\nmain()\n' "$(abspath $(BIN)/python)" > $(BIN)/nexus && chmod +x $(BIN)/nexus
 	@touch $@
 
@@ -38,27 +38,29 @@ demo: $(VENV)/.installed $(WEB_BUILT) ## start everything and send it a day of g
 	@exec $(BIN)/python -m bench.demo
 
 test: $(VENV)/.installed $(WEB_BUILT) ## run the tests; says what it skipped and why
-	$(BIN)/python -m pytest tests --ignore tests/accept -n $(TEST_WORKERS) --dist loadfile -q
+	$(BIN)/python -m pytest tests sdk/python/tests --ignore tests/accept -n $(TEST_WORKERS) --dist loadfile -q
 
 accept: $(VENV)/.installed $(WEB_BUILT) ## run the acceptance suite on a folder of data: make accept DATA=folder
-	NEXUS_ACCEPT_DATA="$(abspath $(DATA))" $(BIN)/python -m pytest tests/accept -q
+	NEXUS_ACCEPT_DATA="$(abspath $(DATA))" $(BIN)/python -m pytest tests/accept -q -rP
 
 bench: $(VENV)/.installed ## measure ingest against raw COPY, and query latency; writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
 lint: $(VENV)/.installed ## formatting, lints, types, import rules
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench sdk
+	$(BIN)/ruff check src tests bench sdk
 	$(BIN)/mypy
+	cd sdk/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
 
 fmt: $(VENV)/.installed ## format and fix what can be fixed
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench sdk
+	$(BIN)/ruff check --fix src tests bench sdk
 
-build: $(VENV)/.installed ## wheel and source distribution, the web application within
+build: $(VENV)/.installed ## wheels and source distributions, the web application within, and the Python client's
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m build --outdir dist/client sdk/python
 
 clean: ## remove what was built
 	rm -rf dist build src/nexus/entry/web web/node_modules $(VENV)/.installed

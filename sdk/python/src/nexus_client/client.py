@@ -1,0 +1,273 @@
+"""The client: takes records from the program, and gives them to a pipeline of this process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import os
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+from nexus_client.calls import Call, Recorded
+from nexus_client.ids import uuid7
+from nexus_client.pipeline import Item, Limits, Pipeline, Record
+from nexus_client.posting import Poster
+from nexus_client.providers import Providers
+from nexus_client.spool import Spool
+from nexus_client.stats import Counters, Stats
+
+_DEFAULT_URL = "http://localhost:8420"
+_EXIT_SECONDS = 3.0
+_attribution: ContextVar[Mapping[str, Any]] = ContextVar("nexus_client_attribution", default=MappingProxyType({}))
+
+
+class Client:
+    """Records calls in Nexus. Make one for each program; every thread may use it, and it survives `fork`.
+
+    `url` and `key` come from `NEXUS_URL` and `NEXUS_ACCESS_KEY` unless given. Nothing here raises because Nexus, the
+    network, the disk or the key is at fault: failures are counted in `stats`. Without a key, or with an address that is
+    none, the client is inert.
+
+    `application`, `user`, `end_user`, `tags` and the like are put into every record that does not say otherwise.
+    `hosts` names providers that are not known here: `{"api.internal.example": "internal"}`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        application: str | None = None,
+        user: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        hosts: Mapping[str, str] | None = None,
+        records_unknown_hosts: bool = False,
+        spool_dir: os.PathLike[str] | str | None = None,
+        spool_name: str | None = None,
+        spool_limit_bytes: int = 256 * 2**20,
+        fsync: bool = False,
+        queue_records: int = 20_000,
+        memory_limit_bytes: int = 16 * 2**20,
+        waits_when_full: bool = False,
+        linger_seconds: float = 0.05,
+        batch_seconds: float = 1.0,
+        batch_records: int = 1_000,
+        batch_bytes: int = 2**20,
+        timeout_seconds: float = 10.0,
+        longest_pause_seconds: float = 30.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.url = (url or os.environ.get("NEXUS_URL") or _DEFAULT_URL).rstrip("/")
+        self._key = key or os.environ.get("NEXUS_ACCESS_KEY") or ""
+        self._defaults: Record = {
+            name: value for name, value in (("application", application), ("user", user)) if value is not None
+        }
+        self._tags = dict(tags or {})
+        self.providers = Providers(hosts or {}, records_unknown=records_unknown_hosts, own_url=self.url)
+        self._spool_root = _spool_root(spool_dir, spool_name, self.url, self._key)
+        self._spool_limit_bytes = spool_limit_bytes
+        self._fsync = fsync
+        self._batch_records = max(1, min(batch_records, 10_000))
+        self._batch_bytes = max(1, min(batch_bytes, 8 * 2**20))
+        self._timeout_seconds = timeout_seconds
+        self._ssl_context = ssl_context
+        self._limits = Limits(
+            queue_records=max(1, queue_records),
+            memory_bytes=memory_limit_bytes,
+            linger_seconds=linger_seconds,
+            batch_seconds=batch_seconds,
+            longest_pause_seconds=longest_pause_seconds,
+            waits_when_full=waits_when_full,
+        )
+        self._is_closed = False
+        self._begin()
+        _clients.add(self)
+
+    def _begin(self) -> None:
+        self.counters = Counters()
+        self._is_hooked = False
+        self._pipeline: Pipeline | None = None
+        if not self._key:
+            self.counters.fail("own_failures", "no access key: give one, or set NEXUS_ACCESS_KEY; nothing is recorded")
+            return
+        try:
+            poster = Poster(self.url, self._key, timeout_seconds=self._timeout_seconds, context=self._ssl_context)
+        except ValueError as error:
+            self.counters.fail("own_failures", f"nothing is recorded: {error}")
+            return
+        spool = Spool(
+            self._spool_root,
+            limit_bytes=self._spool_limit_bytes,
+            segment_records=self._batch_records,
+            segment_bytes=self._batch_bytes,
+            fsync=self._fsync,
+        )
+        self._pipeline = Pipeline(spool, poster, self._limits, self.counters)
+
+    # Recording
+
+    def record(self, provider: str, status_code: int, **fields: Any) -> str:
+        """Record a call and return its id. The fields are those of `POST /v1/events`.
+
+        The id is a UUIDv7 made now, and is the time of the call unless `timestamp` says otherwise. The values are looked
+        at later, in another thread: do not change `metadata` and `tokens` after handing them over.
+        """
+        record: Record = {
+            "id": uuid7(),
+            "provider": provider,
+            "status_code": status_code,
+            **self.attribution(),
+            **fields,
+        }
+        tags = fields.get("tags")
+        if tags is not None:
+            record["tags"] = {**self.attribution().get("tags", {}), **tags}
+        self.put(record)
+        return str(record["id"])
+
+    def call(self, provider: str, **fields: Any) -> Call:
+        """Return a context manager that times a call and records it at its end, however it ends."""
+        return Call(self, provider, fields)
+
+    def recorded(self, provider: str, **fields: Any) -> Recorded:
+        """Return a decorator that records each call of a function, plain or async."""
+        return Recorded(self, provider, fields)
+
+    def attribution(self) -> Record:
+        """Return what every record of this context says about who called."""
+        context = _attribution.get()
+        found = {**self._defaults, **context}
+        tags = {**self._tags, **context.get("tags", {})}
+        if tags:
+            found["tags"] = tags
+        return found
+
+    def put(self, item: Item) -> None:
+        """Hand over a finished record, or what makes one."""
+        counters, pipeline = self.counters, self._pipeline
+        counters.add("recorded")
+        if pipeline is None or self._is_closed:
+            counters.add("dropped")
+            return
+        if not self._is_hooked:
+            self._hook()
+        if not pipeline.put(item):
+            counters.fail("dropped", "more is recorded than can be written")
+
+    @property
+    def stats(self) -> Stats:
+        """What was recorded, sent, dropped, and where it failed."""
+        return self.counters.snapshot()
+
+    @property
+    def spool_dir(self) -> Path:
+        """The folder of the records that Nexus does not have yet."""
+        return self._spool_root
+
+    # Waiting and ending
+
+    def recover(self) -> None:
+        """Begin to send what ended processes left, even if this one records nothing."""
+        if self._pipeline is not None and not self._is_closed:
+            self._hook()
+            self._pipeline.start()
+
+    def persist(self, timeout_seconds: float | None = 10.0) -> bool:
+        """Wait until everything recorded is in files that outlive this process; False when it is not."""
+        return self._pipeline is not None and self._pipeline.persist(timeout_seconds)
+
+    def flush(self, timeout_seconds: float | None = 10.0) -> bool:
+        """Wait until Nexus has answered for everything recorded; False when it has not in that time."""
+        return self._pipeline is not None and self._pipeline.flush(timeout_seconds)
+
+    def close(self, timeout_seconds: float = _EXIT_SECONDS) -> bool:
+        """Send what there is and end. What Nexus does not take stays on disk for the next start; False then.
+
+        Called by itself when the program ends. While Nexus is away it takes one attempt, not the whole time.
+        """
+        if self._is_closed:
+            return True
+        self._is_closed = True
+        _clients.discard(self)
+        return self._pipeline is None or self._pipeline.stop(timeout_seconds)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _hook(self) -> None:
+        # Processes made by multiprocessing end without running what is registered with atexit.
+        self._is_hooked = True
+        processes = sys.modules.get("multiprocessing.process")
+        if processes is not None and processes.parent_process() is not None:
+            with contextlib.suppress(ImportError):
+                from multiprocessing.util import Finalize
+
+                Finalize(None, self.close, exitpriority=100)
+
+    def _after_fork(self) -> None:
+        pipeline = self._pipeline
+        self._begin()
+        if pipeline is not None:
+            with contextlib.suppress(OSError):
+                pipeline.forget()
+
+
+@contextlib.contextmanager
+def attributed(**fields: Any) -> Iterator[None]:
+    """Say who calls within this context (and the tasks begun in it): `tags`, `user`, `end_user`, `session_id`, …
+
+    Contexts nest; tags are merged, other fields replaced.
+    """
+    outer = _attribution.get()
+    merged = {**outer, **fields}
+    if "tags" in outer and "tags" in fields:
+        merged["tags"] = {**outer["tags"], **fields["tags"]}
+    token = _attribution.set(merged)
+    try:
+        yield
+    finally:
+        _attribution.reset(token)
+
+
+def _spool_root(folder: os.PathLike[str] | str | None, name: str | None, url: str, key: str) -> Path:
+    if folder is None:
+        folder = os.environ.get("NEXUS_SPOOL_DIR")
+    if folder is None:
+        state = os.environ.get("XDG_STATE_HOME")
+        try:
+            folder = (Path(state) if state else Path.home() / ".local" / "state") / "nexus-client"
+        except RuntimeError:
+            folder = Path(tempfile.gettempdir()) / f"nexus-client-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    # What was recorded with one key must not be sent with another one, which may be another organization's.
+    return Path(folder) / (name or hashlib.sha256(f"{url}\0{key}".encode()).hexdigest()[:16])
+
+
+# Held until they are closed: what a client took must not be lost because the program forgot the client.
+_clients: set[Client] = set()
+
+
+def _close_all() -> None:
+    for client in list(_clients):
+        client.close()
+
+
+def _forked() -> None:
+    for client in list(_clients):
+        client._after_fork()  # noqa: SLF001
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,106 @@
+"""`record`, `call`, `recorded` and `attributed`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from conftest import spooled
+from nexus_client import Client, attributed
+
+
+def test_record_says_what_it_was_told(client: Client) -> None:
+    made = client.record("stripe", 402, endpoint="/v1/charges", metadata={"order": 5})
+
+    (record,) = spooled(client)
+    assert record == {
+        "id": made, "provider": "stripe", "status_code": 402, "endpoint": "/v1/charges", "metadata": {"order": 5},
+    }  # fmt: skip
+
+
+def test_call_is_timed_and_its_answer_read(client: Client) -> None:
+    with client.call("openai", endpoint="/v1/chat/completions") as call:
+        call.answer({"model": "gpt-4o", "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+        call.set(status_code=201)
+
+    (record,) = spooled(client)
+    assert record["model"] == "gpt-4o"
+    assert record["tokens"] == {"input": 3, "output": 2}
+    assert record["status_code"] == 201
+    assert record["response_time_ms"] >= 0
+
+
+class Refused(Exception):
+    status_code = 429
+
+
+def test_exception_is_recorded_and_goes_on(client: Client) -> None:
+    with pytest.raises(Refused), client.call("openai"):
+        raise Refused("the secret plan")
+    with pytest.raises(KeyboardInterrupt), client.call("openai"):
+        raise KeyboardInterrupt
+
+    refused, interrupted = spooled(client)
+    assert (refused["status_code"], refused["error_type"]) == (429, "Refused")
+    assert (interrupted["status_code"], interrupted["error_type"]) == (0, "KeyboardInterrupt")
+    assert "secret" not in str(refused)
+
+
+def test_decorated_functions_are_what_they_were(client: Client) -> None:
+    @client.recorded("acme", endpoint="/plain")
+    def double(number: int) -> int:
+        """Twice as much."""
+        return 2 * number
+
+    @client.recorded("acme", endpoint="/async")
+    async def triple(number: int) -> int:
+        return 3 * number
+
+    assert double(4) == 8
+    assert asyncio.run(triple(4)) == 12
+    assert double.__doc__ == "Twice as much."
+    assert [record["endpoint"] for record in spooled(client)] == ["/plain", "/async"]
+
+
+def test_attribution_nests_and_ends(client: Client) -> None:
+    with attributed(tags={"team": "search"}, user="a@acme.example"):
+        with attributed(tags={"feature": "suggest"}, user="b@acme.example"):
+            client.record("openai", 200, tags={"customer": "c1"})
+        client.record("openai", 200)
+    client.record("openai", 200)
+
+    inner, outer, none = spooled(client)
+    assert inner["tags"] == {"team": "search", "feature": "suggest", "customer": "c1"}
+    assert inner["user"] == "b@acme.example"
+    assert (outer["tags"], outer["user"]) == ({"team": "search"}, "a@acme.example")
+    assert "tags" not in none
+
+
+def test_threads_record_together(client: Client) -> None:
+    def many() -> None:
+        for _ in range(500):
+            client.record("openai", 200)
+
+    threads = [threading.Thread(target=many) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    records = spooled(client)
+    assert len({record["id"] for record in records}) == len(records) == 4000
+
+
+def test_what_is_no_json_is_counted_and_the_rest_goes_on(client: Client) -> None:
+    client.record("openai", 200, response_time_ms=float("nan"))
+    circle: dict[str, object] = {}
+    circle["self"] = circle
+    client.record("openai", 200, metadata=circle)
+    client.record("openai", 200, metadata={"when": object()})
+    client.record("openai", 200, error_message="\ud800")
+    client.record("openai", 200)
+
+    assert len(spooled(client)) == 3
+    assert client.stats.invalid == 2

@@ -1,0 +1,195 @@
+"""The transports, against a real server: what passes is not altered, not held back, and recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+import requests
+
+import nexus_client.httpx
+import nexus_client.requests
+from conftest import FarSide, spooled
+from nexus_client import Client, attributed
+
+CHAT = {"model": "gpt-4o", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+ASKED = {"model": "gpt-4o-asked", "messages": [{"role": "user", "content": "the secret plan"}]}
+HOW = ["httpx", "httpx async", "requests"]
+
+
+def ask(client: Client, how: str, url: str, **options: Any) -> tuple[int, bytes]:
+    """Ask in one of the three ways."""
+    headers = {"authorization": "Bearer sk-very-secret"}
+    if how == "requests":
+        with nexus_client.requests.watch(client, requests.Session()) as session:
+            found = session.post(url, json=ASKED, headers=headers, timeout=20, **options)
+            return found.status_code, found.content
+    if how == "httpx":
+        with httpx.Client(transport=nexus_client.httpx.Transport(client)) as http:
+            answer = http.post(url, json=ASKED, headers=headers, **options)
+            return answer.status_code, answer.content
+
+    async def ask_async() -> tuple[int, bytes]:
+        async with httpx.AsyncClient(transport=nexus_client.httpx.AsyncTransport(client)) as http:
+            answer = await http.post(url, json=ASKED, headers=headers, **options)
+            return answer.status_code, answer.content
+
+    return asyncio.run(ask_async())
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_call_is_recorded(client: Client, far: FarSide, how: str, compressed: bool) -> None:
+    far.answer(CHAT, compressed=compressed, **{"x-request-id": "req-1"})
+
+    with attributed(tags={"team": "search"}, end_user="u1"):
+        status, content = ask(client, how, f"{far.url}/v1/chat/completions?token=abc")
+
+    assert (status, json.loads(content)) == (200, CHAT)
+    (record,) = spooled(client)
+    assert record["provider"] == "openai"
+    assert record["endpoint"] == "/v1/chat/completions"
+    assert record["method"] == "POST"
+    assert record["status_code"] == 200
+    assert record["model"] == "gpt-4o"
+    assert record["tokens"] == {"input": 3, "output": 2}
+    assert record["tags"] == {"team": "search"}
+    assert record["end_user"] == "u1"
+    assert record["request_id"] == "req-1"
+    assert record["request_size_bytes"] == len(far.asked[0][1])
+    # urllib3 does not tell the size of a chunked answer on the wire: then it is what was read.
+    is_decoded = compressed and how == "requests"
+    assert record["response_size_bytes"] == (len(json.dumps(CHAT)) if is_decoded else sum(map(len, far.parts)))
+    assert 0 <= record["time_to_first_byte_ms"] <= record["response_time_ms"]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_no_secret_is_recorded(client: Client, far: FarSide, how: str) -> None:
+    far.answer({"error": {"message": "Incorrect key sk-very-secret", "type": "invalid_request_error"}}, status=401)
+
+    ask(client, how, f"{far.url}/v1/files/file-abc123/sk-very-secret?key=sk-very-secret")
+
+    (record,) = spooled(client)
+    assert record["status_code"] == 401
+    assert record["error_type"] == "invalid_request_error"
+    assert record["endpoint"] == "/v1/files/{id}/{id}"
+    assert record["model"] == "gpt-4o-asked"
+    assert "secret" not in json.dumps(record)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_error_of_the_network_is_recorded_and_passed_on(client: Client, far: FarSide, how: str) -> None:
+    port = int(far.host.rpartition(":")[2])
+    far.close()
+    expected = requests.exceptions.ConnectionError if how == "requests" else httpx.ConnectError
+
+    with pytest.raises(expected):
+        ask(client, how, f"http://127.0.0.1:{port}/v1/chat/completions")
+
+    (record,) = spooled(client)
+    assert record["status_code"] == 0
+    assert record["error_type"] == expected.__name__
+    far.__init__()
+
+
+EVENTS = [
+    {"model": "gpt-4o", "choices": [{"delta": {"content": "Hel"}}]},
+    {"model": "gpt-4o", "choices": [{"delta": {"content": "lo"}}]},
+    {"model": "gpt-4o", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}},
+]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_stream_is_neither_held_back_nor_altered(client: Client, far: FarSide, how: str) -> None:
+    far.stream(*EVENTS)
+    far.may_go_on.clear()
+    url = f"{far.url}/v1/chat/completions"
+    got: list[bytes] = []
+
+    def take(chunk: bytes) -> None:
+        # The second part is not even sent before the first has arrived.
+        got.append(chunk)
+        far.may_go_on.set()
+
+    if how == "requests":
+        session = nexus_client.requests.watch(client, requests.Session())
+        with session.post(url, json=ASKED, stream=True, timeout=20) as answer:
+            for chunk in answer.iter_content(None):
+                take(chunk)
+    elif how == "httpx":
+        with nexus_client.httpx.watch(client, httpx.Client()) as http, http.stream("POST", url, json=ASKED) as found:
+            for chunk in found.iter_raw():
+                take(chunk)
+    else:
+
+        async def stream() -> None:
+            http = nexus_client.httpx.watch(client, httpx.AsyncClient())
+            async with http, http.stream("POST", url, json=ASKED) as found:
+                async for chunk in found.aiter_raw():
+                    take(chunk)
+
+        asyncio.run(stream())
+
+    assert b"".join(got) == b"".join(far.parts)
+    (record,) = spooled(client)
+    assert record["tokens"] == {"input": 7, "output": 5}
+    assert record["status_code"] == 200
+
+
+@pytest.mark.parametrize("how", ["httpx", "requests"])
+def test_stream_that_nobody_reads_to_its_end_is_recorded_once(client: Client, far: FarSide, how: str) -> None:
+    far.stream(*EVENTS)
+    url = f"{far.url}/v1/chat/completions"
+
+    if how == "requests":
+        session = nexus_client.requests.watch(client, requests.Session())
+        with session.post(url, json=ASKED, stream=True, timeout=20) as answer:
+            next(answer.iter_content(10))
+    else:
+        with nexus_client.httpx.watch(client, httpx.Client()) as http, http.stream("POST", url, json=ASKED) as found:
+            next(found.iter_raw())
+
+    (record,) = spooled(client)
+    assert record["model"] in {"gpt-4o", "gpt-4o-asked"}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_large_answer_passes_whole_and_its_usage_is_found(client: Client, far: FarSide, how: str) -> None:
+    document = {"data": [0.123456789] * 600_000, "model": "text-embedding-3-large", "usage": {"prompt_tokens": 8}}
+    content = json.dumps(document).encode()
+    far.parts = [content[at : at + 65_536] for at in range(0, len(content), 65_536)]
+
+    _, got = ask(client, how, f"{far.url}/v1/embeddings")
+
+    assert got == content
+    (record,) = spooled(client)
+    assert record["tokens"] == {"input": 8}
+    assert record["model"] == "text-embedding-3-large"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_unknown_host_is_left_alone(tmp_path: Any, far: FarSide, how: str) -> None:
+    far.answer(CHAT)
+    with Client("http://127.0.0.1:9", "nx_test", spool_dir=tmp_path) as stranger:
+        assert ask(stranger, how, f"{far.url}/v1/x")[0] == 200
+        assert stranger.stats.recorded == 0
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_fault_of_ours_is_counted_and_the_call_goes_on(
+    client: Client, far: FarSide, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.answer(CHAT)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr("nexus_client.exchange.Exchange.answered", broken)
+    monkeypatch.setattr("nexus_client.exchange.Exchange.ended", broken)
+
+    assert ask(client, how, f"{far.url}/v1/chat/completions")[0] == 200
+    assert client.stats.own_failures >= 1
+    assert client.stats.last_failure == "ZeroDivisionError: a fault of ours"
