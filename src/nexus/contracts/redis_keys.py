@@ -12,3 +12,20 @@ def live_channel(organization_id: UUID) -> str:
     what they announce is in PostgreSQL.
     """
     return f"nexus:live:{organization_id}"
+
+
+def cache_version(organization_id: UUID) -> str:
+    """Return the key of the number that is raised whenever something an organization's dashboards show has changed.
+
+    Cached answers carry the number in their key, so that raising it takes all of them out of use at once.
+    """
+    return f"nexus:cache:{{{organization_id}}}:version"
+
+
+def cached_answer(organization_id: UUID, kind: str, version: str, digest: str) -> str:
+    """Return the key of a cached answer: whose, what kind, of which version, to which question.
+
+    `kind` is one of metrics, status, budget, dashboard, preferences. The organization is a hash tag: all its keys are in
+    one slot, and no other organization's question has the same key.
+    """
+    return f"nexus:cache:{{{organization_id}}}:{kind}:{version}:{digest}"

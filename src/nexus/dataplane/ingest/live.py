@@ -11,7 +11,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from nexus.contracts.redis_keys import live_channel
+from nexus.contracts.redis_keys import cache_version, live_channel
 from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 
@@ -75,6 +75,8 @@ class LivePublisher:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 pipeline = self._redis.pipeline(transaction=False)
                 for organization_id, count in counts.items():
+                    # First the version, so that whoever hears of it finds no answer from before.
+                    pipeline.incr(cache_version(organization_id))
                     pipeline.publish(live_channel(organization_id), msgspec.json.encode({"stored": count, "at": at}))
                 await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as error:
