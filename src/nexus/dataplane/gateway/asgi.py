@@ -66,10 +66,11 @@ class GatewayApp:
             started = True
             await send(message)
 
-        name = path = ""
+        told = _Dialect()
         try:
             name, path = split_path(scope)
-            await self._serve(scope, headers, name, path, request_id, receive, respond)
+            told.name = self._gateway.wire.facts(name, {}).error
+            await self._serve(scope, headers, name, path, request_id, receive, respond, told)
         except (HungUpError, ClientGoneError):
             return
         except BrokenAnswerError:
@@ -78,13 +79,13 @@ class GatewayApp:
         except NexusError as error:
             self._gateway.metrics.refused_calls.labels(error.code).inc()
             if not started:
-                await self._refuse(error, name, scope, request_id, send)
+                await self._refuse(error, told.name, scope, request_id, send)
         except Exception:
             # The process's edge: a fault of ours is told as one, never as the caller's.
             log.exception("gateway failed", request_id=request_id)
             if started:
                 raise
-            await self._refuse(InternalError(), name, scope, request_id, send)
+            await self._refuse(InternalError(), told.name, scope, request_id, send)
 
     async def _serve(
         self,
@@ -95,6 +96,7 @@ class GatewayApp:
         request_id: str,
         receive: Receive,
         send: Send,
+        told: _Dialect,
     ) -> None:
         gateway = self._gateway
         query: bytes = scope.get("query_string") or b""
@@ -102,6 +104,7 @@ class GatewayApp:
         if gateway.recorder.is_full:
             raise RecordsWait(retry_after_seconds=2)
         target = gateway.target(key, name, path, query)
+        told.name = target.facts.error
         method: str = scope["method"]
         caller = _caller(scope, headers, key, request_id)
         inquiry = Inquiry(model=model_in_path(path))
@@ -147,8 +150,7 @@ class GatewayApp:
             raise ScopeMissing(faults=[FieldFault("scope", SCOPE)])
         return key
 
-    async def _refuse(self, error: NexusError, name: str, scope: Scope, request_id: str, send: Send) -> None:
-        dialect = self._gateway.wire.facts(name, {}).error
+    async def _refuse(self, error: NexusError, dialect: str, scope: Scope, request_id: str, send: Send) -> None:
         media_type, content = error_body(error, dialect, path=scope["path"], request_id=request_id)
         headers = [
             (b"content-type", media_type),
@@ -157,6 +159,12 @@ class GatewayApp:
         ]
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+
+
+class _Dialect:
+    """In whose words an error is told, as far as the provider is known by then."""
+
+    name = "problem"
 
 
 class _Counter:

@@ -186,7 +186,8 @@ class Gateway:
             if not exchange.is_recorded:
                 self._finish(exchange, reader)
                 self._record(exchange)
-            answer.close() if exchange.error_type == "upstream_broke" else answer.release()
+            # What was not read to its end cannot be used again; aiohttp sees to that.
+            answer.release()
 
     def _reader(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> AnswerReader:
         target, headers = exchange.target, exchange.headers
@@ -244,9 +245,13 @@ class Gateway:
                 passed = reader.feed(chunk)
                 if passed:
                     await drain.to_client(send, {"type": "http.response.body", "body": passed, "more_body": True})
-                if drain.is_over or time.perf_counter() - exchange.began > facts.total_seconds:
+                if drain.is_over:
                     answer.close()
                     break
+                if time.perf_counter() - exchange.began > facts.total_seconds:
+                    answer.close()
+                    exchange.error_type = "total_timeout"
+                    raise TimeoutError
         except (aiohttp.ClientError, OSError, TimeoutError) as broken:
             error = broken
         finally:
@@ -254,7 +259,8 @@ class Gateway:
             drain.end()
         last = reader.held_back()
         if error is not None and not exchange.client_left:
-            exchange.error_type, exchange.error_message = "upstream_broke", "the provider broke the answer off"
+            exchange.error_type = exchange.error_type or "upstream_broke"
+            exchange.error_message = failure(error, exchange.target.provider.slug).detail
         self._finish(exchange, reader)
         self._record(exchange)
         if exchange.client_left:
