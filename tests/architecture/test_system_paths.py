@@ -32,6 +32,7 @@ PATHS = {
     "metering/jobs.py": "fold, repricing and retention work through all organizations",
     "metering/commands.py": "the operator on the machine",
     "dashboards/routes.py": "reads the version of the keys' snapshot, no tenant's row",
+    "dashboards/jobs.py": "retention of product analytics works through all organizations",
     "dataplane/snapshots.py": "compiles keys and prices of all organizations into the data plane's tables",
     "platform/db/partitions.py": "makes partitions",
     "platform/db/pool.py": "defines it",

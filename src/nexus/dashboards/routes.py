@@ -9,7 +9,7 @@ from litestar import Request, Response, Router, get
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
-from nexus.dashboards import store
+from nexus.dashboards import store, usage_routes
 from nexus.dashboards.cached import LAST, CachedMeter
 from nexus.dashboards.service import LiveHub
 from nexus.identity.authentication import AuthenticationMiddleware
@@ -114,4 +114,4 @@ async def get_series(request: AnyRequest, last: Last = None) -> Response[bytes]:
     return await _ask(request, is_series=True)
 
 
-router = Router("/api", route_handlers=[get_live, get_summary, get_series], tags=["dashboards"])
+router = Router("/api", route_handlers=[get_live, get_summary, get_series, *usage_routes.HANDLERS], tags=["dashboards"])

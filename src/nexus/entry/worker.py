@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nexus.dashboards.jobs import PERIODIC as DASHBOARDS_JOBS
 from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.metering.jobs import PERIODIC as METERING_JOBS
@@ -24,7 +25,7 @@ class Worker:
         )
         self._redis = connect_redis(settings)
         alive: Job = ("platform.heartbeat", INTERVAL_SECONDS, heartbeat(self._redis, SYSTEM_CLOCK))
-        self._runner = PeriodicRunner(self._database, [alive, *PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS])
+        self._runner = PeriodicRunner(self._database, [alive, *PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS, *DASHBOARDS_JOBS])
 
     def start(self) -> None:
         """Begin."""
