@@ -313,8 +313,9 @@ async def test_an_inactive_provider_lets_nobody_in(client: httpx.AsyncClient, ap
         begun_after = await grace.get(f"{PATH}/corp/start")
 
         assert begun_before.headers["location"] == "/sign-in?problem=flow_ended"
-        assert begun_after.headers["location"] == "/sign-in?problem=unknown_provider"
+        assert begun_after.headers["location"] == "/sign-in?problem=flow_ended"
         assert (await grace.get(PATH)).json()["items"] == []
+        assert problem(await grace.get(f"{PATH}/nothing/start")) == (404, "unknown_provider")
     assert (await client.delete(f"{ADMIN}/{made['id']}")).status_code == 204
 
 

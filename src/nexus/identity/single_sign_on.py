@@ -177,8 +177,10 @@ async def start(
     """Begin a sign-in by a provider (or the linking of one to an account that is signed in)."""
     async with database.as_system(readonly=True) as connection:
         row = await store.row(connection, "sign_in_provider", slug)
-    if row is None or not row["is_active"]:
+    if row is None:
         raise UnknownProvider
+    if not row["is_active"]:
+        raise FlowEnded
     state, nonce, verifier, browser = (secrets.token_urlsafe(32) for _ in range(4))
     url = await providers.of(row).authorization_url(
         redirect_uri=redirect_uri(base_url, row["slug"]), state=state, nonce=nonce, verifier=verifier, at=at
@@ -219,11 +221,14 @@ async def come_back(
 ) -> Arrival:
     """Finish what `start` began. A flow comes back once, within ten minutes, to the browser it left from."""
     async with database.as_system(actor) as connection:
+        if await store.row(connection, "sign_in_provider", slug) is None:
+            raise UnknownProvider
         flow = await store.row(connection, "take_flow", key_hash(state))
         row = await store.row(connection, "sign_in_provider", str(flow["provider_id"])) if flow is not None else None
     if (
         flow is None
         or row is None
+        or not code
         or row["slug"] != slug
         or not row["is_active"]
         or flow["expires_at"] <= at

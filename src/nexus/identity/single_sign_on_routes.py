@@ -115,7 +115,7 @@ async def start(
             state.database, _providers(request), sealer_of(request), slug=slug, next_path=next_path,
             base_url=state.settings.url, at=state.clock.now(),
         )  # fmt: skip
-    except (ProviderFailed, UnknownProvider) as error:
+    except (ProviderFailed, FlowEnded) as error:
         return _back_to_sign_in(error)
     return _redirect(away.url, [_flow_cookie(request, away.browser)])
 
@@ -134,14 +134,15 @@ async def come_back(
     at = shared.clock.now()
     principal = principal_if_any(request)
     try:
-        if error is not None or not code or not flow:
-            raise FlowEnded
         arrival = await single_sign_on.come_back(
-            shared.database, _providers(request), sealer_of(request), slug=slug, state=flow[:200], code=code[:4000],
+            shared.database, _providers(request), sealer_of(request), slug=slug, state=flow[:200],
+            code="" if error is not None else code[:4000],
             issuer=iss, browser=request.cookies.get(FLOW_COOKIE, ""), base_url=shared.settings.url,
             actor=actor_of(request), at=at, signed_in_as=principal.user_id if principal is not None else None,
             device=cookies.device_of(request), replaces=request.cookies.get(COOKIE),
         )  # fmt: skip
+    except UnknownProvider:
+        raise
     except NexusError as problem:
         return _back_to_sign_in(problem)
     given = [_flow_cookie(request, "")]
