@@ -84,7 +84,7 @@ def _meter(state: WebState) -> CachedMeter:
     return found
 
 
-async def _ask(request: AnyRequest, *, is_series: bool) -> Response[bytes]:
+async def _ask(request: AnyRequest, *, is_series: bool) -> Response[Any]:
     state = web_state(request)
     parameters: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
@@ -95,7 +95,7 @@ async def _ask(request: AnyRequest, *, is_series: bool) -> Response[bytes]:
 
 
 @get("/dashboards/summary", guards=[requires("metrics:read")], summary="Metrics over a range, shared")
-async def get_summary(request: AnyRequest, last: Last = None) -> Response[bytes]:
+async def get_summary(request: AnyRequest, last: Last = None) -> Response[Any]:
     """Return what `/api/metering/summary` does, as JSON, from the cache while nothing has changed.
 
     Takes the same parameters, and `last` in place of `from` and `to`. `as_of` in the answer and the header `age` tell
@@ -105,7 +105,7 @@ async def get_summary(request: AnyRequest, last: Last = None) -> Response[bytes]
 
 
 @get("/dashboards/series", guards=[requires("metrics:read")], summary="Metrics over time, shared")
-async def get_series(request: AnyRequest, last: Last = None) -> Response[bytes]:
+async def get_series(request: AnyRequest, last: Last = None) -> Response[Any]:
     """Return what `/api/metering/series` does, as JSON, from the cache while nothing has changed.
 
     Takes the same parameters, and `last` in place of `from` and `to`. At most 30 seconds old for points of minutes,

@@ -129,12 +129,16 @@ class LiveHub:
                 with contextlib.suppress(redis.exceptions.RedisError, OSError):
                     await self._pubsub.unsubscribe(live_channel(viewer.organization_id))
         if not self._viewers:
-            tasks, self._tasks = self._tasks, []
+            tasks, self._tasks, self._pubsub = self._tasks, [], None
             for task in tasks:
                 task.cancel()
 
+    def _is_wanted(self) -> bool:
+        # A cancellation that comes together with a message is lost in the wait for it: who asks again ends all the same.
+        return asyncio.current_task() in self._tasks
+
     async def _listen(self, client: redis_client.Redis) -> None:
-        while True:
+        while self._is_wanted():
             try:
                 async with client.pubsub() as pubsub:
                     first = set(self._viewers)
@@ -143,14 +147,15 @@ class LiveHub:
                     # Who came while the connection was made.
                     for owner in set(self._viewers) - first:
                         await pubsub.subscribe(live_channel(owner))
-                    while True:
+                    while self._is_wanted():
                         message = await pubsub.get_message(timeout=QUIET_SECONDS)
                         if message is not None:
                             self._deliver(message)
             except (redis.exceptions.RedisError, OSError) as error:
                 _log.info("live announcements interrupted", error=type(error).__name__)
             finally:
-                self._pubsub = None
+                if self._is_wanted():
+                    self._pubsub = None
             await asyncio.sleep(RECONNECT_SECONDS)
 
     def _deliver(self, message: dict[str, object]) -> None:
@@ -177,7 +182,7 @@ class LiveHub:
 
     async def _watch_keys(self) -> None:
         known: int | None = None
-        while True:
+        while self._is_wanted():
             try:
                 version = await self._version_of()
             except Exception as error:  # noqa: BLE001  # while the database is away, nobody's rights can have changed

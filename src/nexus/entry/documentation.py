@@ -156,6 +156,13 @@ def _name_permissions(app: Litestar, paths: dict[str, Any]) -> None:
                     operation["description"] = f"{operation.get('description', '')}\n\n{needs}".strip()
 
 
+def _with_any_of(part: Any) -> Any:
+    """Describe a union as any of its types: a whole number is a number too, and so never exactly one of the two."""
+    if isinstance(part, dict):
+        return {"anyOf" if name == "oneOf" else name: _with_any_of(value) for name, value in part.items()}
+    return [_with_any_of(item) for item in part] if isinstance(part, list) else part
+
+
 def describe(app: Litestar) -> bytes:
     """Return the OpenAPI document of the whole port, as JSON."""
     document: dict[str, Any] = app.openapi_schema.to_schema()
@@ -172,11 +179,13 @@ def describe(app: Litestar) -> bytes:
             if isinstance(operation, dict) and "responses" in operation:
                 for status in _PROBLEM_STATUSES:
                     operation["responses"][status] = _PROBLEM
+                # What is empty has no form, whatever the handler's type says.
+                operation["responses"].get("204", {}).pop("content", None)
     _name_permissions(app, document.get("paths", {}))
     paths = document.setdefault("paths", {})
     paths["/v1/events"] = _events_operation(schemas)
     paths.update(_probe_operations())
-    return msgspec.json.encode(document)
+    return msgspec.json.encode(_with_any_of(document))
 
 
 class DocumentationPage:
