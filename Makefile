@@ -34,8 +34,8 @@ web: $(WEB_BUILT) ## build the web application
 up: $(VENV)/.installed $(WEB_BUILT) ## start everything; prints address and, the first time, sign-in and access key
 	@exec $(BIN)/nexus up
 
-demo: $(VENV)/.installed $(WEB_BUILT) ## start everything and send it a day of generated traffic
-	@exec $(BIN)/python -m bench.demo
+demo: $(VENV)/.installed $(WEB_BUILT) ## start everything with two organizations and a month of believable traffic, which then goes on
+	@exec $(BIN)/python -m demo
 
 test: $(VENV)/.installed $(WEB_BUILT) ## run the tests; says what it skipped and why
 	$(BIN)/python -m pytest tests sdk/python/tests --ignore tests/accept -n $(TEST_WORKERS) --dist loadfile -q
@@ -47,15 +47,16 @@ bench: $(VENV)/.installed ## measure ingest against raw COPY, and query latency;
 	$(BIN)/python -m bench
 
 lint: $(VENV)/.installed ## formatting, lints, types, import rules
-	$(BIN)/ruff format --check src tests bench sdk
-	$(BIN)/ruff check src tests bench sdk
+	$(BIN)/ruff format --check src tests bench demo sdk
+	$(BIN)/ruff check src tests bench demo sdk
 	$(BIN)/mypy
+	$(BIN)/mypy --strict -p demo
 	cd sdk/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
 
 fmt: $(VENV)/.installed ## format and fix what can be fixed
-	$(BIN)/ruff format src tests bench sdk
-	$(BIN)/ruff check --fix src tests bench sdk
+	$(BIN)/ruff format src tests bench demo sdk
+	$(BIN)/ruff check --fix src tests bench demo sdk
 
 build: $(VENV)/.installed ## wheels and source distributions, the web application within, and the Python client's
 	rm -rf dist

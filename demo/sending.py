@@ -1,0 +1,133 @@
+"""Sends the demo's calls through the Python client: first what has been, then what is, as it happens."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from nexus_client import Client
+
+from demo.setting_up import Ready
+from demo.traffic import DAYS, HOUR, Call, calls, hours
+from demo.world import COMPANIES, Application, Company
+
+_AGAIN = timedelta(hours=1)
+"""How much before the newest call is sent again: what was on its way when the demo was stopped is among it."""
+_LONGEST_SLEEP_SECONDS = 0.5
+_FLUSH_SECONDS = 120
+
+
+@dataclass
+class Sender:
+    """One application with its key."""
+
+    company: Company
+    application: Application
+    client: Client
+
+
+@dataclass
+class Progress:
+    """How far the back-fill is."""
+
+    hours_done: int = 0
+    hours: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    unsent: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def senders(url: str, ready: Ready, spool: Path) -> Iterator[list[Sender]]:
+    """Open a client for each application; what they could not send stays in the spool for the next start."""
+    made = [
+        Sender(
+            company,
+            application,
+            Client(
+                url,
+                ready.secrets.keys[f"{company.slug}/{application.name}"],
+                spool_dir=spool,
+                # A back-fill is faster than any program makes calls: here it waits, where a program must not.
+                waits_when_full=True,
+                queue_records=5_000,
+                batch_records=2_000,
+                batch_seconds=0.5,
+            ),
+        )
+        for company in COMPANIES
+        for application in company.applications
+    ]
+    try:
+        for sender in made:
+            sender.client.recover()
+        yield made
+    finally:
+        for sender in made:
+            sender.client.close(5)
+
+
+def back_fill(
+    senders: list[Sender], ready: Ready, until: datetime, *, volume: float, days: int = DAYS
+) -> Iterator[Progress]:
+    """Send every call that ended before an instant and may not be stored yet; yields how far it is, hour by hour."""
+    began = time.monotonic()
+    start = until - timedelta(days=days)
+    newest = [ready.newest.get(sender.company.slug) for sender in senders]
+    known = [start if at is None else max(start, at - _AGAIN) for at in newest]
+    # Calls that ended in an hour may have begun in the one before.
+    todo = list(hours(min(known) - HOUR, until))
+    progress = Progress(hours=len(todo))
+    for hour in todo:
+        for sender, since in zip(senders, known, strict=True):
+            if hour + HOUR < since:
+                continue
+            for call in calls(sender.company, sender.application, hour, ready.began_on, volume=volume):
+                if start <= call.ended_at < until:
+                    _record(sender, call)
+                    progress.calls += 1
+        progress.hours_done += 1
+        progress.seconds = time.monotonic() - began
+        yield progress
+    deadline = time.monotonic() + _FLUSH_SECONDS
+    for sender in senders:
+        if not sender.client.flush(max(0.1, deadline - time.monotonic())):
+            progress.unsent.append(f"{sender.application.name}: {sender.client.stats.last_failure}")
+    progress.seconds = time.monotonic() - began
+    yield progress
+
+
+def live(
+    senders: list[Sender], ready: Ready, since: datetime, stopping: threading.Event, *, volume: float
+) -> Iterator[int]:
+    """Send calls as they end, from an instant on, until told to stop; yields how many there were."""
+    waiting: list[tuple[datetime, int, Sender, Call]] = []
+    next_hour = since.replace(minute=0, second=0, microsecond=0) - HOUR
+    count = serial = 0
+    while not stopping.is_set():
+        now = datetime.now(UTC)
+        while next_hour <= now + timedelta(seconds=5):
+            for sender in senders:
+                for call in calls(sender.company, sender.application, next_hour, ready.began_on, volume=volume):
+                    if call.ended_at >= since:
+                        serial += 1
+                        heapq.heappush(waiting, (call.ended_at, serial, sender, call))
+            next_hour += HOUR
+        while waiting and waiting[0][0] <= now:
+            _, _, sender, call = heapq.heappop(waiting)
+            _record(sender, call)
+            count += 1
+        yield count
+        due = (waiting[0][0] - now).total_seconds() if waiting else _LONGEST_SLEEP_SECONDS
+        stopping.wait(min(_LONGEST_SLEEP_SECONDS, max(0.02, due)))
+
+
+def _record(sender: Sender, call: Call) -> None:
+    record = dict(call.record)
+    sender.client.record(record.pop("provider"), record.pop("status_code"), **record)

@@ -1,0 +1,159 @@
+"""Makes the demo's organizations, people and keys over the public HTTP API, and keeps the keys for the next start."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import os
+import secrets
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from demo.world import COMPANIES, Company
+
+FILE = "demo.json"
+
+
+class NotSetUpError(Exception):
+    """The demo's organizations could not be made; the message says why."""
+
+
+@dataclass
+class Secrets:
+    """What only this machine knows: shown once by Nexus, kept readable by the owner only."""
+
+    passwords: dict[str, str] = field(default_factory=dict)
+    """By e-mail address."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """By organization and application."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Secrets:
+        """Return what was kept; nothing where nothing was."""
+        try:
+            return cls(**json.loads((folder / FILE).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return cls()
+
+    def write(self, folder: Path) -> None:
+        """Keep it."""
+        path = folder / f"{FILE}.new"
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(asdict(self), file, indent=2)
+        path.replace(folder / FILE)
+
+
+class Api:
+    """The HTTP API, as a signed-in person uses it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self._opener = urllib.request.build_opener(jar)
+
+    def call(
+        self, method: str, path: str, body: object = None, *, organization: str | None = None, **query: str
+    ) -> Any:
+        """Ask; returns the answer's JSON. `NotSetUpError` with the problem's detail."""
+        address = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
+        request = urllib.request.Request(address, method=method)  # noqa: S310 - an address of our own
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("content-type", "application/json")
+        if organization is not None:
+            request.add_header("x-nexus-organization", organization)
+        try:
+            with self._opener.open(request, timeout=60) as answer:
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            raise NotSetUpError(f"{method} {path}: {error.code} {_detail(error.read())}") from None
+        except OSError as error:
+            raise NotSetUpError(f"{method} {path}: {error}") from None
+
+    def sign_in(self, email: str, password: str) -> None:
+        """Sign in; the session's cookie is kept."""
+        found = self.call("POST", "/api/identity/sign-in", {"email": email, "password": password})
+        if "challenge" in found:
+            raise NotSetUpError(f"{email} has a second factor: the demo signs in with a password alone")
+
+
+def _detail(content: bytes) -> str:
+    try:
+        problem = json.loads(content)
+        faults = [f"{fault.get('field')}: {fault.get('message')}" for fault in problem.get("errors") or []]
+        return " ".join([str(problem.get("detail", "")), *faults])
+    except (ValueError, AttributeError):
+        return content[:200].decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The demo's organizations, as they are in Nexus."""
+
+    secrets: Secrets
+    began_on: datetime
+    """The day on which the first of them was made: the demo's story is told from it."""
+    newest: dict[str, datetime]
+    """The newest call of each organization, by slug; absent where there is none."""
+
+
+def set_up(api: Api, folder: Path) -> Ready:
+    """Make what is missing. Run again, it makes nothing."""
+    kept = Secrets.read(folder)
+    there = {item["slug"] for item in api.call("GET", "/api/identity/organizations")["items"]}
+    made_at, newest = [], {}
+    for company in COMPANIES:
+        if company.slug not in there:
+            api.call(
+                "POST",
+                "/api/identity/organizations",
+                {"name": company.name, "slug": company.slug, "plan": "pro", "reporting_zone": company.reporting_zone},
+            )
+        organization = api.call("GET", "/api/identity/organization", organization=company.slug)
+        made_at.append(datetime.fromisoformat(organization["created_at"]).astimezone(UTC))
+        _people(api, company, kept, folder)
+        _keys(api, company, kept)
+        kept.write(folder)
+        found = api.call(
+            "GET", "/api/metering/calls", organization=company.slug, limit="1",
+            **{"from": "2000-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"},
+        )["items"]  # fmt: skip
+        if found:
+            newest[company.slug] = datetime.fromisoformat(found[0]["timestamp"]).astimezone(UTC)
+    began_on = min(made_at).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Ready(kept, began_on, newest)
+
+
+def _people(api: Api, company: Company, kept: Secrets, folder: Path) -> None:
+    members = api.call("GET", "/api/identity/members", organization=company.slug)["items"]
+    there = {item["email"] for item in members}
+    for person in company.people:
+        if person.email in there:
+            continue
+        password = kept.passwords.setdefault(person.email, secrets.token_urlsafe(12))
+        kept.write(folder)
+        api.call(
+            "POST",
+            "/api/identity/users",
+            {"email": person.email, "name": person.name, "role": person.role, "password": password},
+            organization=company.slug,
+        )
+
+
+def _keys(api: Api, company: Company, kept: Secrets) -> None:
+    for application in company.applications:
+        name = f"{company.slug}/{application.name}"
+        if name in kept.keys:
+            continue
+        made = api.call(
+            "POST",
+            "/api/identity/access-keys",
+            {"name": application.name, "application": application.name, "scopes": ["events:write"]},
+            organization=company.slug,
+        )
+        kept.keys[name] = made["key"]

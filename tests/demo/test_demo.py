@@ -1,0 +1,169 @@
+"""The demo tells one story: the figures in Nexus are those of its calls, however often it is started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from demo.setting_up import Api, Secrets
+from demo.traffic import OUTAGE_PROVIDER, Call, calls, hours, outage
+from demo.world import COMPANIES, Company
+from nexus.kit.ids import uuid7_time
+from tests.races.node import ROOT, free_port
+
+DAYS = 11
+VOLUME = 0.04
+BEGAN_ON = datetime(2026, 3, 12, tzinfo=UTC)
+
+
+def story(company: Company, start: datetime, end: datetime, began_on: datetime, volume: float = VOLUME) -> list[Call]:
+    """Every call of an organization that began in a range."""
+    return [
+        call
+        for application in company.applications
+        for hour in hours(start - timedelta(hours=1), end)
+        for call in calls(company, application, hour, began_on, volume=volume)
+        if start <= began(call) < end
+    ]
+
+
+def began(call: Call) -> datetime:
+    at = uuid7_time(UUID(call.record["id"]))
+    assert at is not None
+    return at
+
+
+def test_same_hour_always_has_the_same_calls() -> None:
+    for company in COMPANIES:
+        hour = datetime(2026, 3, 3, 14, tzinfo=UTC)
+        first = story(company, hour, hour + timedelta(hours=1), BEGAN_ON, 1.0)
+
+        assert first
+        assert first == story(company, hour, hour + timedelta(hours=1), BEGAN_ON, 1.0)
+        assert len({call.record["id"] for call in first}) == len(first)
+
+
+def test_outage_is_seen_and_others_step_in() -> None:
+    down_from, down_until = outage(BEGAN_ON)
+    others: Counter[str] = Counter()
+
+    for company in COMPANIES:
+        for span, is_down in ((timedelta(), True), (timedelta(days=7), False)):
+            found = [
+                call.record
+                for call in story(company, down_from + span, down_until + span, BEGAN_ON, 3.0)
+                if call.record["provider"] == OUTAGE_PROVIDER
+            ]
+            failed = sum(record["status_code"] in {0, 503, 529} for record in found) / len(found)
+            assert (failed > 0.75) == is_down
+        others.update(
+            call.record["provider"]
+            for call in story(company, down_from, down_until, BEGAN_ON, 3.0)
+            if call.record["status_code"] == 200
+        )
+    assert others.keys() >= {"openai", "google"}
+
+
+def test_days_have_a_rhythm() -> None:
+    support, acme = COMPANIES[0].applications[1], COMPANIES[0]
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+
+    def count(day: datetime, hour: int) -> int:
+        return len(calls(acme, support, day + timedelta(hours=hour), BEGAN_ON, volume=20))
+
+    assert count(monday, 9) > 5 * count(monday, 1)
+    assert count(monday, 9) > 3 * count(monday - timedelta(days=1), 9)
+
+
+@contextmanager
+def running(folder: Path, port: int) -> Iterator[Api]:
+    """A demo whose days are filled; an administrator is signed in."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")}
+    said = folder.with_suffix(".out")
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "demo", "--data-dir", str(folder), "--port", str(port),
+                "--days", str(DAYS), "--volume", str(VOLUME),
+            ],
+            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        limit = time.monotonic() + 240
+        while "Ctrl-C stops it" not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < limit, said.read_text()
+            time.sleep(0.1)
+        api = Api(f"http://127.0.0.1:{port}")
+        email, password = said.read_text().partition("Sign in as")[2].split()[:2]
+        api.sign_in(email, password)
+        yield api
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 0, said.read_text()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(120)
+
+
+def figures(api: Api, company: Company, start: datetime, end: datetime) -> dict[str, Any]:
+    """What Nexus says of a range."""
+    found = api.call(
+        "GET", "/api/metering/summary", organization=company.slug, group_by="provider",
+        **{"from": start.isoformat(), "to": end.isoformat()},
+    )  # fmt: skip
+    return {"total": found["total"], "providers": {item["provider"]: item["requests"] for item in found["groups"]}}
+
+
+def test_figures_are_those_of_the_story_and_stay_when_it_starts_again(tmp_path: Path) -> None:
+    folder, port = tmp_path / "demo", free_port()
+    # What is younger may still be on its way, what is older may have ended before the first day.
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    start = end - timedelta(days=DAYS - 1)
+    first: dict[str, dict[str, Any]] = {}
+
+    with running(folder, port) as api:
+        made_at = [
+            datetime.fromisoformat(
+                api.call("GET", "/api/identity/organization", organization=company.slug)["created_at"]
+            )
+            for company in COMPANIES
+        ]
+        began_on = min(made_at).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        for company in COMPANIES:
+            expected = story(company, start, end, began_on)
+            first[company.slug] = found = figures(api, company, start, end)
+
+            records = [call.record for call in expected]
+            total = found["total"]
+            assert total["requests"] == len(records) > 100
+            assert total["errors"] == sum(not 200 <= record["status_code"] < 400 for record in records) > 0
+            assert total["tokens_input"] == sum(record.get("tokens", {}).get("input", 0) for record in records)
+            assert total["unpriced"] == sum(record["provider"] == "self-hosted" for record in records)
+            assert float(total["cost"]) > 0
+            assert found["providers"] == Counter(record["provider"] for record in records)
+
+            members = api.call("GET", "/api/identity/members", organization=company.slug)["items"]
+            assert {member["email"] for member in members} >= {person.email for person in company.people}
+            keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
+            assert {key["application"] for key in keys} == {item.name for item in company.applications}
+    person = COMPANIES[0].people[0].email
+    password = Secrets.read(folder).passwords[person]
+    assert (folder / "demo.json").stat().st_mode & 0o077 == 0
+
+    with running(folder, port) as api:
+        for company in COMPANIES:
+            assert figures(api, company, start, end) == first[company.slug]
+            keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
+            assert len(keys) == len(company.applications)
+        api.sign_in(person, password)
