@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from nexus.catalog import service, store
 from nexus.catalog.types import Endpoint, Import, Model, Price, PriceComponent, PriceConflict, Provider
+from nexus.contracts.cost_lines import CostLine
 from nexus.identity.guards import actor_of, organization_of, requires
 from nexus.kit.errors import FieldFault, InvalidRequest
 from nexus.kit.money import format_nanos
@@ -63,6 +64,22 @@ class EstimateQuestion(msgspec.Struct, forbid_unknown_fields=True):
     at: Instant | None = None
     usage: dict[Short, Count] = {}
     variant: dict[Short, Short] = {}
+
+
+class CostQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """What a call used, as it is stored."""
+
+    usage: dict[Short, Count] = {}
+    is_failure: bool = False
+
+
+class CostSum(msgspec.Struct):
+    """The sum that a price makes of it, line by line; `cost` is what a call would be charged."""
+
+    lines: list[CostLine]
+    cost: str | None
+    currency: str
+    reason: str | None
 
 
 class Estimate(msgspec.Struct):
@@ -168,6 +185,16 @@ async def read_price(request: AnyRequest, price_id: FromPath[UUID]) -> Price:
         return await service.get_price(db, price_id)
 
 
+@post("/prices/{price_id:uuid}/sum", guards=[requires("catalog:read")], status_code=200)
+async def sum_of_price(request: AnyRequest, price_id: FromPath[UUID], data: JSONBody[CostQuestion]) -> CostSum:
+    """Show how this price alone, superseded ones included, makes the cost of a call: each unit, its count, its amount."""
+    usage = {name: count for name, count in data.usage.items() if count} | {"requests": 1}
+    async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
+        lines, priced = await service.explain(db, price_id, usage, is_failure=data.is_failure)
+    cost = None if priced.cost_nanos is None else format_nanos(priced.cost_nanos)
+    return CostSum(lines, cost, priced.currency, priced.reason)
+
+
 @post("/prices", guards=[requires("catalog:write")])
 async def create_price(request: AnyRequest, data: JSONBody[PriceNew]) -> Price:
     """Add a price of the organization's own; it stands before the shared ones."""
@@ -240,7 +267,7 @@ async def estimate(request: AnyRequest, data: JSONBody[EstimateQuestion]) -> Est
 router = Router(
     "/api/catalog",
     route_handlers=[
-        list_providers, list_endpoints, list_models, list_prices, read_price, create_price, end_price,
+        list_providers, list_endpoints, list_models, list_prices, read_price, sum_of_price, create_price, end_price,
         list_conflicts, resolve_conflict, list_imports, estimate,
     ],
     tags=["catalog"],

@@ -18,8 +18,9 @@ from nexus.catalog.errors import InvalidPrice, UnknownConflict, UnknownPrice
 from nexus.catalog.importers import ImportedBook, UnreadablePriceList, genai_prices, litellm, models_dev
 from nexus.catalog.importers.files import amount_of
 from nexus.catalog.types import ImportSummary, Price, PriceComponent
-from nexus.contracts.prices import PriceBook
-from nexus.contracts.pricing import Priced, price_call
+from nexus.contracts.cost_lines import CostLine, cost_lines
+from nexus.contracts.prices import Component, PriceBook, PriceDocument, compile_price
+from nexus.contracts.pricing import Priced, cost_of, price_call
 from nexus.contracts.units import DIMENSIONS
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.kit.errors import FieldFault, InvalidRequest
@@ -214,6 +215,18 @@ async def get_price(connection: Connection, price_id: UUID) -> Price:
     if not found:
         raise UnknownPrice
     return found[0]
+
+
+async def explain(
+    connection: Connection, price_id: UUID, usage: Mapping[str, int], *, is_failure: bool
+) -> tuple[list[CostLine], Priced]:
+    """Return the sum that a price, superseded ones included, makes of a call's usage, and what it comes to."""
+    price = await get_price(connection, price_id)
+    components = [Component(item.unit, item.amount, item.per, item.context_above) for item in price.components]
+    compiled = compile_price(
+        PriceDocument(price.id, price.provider, components, currency=price.currency, source=price.source), components
+    )
+    return cost_lines(compiled, usage, is_failure=is_failure), cost_of(compiled, usage, is_failure=is_failure)
 
 
 async def end_price(connection: Connection, price_id: UUID, at: datetime) -> Price:

@@ -152,6 +152,11 @@ def _cost(price: CompiledPrice, usage: Mapping[str, int], is_failure: bool) -> P
     return Priced(nanos, price.currency, "book", price.id, None)
 
 
+def cost_of(price: CompiledPrice, usage: Mapping[str, int], *, is_failure: bool = False) -> Priced:
+    """Return what one price alone makes of a call's usage."""
+    return _cost(price, usage, is_failure)
+
+
 def usage_faults(usage: Mapping[str, int]) -> list[FieldFault]:
     """Return what is wrong with counts that contain each other: a part larger than the whole, or without one."""
     faults: list[FieldFault] = []
