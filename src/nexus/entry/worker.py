@@ -25,7 +25,9 @@ class Worker:
         )
         self._redis = connect_redis(settings)
         alive: Job = ("platform.heartbeat", INTERVAL_SECONDS, heartbeat(self._redis, SYSTEM_CLOCK))
-        self._runner = PeriodicRunner(self._database, [alive, *PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS, *DASHBOARDS_JOBS])
+        self._runner = PeriodicRunner(
+            self._database, [alive, *PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS, *DASHBOARDS_JOBS]
+        )
 
     def start(self) -> None:
         """Begin."""
