@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
+import psutil
 
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.embedded import EmbeddedPostgres
 
 KEY = "nx_" + "benchmark" * 5
+
+
+def free_port() -> int:
+    """Return a port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Node:
@@ -28,9 +37,7 @@ class Node:
         self._log = log
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
@@ -41,6 +48,7 @@ class Node:
             "NEXUS_WORKERS": str(self._workers),
             "NEXUS_BOOTSTRAP_KEY": KEY,
             "NEXUS_LOG_LEVEL": "warning",
+            "NEXUS_GATEWAY_ALLOW": "127.0.0.0/8",
         }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -71,6 +79,26 @@ class Node:
             service=self._url("nexus_service"), writer=self._url("nexus_writer"), system=self._url("nexus_system")
         )
         return await Database.connect(urls, application_name="bench", max_size=2)
+
+    async def add_credential(self, provider: str, base_url: str) -> None:
+        """Keep what the node sends to a provider, which here is a sandbox."""
+        body = msgspec.json.encode({"provider": provider, "name": "bench", "secret": "sk-bench", "base_url": base_url})
+        asked = urllib.request.Request(
+            f"{self.url}/api/identity/provider-credentials",
+            data=body,
+            headers={"authorization": f"Bearer {KEY}", "content-type": "application/json"},
+        )
+        with await asyncio.to_thread(urllib.request.urlopen, asked, timeout=10) as answer:
+            if answer.status != 201:
+                raise RuntimeError(f"the credential was not taken: {answer.status}")
+        await asyncio.sleep(1.5)
+
+    def web_process(self) -> psutil.Process:
+        """Return the node's first web process."""
+        if self._process is None:
+            raise RuntimeError("the node does not run")
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        return next(child for child in children if child.cmdline()[-1:] == ["web"])
 
     def _url(self, role: str) -> str:
         return EmbeddedPostgres(self.data_dir).url(role, "nexus")

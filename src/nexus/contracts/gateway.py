@@ -54,6 +54,16 @@ class CredentialEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """One way an alias of a model leads: the lowest priority first, among equals in proportion to the weights."""
+
+    provider: str
+    model: str
+    priority: int = 0
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayTable:
     """All providers and credentials at one version. Never changed: a newer one replaces it whole."""
 
@@ -64,6 +74,8 @@ class GatewayTable:
         default_factory=lambda: MappingProxyType({})
     )
     """By organization and provider."""
+    routes: Mapping[tuple[UUID, str], tuple[RouteEntry, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """By organization and alias, lowest priority first."""
 
     def provider(self, organization_id: UUID, name: str) -> ProviderEntry | None:
         """Return a provider; a shared name goes before one of the organization's own, as in the price book."""

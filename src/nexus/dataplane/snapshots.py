@@ -21,12 +21,20 @@ import asyncpg
 import msgspec
 import structlog
 
-from nexus.contracts.gateway import CredentialEntry, GatewayTable, ProviderEntry, credential_context
+from nexus.contracts.gateway import CredentialEntry, GatewayTable, ProviderEntry, RouteEntry, credential_context
 from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane import store
 from nexus.dataplane.endpoints import EndpointTable
-from nexus.dataplane.store import CredentialRow, EndpointEntry, KeyRow, MemberRow, OrganizationRow, ProviderRow
+from nexus.dataplane.store import (
+    CredentialRow,
+    EndpointEntry,
+    KeyRow,
+    MemberRow,
+    OrganizationRow,
+    ProviderRow,
+    RouteRow,
+)
 from nexus.platform.db import Database
 from nexus.platform.db.secrets import write_private
 from nexus.platform.sealing import CannotOpen, Sealer
@@ -77,6 +85,7 @@ class GatewaySource(msgspec.Struct, frozen=True):
     version: int
     providers: list[ProviderRow]
     credentials: list[CredentialRow]
+    routes: list[RouteRow] = []
 
 
 def build_keys(source: KeySource) -> KeyTable:
@@ -157,10 +166,15 @@ def build_gateway(source: GatewaySource, sealer: Sealer | None) -> GatewayTable:
                 item.expires_at,
             )
         )
+    routes: dict[tuple[Any, str], list[RouteEntry]] = {}
+    for way in sorted(source.routes, key=lambda row: (row.priority, row.provider, row.model)):
+        entries = routes.setdefault((way.organization_id, way.alias), [])
+        entries.append(RouteEntry(way.provider, way.model, way.priority, way.weight))
     return GatewayTable(
         source.version,
         MappingProxyType(providers),
         MappingProxyType({key: tuple(items) for key, items in credentials.items()}),
+        MappingProxyType({key: tuple(items) for key, items in routes.items()}),
     )
 
 
@@ -264,6 +278,7 @@ class Snapshots:
                     gateway_version,
                     await store.snapshot_providers(connection),
                     await store.snapshot_provider_credentials(connection),
+                    await store.snapshot_model_routes(connection),
                 )
         if ways is not None:
             self.gateway = build_gateway(ways, self._sealer)

@@ -81,6 +81,17 @@ class CredentialRow(msgspec.Struct, frozen=True, array_like=True):
     expires_at: datetime | None
 
 
+class RouteRow(msgspec.Struct, frozen=True, array_like=True):
+    """One way an alias of a model leads."""
+
+    organization_id: UUID
+    alias: str
+    provider: str
+    model: str
+    priority: int
+    weight: int
+
+
 async def snapshot_versions(connection: Connection) -> Mapping[str, int]:
     """Return the version number of each snapshot."""
     return {record["name"]: record["version"] for record in await connection.fetch(QUERIES["snapshot_versions"])}
@@ -120,6 +131,11 @@ async def snapshot_providers(connection: Connection) -> list[ProviderRow]:
 async def snapshot_provider_credentials(connection: Connection) -> list[CredentialRow]:
     """Return every provider credential that may be used, sealed."""
     return [CredentialRow(*record) for record in await connection.fetch(QUERIES["snapshot_provider_credentials"])]
+
+
+async def snapshot_model_routes(connection: Connection) -> list[RouteRow]:
+    """Return every organization's aliases of models."""
+    return [RouteRow(*record) for record in await connection.fetch(QUERIES["snapshot_model_routes"])]
 
 
 async def ensure_partition(connection: Connection, at: datetime) -> bool:

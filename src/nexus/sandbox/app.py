@@ -177,7 +177,7 @@ async def serve(host: str, port: int) -> None:
 
     server = Server(
         Sandbox(), address=host, port=port, interface=Interfaces.ASGINL, websockets=False, log_enabled=False,
-        log_level=LogLevels.critical,
+        log_level=LogLevels.critical, backlog=2048, backpressure=16_384,
     )  # fmt: skip
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

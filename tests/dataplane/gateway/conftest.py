@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any, *, websockets: bool = False) -> AsyncIterator[str]:
+async def served(app: Any) -> AsyncIterator[str]:
     """Serve an ASGI application as the product does; gives its address."""
     from granian.constants import Interfaces
     from granian.log import LogLevels
@@ -58,7 +58,8 @@ async def served(app: Any, *, websockets: bool = False) -> AsyncIterator[str]:
             address="127.0.0.1",
             port=port,
             interface=Interfaces.ASGINL,
-            websockets=websockets,
+            websockets=False,
+            backpressure=4096,
             log_enabled=False,
             log_level=LogLevels.critical,
         )

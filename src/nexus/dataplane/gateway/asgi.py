@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import structlog
 
 from nexus.contracts.keys import KeyEntry
 from nexus.dataplane.gateway.client_key import find_key
 from nexus.dataplane.gateway.errors import (
     BadPath,
+    BodyTooLarge,
     KeyRefused,
     NotLoaded,
     RecordsWait,
@@ -31,6 +33,7 @@ from nexus.dataplane.gateway.request import (
     rest_of_body,
     upstream_headers,
 )
+from nexus.dataplane.gateway.routing import NAME as ROUTED
 from nexus.dataplane.gateway.service import BrokenAnswerError, ClientGoneError, Gateway, Send
 from nexus.kit.errors import FieldFault, NexusError
 from nexus.kit.ids import uuid7
@@ -103,6 +106,10 @@ class GatewayApp:
         key = self._authenticate(headers, query)
         if gateway.recorder.is_full:
             raise RecordsWait(retry_after_seconds=2)
+        if name == ROUTED:
+            told.name = "openai"
+            await self._serve_routed(scope, headers, key, path, query, request_id, receive, send)
+            return
         target = gateway.target(key, name, path, query)
         told.name = target.facts.error
         method: str = scope["method"]
@@ -136,6 +143,38 @@ class GatewayApp:
         )
         if counted is not None:
             exchange.request_bytes = counted.total
+        await gateway.relay(exchange, answer, receive, send)
+
+    async def _serve_routed(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        key: KeyEntry,
+        path: str,
+        query: bytes,
+        request_id: str,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Serve `/gw/v1`: the request names a model or an alias, and we choose where it goes."""
+        gateway = self._gateway
+        if scope["method"] in {"GET", "HEAD"} and path == "/models":
+            models = [{"id": alias, "object": "model", "owned_by": "nexus"} for alias in gateway.router.models(key)]
+            await _json(send, {"object": "list", "data": models}, scope["method"], request_id)
+            return
+        if scope["method"] != "POST" or not is_json(headers):
+            raise BadPath("send JSON with a `model`, as POST; other requests go to /gw/{provider}")
+        body, is_whole = await read_body(receive, MAX_INSPECTED_BYTES)
+        if not is_whole:
+            raise BodyTooLarge(f"send at most {MAX_INSPECTED_BYTES} bytes, or call /gw/{{provider}}")
+        inquiry, _ = inspect(body, path, asks_usage=False)
+        if not inquiry.model:
+            raise BadPath("`model` is missing: name an alias, or `provider/model`")
+        candidates = gateway.router.candidates(key, inquiry.model, path, query, gateway.clock.now())
+        exchange, answer = await gateway.forward_routed(
+            _caller(scope, headers, key, request_id), candidates, method="POST", inquiry=inquiry,
+            headers=scope["headers"], body=body,
+        )  # fmt: skip
         await gateway.relay(exchange, answer, receive, send)
 
     def _authenticate(self, headers: dict[bytes, bytes], query: bytes) -> KeyEntry:
@@ -179,6 +218,17 @@ class _Counter:
 
     def ignore(self, count: int) -> None:
         """Count nothing: the length was announced."""
+
+
+async def _json(send: Send, value: Any, method: str, request_id: str) -> None:
+    content = msgspec.json.encode(value)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(content)).encode()),
+        (b"x-nexus-request-id", request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else content})
 
 
 def split_path(scope: Scope) -> tuple[str, str]:

@@ -44,6 +44,18 @@ class UnknownProvider(NotFound):
     code = "unknown_provider"
 
 
+class UnknownModel(NotFound):
+    """There is no such model: name an alias, or `provider/model`."""
+
+    code = "model_not_found"
+
+
+class AllEndpointsDown(Unavailable):
+    """No endpoint for this model can be called now: all of them failed a moment ago."""
+
+    code = "endpoints_down"
+
+
 class NoCredential(Forbidden):
     """Your organization has no credential for this provider: add one under provider credentials."""
 

@@ -1,7 +1,7 @@
 """The gateway of one process: finds out who calls what, forwards it, and records each attempt.
 
 `forward` is the way of one attempt. The admission decision has its place in it, marked, before anything is sent; the
-reservation's settling has its place in `_record`, where the usage is known.
+reservation's settling has its place in `end`, where the usage is known.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,26 @@ from aiohttp.abc import AbstractResolver
 
 from nexus.contracts.gateway import CredentialEntry, ProviderEntry
 from nexus.contracts.keys import KeyEntry
-from nexus.dataplane.gateway.errors import NoBaseUrl, NoCredential, UnknownProvider, stream_error
+from nexus.dataplane.gateway.errors import AllEndpointsDown, NoBaseUrl, NoCredential, UnknownProvider, stream_error
 from nexus.dataplane.gateway.exchange import Caller, Exchange, Inquiry, Target
 from nexus.dataplane.gateway.guard import Guard
+from nexus.dataplane.gateway.health import HealthBook
 from nexus.dataplane.gateway.journal import End, Journal
+from nexus.dataplane.gateway.learned import LimitBook
 from nexus.dataplane.gateway.metrics import GatewayMetrics
 from nexus.dataplane.gateway.reading import AnswerReader
 from nexus.dataplane.gateway.recorder import Recorder
-from nexus.dataplane.gateway.request import Receive, client_headers
+from nexus.dataplane.gateway.request import Receive, client_headers, inspect, upstream_headers
+from nexus.dataplane.gateway.routing import (
+    MAX_ATTEMPTS,
+    RETRIED_STATUSES,
+    Candidate,
+    Router,
+    is_retried,
+    pause_seconds,
+    retry_after_of,
+    with_model,
+)
 from nexus.dataplane.gateway.upstream import Upstream, failure
 from nexus.dataplane.gateway.usage import Usage, load_wire
 from nexus.dataplane.ingest.service import Ingest
@@ -37,6 +49,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _WHOLE_BYTES = 256 * 1024
 """Answers up to this length are read whole and sent in one piece."""
 _SEND_SECONDS = 120.0
+_DISCARD_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +83,9 @@ class Gateway:
         self.upstream = Upstream(Guard(allowed), resolver=resolver)
         self.journal = Journal(journal_folder or settings.data_dir / "gateway")
         self.recorder = Recorder(ingest, self.journal, self.metrics)
+        self.health = HealthBook()
+        self.limits = LimitBook()
+        self.router = Router(self.snapshots, self.wire, self.health)
         self._open: set[Exchange] = set()
         self._turn = 0
 
@@ -86,7 +102,7 @@ class Gateway:
                 "the process was stopped before the answer ended",
             )
             exchange.usage = Usage({"input": count} if (count := exchange.inquiry.exact_input()) else {}, False)
-            self._record(exchange)
+            self.end(exchange)
         await self.upstream.stop()
         await self.recorder.stop()
         self.journal.close()
@@ -140,9 +156,96 @@ class Gateway:
 
         Raises what the client is told when there is no answer; the attempt is recorded then. With an answer, `relay` must follow.
         """
-        exchange = Exchange(caller, target, method, _full_path(target), inquiry, attempt)
+        exchange = Exchange(caller, target, method, full_path(target), inquiry, attempt)
         exchange.request_bytes = request_bytes
         # The admission decision belongs here: key, target and inquiry are known, nothing is sent or noted yet.
+        self.begin(exchange)
+        try:
+            answer = await self.upstream.send(exchange, headers, body)
+        except BaseException as error:
+            exchange.error_type = error.code if isinstance(error, NexusError) else "client_left"
+            exchange.error_message = error.detail if isinstance(error, NexusError) else "the client left"
+            exchange.client_left = not isinstance(error, NexusError)
+            self.end(exchange)
+            raise
+        self.metrics.first_byte_seconds.observe(exchange.first_byte_seconds or 0.0)
+        if target.credential is not None:
+            self.limits.note(target.credential.id, exchange.headers, status_code=answer.status, at=self.clock.now())
+        return exchange, answer
+
+    async def forward_routed(
+        self,
+        caller: Caller,
+        candidates: Sequence[Candidate],
+        *,
+        method: str,
+        inquiry: Inquiry,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+    ) -> tuple[Exchange, aiohttp.ClientResponse]:
+        """Send a request to one endpoint after the other until one answers; each attempt is recorded.
+
+        Returns the first answer that another attempt would not better, or the last there is.
+        """
+        headers = list(headers)
+        attempt = 0
+        last_error: NexusError | None = None
+        for place, candidate in enumerate(candidates):
+            health = self.health.of(candidate.endpoint)
+            is_last_endpoint = place == len(candidates) - 1
+            for number in range(2):
+                if attempt >= MAX_ATTEMPTS or not health.allows(time.monotonic()):
+                    break
+                attempt += 1
+                target = candidate.target
+                asks = self.wire.asks_usage(target.facts, target.path)
+                asked, sent = inspect(with_model(body, candidate.model), target.path, asks_usage=asks)
+                asked.end_user = inquiry.end_user
+                wait: float | None = None
+                try:
+                    exchange, answer = await self.forward(
+                        caller, target, method=method, inquiry=asked, headers=upstream_headers(headers, target, asked),
+                        body=sent, request_bytes=len(sent), attempt=attempt,
+                    )  # fmt: skip
+                except NexusError as error:
+                    health.note(worked=False, now=time.monotonic())
+                    if not is_retried(error):
+                        raise
+                    last_error = error
+                    wait = pause_seconds(number, None)
+                except BaseException:
+                    health.is_trying = False
+                    raise
+                else:
+                    is_failure = answer.status in RETRIED_STATUSES
+                    # A provider that limits us is well; it is we who are too many.
+                    health.note(worked=not is_failure or answer.status == 429, now=time.monotonic())
+                    wait = pause_seconds(number, retry_after_of(exchange.headers)) if is_failure else None
+                    has_more = attempt < MAX_ATTEMPTS and (not is_last_endpoint or (number == 0 and wait is not None))
+                    if not is_failure or not has_more:
+                        return exchange, answer
+                    await self._discard(exchange, answer)
+                if number == 1 or wait is None:
+                    break
+                await asyncio.sleep(wait)
+        raise last_error or AllEndpointsDown(retry_after_seconds=5)
+
+    async def _discard(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
+        """Record an attempt whose answer the client does not get."""
+        reader = self._reader(exchange, answer)
+        try:
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                content = await answer.content.read(_WHOLE_BYTES)
+            exchange.response_bytes = len(content)
+            reader.feed(content)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            answer.close()
+        self._finish(exchange, reader)
+        self.end(exchange)
+        answer.release()
+
+    def begin(self, exchange: Exchange) -> None:
+        """Note that an attempt is sent; `end` must follow."""
         try:
             exchange.file = self.journal.begin(exchange.begin_mark())
         except OSError as error:
@@ -151,16 +254,6 @@ class Gateway:
             log.error("the gateway's journal cannot be written", error=repr(error))
         exchange.began = time.perf_counter()
         self._open.add(exchange)
-        try:
-            answer = await self.upstream.send(exchange, headers, body)
-        except BaseException as error:
-            exchange.error_type = error.code if isinstance(error, NexusError) else "client_left"
-            exchange.error_message = error.detail if isinstance(error, NexusError) else "the client left"
-            exchange.client_left = not isinstance(error, NexusError)
-            self._record(exchange)
-            raise
-        self.metrics.first_byte_seconds.observe(exchange.first_byte_seconds or 0.0)
-        return exchange, answer
 
     async def relay(self, exchange: Exchange, answer: aiohttp.ClientResponse, receive: Receive, send: Send) -> None:
         """Pass an answer to the client, and record the attempt before its last byte is sent."""
@@ -185,7 +278,7 @@ class Gateway:
         finally:
             if not exchange.is_recorded:
                 self._finish(exchange, reader)
-                self._record(exchange)
+                self.end(exchange)
             # What was not read to its end cannot be used again; aiohttp sees to that.
             answer.release()
 
@@ -218,7 +311,7 @@ class Gateway:
         exchange.response_bytes = len(content)
         reader.feed(content)
         self._finish(exchange, reader)
-        self._record(exchange)
+        self.end(exchange)
         exchange.was_sent = True
         with contextlib.suppress(ClientGoneError):
             await _send(send, start)
@@ -262,7 +355,7 @@ class Gateway:
             exchange.error_type = exchange.error_type or "upstream_broke"
             exchange.error_message = failure(error, exchange.target.provider.slug).detail
         self._finish(exchange, reader)
-        self._record(exchange)
+        self.end(exchange)
         if exchange.client_left:
             return
         if error is not None:
@@ -289,7 +382,7 @@ class Gateway:
             exchange.error_type = "client_left"
             exchange.error_message = "the client left before the answer ended"
 
-    def _record(self, exchange: Exchange) -> None:
+    def end(self, exchange: Exchange) -> None:
         """Note the attempt's record in the journal and hand it to the recorder. An admitted call is settled here."""
         if exchange.is_recorded:
             return
@@ -364,7 +457,7 @@ async def _send(send: Send, message: MutableMapping[str, Any]) -> None:
         raise ClientGoneError from error
 
 
-def _full_path(target: Target) -> str:
+def full_path(target: Target) -> str:
     """The path as the provider sees it: that of the base URL, and the call's own."""
     _, _, rest = target.base_url.partition("://")
     slash = rest.find("/")

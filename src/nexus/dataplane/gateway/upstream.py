@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
+from yarl import URL
 
 from nexus.dataplane.gateway.errors import (
     AddressRefused,
@@ -17,7 +18,7 @@ from nexus.dataplane.gateway.errors import (
     UpstreamNotConnected,
     UpstreamTimeout,
 )
-from nexus.dataplane.gateway.exchange import Exchange
+from nexus.dataplane.gateway.exchange import Exchange, Target
 from nexus.dataplane.gateway.guard import Guard, GuardedResolver, RefusedAddressError
 from nexus.dataplane.gateway.request import HungUpError, target_url
 from nexus.kit.errors import NexusError
@@ -67,6 +68,13 @@ class Upstream:
             raise RuntimeError("the gateway was not started")
         return self._session
 
+    def check(self, url: URL, target: Target) -> None:
+        """Raise unless the URL may be called, as far as that can be told before its host is resolved."""
+        if url.host is None or url.scheme not in {"http", "https"}:
+            raise NoBaseUrl(f"the base URL of {target.provider.slug} is no http or https URL")
+        if not self._guard.allows_literal(url.host, url.port or 0):
+            raise AddressRefused
+
     async def send(
         self, exchange: Exchange, headers: CIMultiDict[str], body: bytes | AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
@@ -74,10 +82,7 @@ class Upstream:
         target, facts = exchange.target, exchange.target.facts
         try:
             url = target_url(target)
-            if url.host is None or url.scheme not in {"http", "https"}:
-                raise NoBaseUrl(f"the base URL of {target.provider.slug} is no http or https URL")
-            if not self._guard.allows_literal(url.host, url.port or 0):
-                raise AddressRefused
+            self.check(url, target)
         except ValueError as error:
             raise NoBaseUrl(f"the base URL of {target.provider.slug} cannot be read") from error
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=facts.connect_seconds, sock_read=facts.idle_seconds)

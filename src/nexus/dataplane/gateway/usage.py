@@ -62,6 +62,10 @@ class ProviderFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     error: str = "problem"
     ask_usage: bool = False
     rules: list[str] | None = None
+    openai_path: str = "/v1"
+    """Where, below the base URL, it takes requests in OpenAI's format."""
+    openai_auth: str = ""
+    """How it is authenticated to there, where that differs."""
     connect_seconds: float = 10.0
     first_byte_seconds: float = 600.0
     idle_seconds: float = 300.0

@@ -39,6 +39,11 @@ FROM catalog.snapshot_providers_v1();
 SELECT id, organization_id, provider, sealed, auth_form, base_url, weight, expires_at
 FROM identity.snapshot_provider_credentials_v1();
 
+-- query: snapshot_model_routes
+-- role: nexus_system
+SELECT organization_id, alias, provider, model, priority, weight
+FROM catalog.snapshot_model_routes_v1();
+
 -- query: ensure_partition
 -- role: nexus_writer
 SELECT platform.ensure_partition_v1('metering.calls', $1);

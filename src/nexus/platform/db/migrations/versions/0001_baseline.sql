@@ -50,10 +50,6 @@ CREATE TABLE catalog.imports (
 GRANT SELECT ON catalog.imports TO nexus_service, nexus_readonly;
 GRANT SELECT, INSERT, UPDATE ON catalog.imports TO nexus_system;
 
--- catalog.uuid_range: ranges of uuid, so that an exclusion over (subject, validity) needs no extension.
--- A range [x, x] overlaps another only where the ids are equal; GiST has operators for ranges built in.
-CREATE TYPE catalog.uuid_range AS RANGE (subtype = uuid);
-
 -- platform.current_organization_id: the organization of the transaction, NULL when none is set.
 -- After a transaction with SET LOCAL the setting is the empty string, which does not cast: hence NULLIF.
 CREATE FUNCTION platform.current_organization_id() RETURNS uuid
@@ -62,6 +58,10 @@ CREATE FUNCTION platform.current_organization_id() RETURNS uuid
 REVOKE ALL ON FUNCTION platform.current_organization_id() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION platform.current_organization_id()
     TO nexus_service, nexus_writer, nexus_system, nexus_readonly, nexus_backup;
+
+-- catalog.uuid_range: ranges of uuid, so that an exclusion over (subject, validity) needs no extension.
+-- A range [x, x] overlaps another only where the ids are equal; GiST has operators for ranges built in.
+CREATE TYPE catalog.uuid_range AS RANGE (subtype = uuid);
 
 -- identity.narrowed_scopes_v1: what is left of a key's scopes when its owner may do no more than `held`; '*' is all.
 CREATE FUNCTION identity.narrowed_scopes_v1(scopes text[], held text[]) RETURNS text[]
@@ -1303,6 +1303,33 @@ REVOKE ALL ON FUNCTION platform.record_action_v1(text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION platform.record_action_v1(text, text, jsonb) TO nexus_service, nexus_system;
 RESET ROLE;
 
+-- catalog.model_routes: where a call of `/gw/v1` goes that names an alias: providers' models by priority, then by weight.
+-- requires: platform.current_organization_id, platform.audit_row_v1, platform.bump_snapshot_v1
+CREATE TABLE catalog.model_routes (
+    id               uuid         NOT NULL,
+    organization_id  uuid         NOT NULL,
+    alias            text         NOT NULL CONSTRAINT model_routes_alias_form CHECK (alias ~ '^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$'),
+    provider         text         NOT NULL
+                                  CONSTRAINT model_routes_provider_form CHECK (provider ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
+    model            text         NOT NULL CONSTRAINT model_routes_model_length CHECK (length(model) BETWEEN 1 AND 200),
+    priority         integer      NOT NULL DEFAULT 0 CONSTRAINT model_routes_priority CHECK (priority BETWEEN 0 AND 1000),
+    weight           integer      NOT NULL DEFAULT 1 CONSTRAINT model_routes_weight CHECK (weight BETWEEN 0 AND 1000),
+    created_at       timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, id),
+    CONSTRAINT model_routes_once UNIQUE (organization_id, alias, provider, model)
+);
+ALTER TABLE catalog.model_routes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE catalog.model_routes FORCE ROW LEVEL SECURITY;
+CREATE POLICY model_routes_tenant ON catalog.model_routes TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY model_routes_system ON catalog.model_routes TO nexus_system USING (true);
+GRANT SELECT, INSERT, DELETE ON catalog.model_routes TO nexus_service;
+GRANT SELECT ON catalog.model_routes TO nexus_readonly, nexus_system;
+CREATE TRIGGER model_routes_audit AFTER INSERT OR UPDATE OR DELETE ON catalog.model_routes
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
+CREATE TRIGGER model_routes_version AFTER INSERT OR UPDATE OR DELETE ON catalog.model_routes
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('gateway');
+
 -- catalog.providers: who sells APIs. Rows without an organization are shipped and seen by all; others are one tenant's own.
 -- requires: platform.current_organization_id, platform.audit_row_v1, platform.bump_snapshot_v1
 CREATE TABLE catalog.providers (
@@ -1483,6 +1510,17 @@ CREATE TRIGGER configuration_audit AFTER INSERT OR UPDATE OR DELETE ON platform.
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
 CREATE TRIGGER configuration_version AFTER INSERT OR UPDATE OR DELETE ON platform.configuration
     FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('configuration');
+
+-- catalog.snapshot_model_routes_v1: every organization's aliases of models, for the gateway's snapshot.
+-- requires: catalog.model_routes
+CREATE FUNCTION catalog.snapshot_model_routes_v1()
+    RETURNS TABLE (organization_id uuid, alias text, provider text, model text, priority integer, weight integer)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT r.organization_id, r.alias, r.provider, r.model, r.priority, r.weight FROM catalog.model_routes AS r
+$$;
+REVOKE ALL ON FUNCTION catalog.snapshot_model_routes_v1() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION catalog.snapshot_model_routes_v1() TO nexus_system;
 
 -- catalog.endpoints: the endpoints of a provider, as path templates that calls' paths are matched to.
 -- requires: catalog.providers

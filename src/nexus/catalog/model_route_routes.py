@@ -1,0 +1,60 @@
+"""`/api/catalog/model-routes`: aliases of models, and where they lead."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Router, delete, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from nexus.catalog import model_routes as service
+from nexus.catalog.model_routes import ModelRoute
+from nexus.identity.guards import actor_of, organization_of, requires
+from nexus.platform.web import Page, decode_cursor, encode_cursor, web_state
+from nexus.platform.web.pages import check_limit
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class RouteNew(msgspec.Struct, forbid_unknown_fields=True):
+    """A way from an alias to a provider's model."""
+
+    alias: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+    provider: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+    priority: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    weight: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 1
+
+
+@get("/", guards=[requires("catalog:read")])
+async def list_routes(
+    request: AnyRequest,
+    alias: FromQuery[Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00]*$")] | None] = None,
+    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 50,
+) -> Page[ModelRoute]:
+    """List the organization's aliases of models."""
+    check_limit(limit)
+    after = decode_cursor(cursor, tuple[UUID])[0] if cursor is not None else None
+    async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
+        found = await service.list_routes(db, after=after, alias=alias, limit=limit + 1)
+    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+
+
+@post("/", guards=[requires("catalog:write")])
+async def create_route(request: AnyRequest, data: JSONBody[RouteNew]) -> ModelRoute:
+    """Add a way from an alias to a provider's model."""
+    organization_id = organization_of(request)
+    async with web_state(request).database.tenant(organization_id, actor_of(request)) as db:
+        return await service.create(db, organization_id, **msgspec.structs.asdict(data))
+
+
+@delete("/{route_id:uuid}", guards=[requires("catalog:write")])
+async def delete_route(request: AnyRequest, route_id: FromPath[UUID]) -> None:
+    """Remove a way."""
+    organization_id = organization_of(request)
+    async with web_state(request).database.tenant(organization_id, actor_of(request)) as db:
+        await service.delete(db, organization_id, route_id)
+
+
+router = Router("/model-routes", route_handlers=[list_routes, create_route, delete_route])
