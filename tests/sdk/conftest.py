@@ -1,0 +1,24 @@
+"""A whole node for the client to send to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+pytest.register_assert_rewrite("tests.races.node", "tests.sdk.programs")
+
+from tests.races.node import Node  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A running `nexus up` in a folder of its own."""
+    node = Node(tmp_path_factory.mktemp("sdk") / "node")
+    node.start()
+    try:
+        asyncio.run(node.wait_ready())
+        yield node
+    finally:
+        node.sweep()
