@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import ingest, queries, report
+from bench import decide, ingest, queries, report
 from bench.node import Node
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -26,13 +26,15 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
             parts.append(await queries.measure(node, sizes=arguments.query_rows, repeats=arguments.repeats))
     finally:
         node.stop()
+    if "decide" in arguments.only:
+        parts.append(await decide.measure(folder / "decide"))
     return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
     """Read the command line, measure, write."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=["ingest", "queries"], default=["ingest", "queries"])
+    parser.add_argument("--only", nargs="+", choices=["ingest", "queries", "decide"], default=["ingest", "queries", "decide"])
     parser.add_argument("--workers", type=int, default=2, help="web processes")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of ingest, each followed by raw COPY")
     parser.add_argument("--ingest-rows", type=int, default=200_000, help="rows a round")

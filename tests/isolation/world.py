@@ -156,6 +156,17 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
         order = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "provider": f"{slug}-provider"}
         await _ok(await owner.post("/api/metering/repricings", json=order))
         await _ok(await owner.get("/api/governance/audit-log/export"))
+        admission = "/api/admission"
+        cluster = await _ok(await owner.post(f"{admission}/clusters", json={"name": f"{slug}-cluster", "region": slug}))
+        shop = {"name": f"{slug}-shop", "cluster_id": cluster["id"], "metadata": {"note": slug}}
+        application_id = (await _ok(await owner.post(f"{admission}/applications", json=shop)))["id"]
+        operation = {"name": f"{slug}-scan", "category": slug, "c_base": "2"}
+        await _ok(await owner.post(f"{admission}/operation-types", json=operation))
+        rule = {"application_id": application_id, "operation": operation["name"], "c_base": "1"}
+        await _ok(await owner.post(f"{admission}/cost-rules", json=rule))
+        limit = {"name": f"{slug}-calls", "dimension": "requests", "rate": "1000"}
+        quota = {"name": f"{slug}-quota", "scope": "application", "subject": shop["name"], "limits": [limit], "reason": slug}
+        await _ok(await owner.post(f"{admission}/quotas", json=quota))
     return tenant
 
 

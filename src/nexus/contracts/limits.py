@@ -26,6 +26,8 @@ SCOPE_KINDS: tuple[ScopeKind, ...] = (
 )  # fmt: skip
 PERIODS: tuple[Period, ...] = ("minute", "hour", "day", "week", "month", "quarter", "year")
 
+ANYBODY = UUID(int=0)
+"""Owner of the operation costs that hold for every organization without its own."""
 MICRO = 1_000_000
 MAX_UNITS = 2**52
 """No capacity and no charge is larger: sums and differences of two stay below 2^53, where doubles are exact."""
@@ -187,15 +189,19 @@ class LimitTable:
 
     def operation(self, organization_id: UUID, application: str, name: str) -> OperationCost | None:
         """Return an operation's cost for an application: its own rule, else everybody's."""
-        return self.operations.get((organization_id, application, name)) or self.operations.get(
-            (organization_id, "", name)
-        )
+        for owner, whose in ((organization_id, application), (organization_id, ""), (ANYBODY, "")):
+            known = self.operations.get((owner, whose, name))
+            if known is not None:
+                return known
+        return None
 
     def of(self, call: Call) -> list[tuple[Limit, str]]:
         """Return the limits that a call meets, each with the name of the bucket it is charged to."""
         met: list[tuple[Limit, str]] = []
         for limit in self.limits.get(call.organization_id, ()):
             subject = call.subject(limit.scope)
+            if limit.scope == "cluster" and not subject:
+                subject = self.clusters.get((call.organization_id, call.application), "")
             if not subject or (limit.scope != "organization" and limit.subject not in {None, subject}):
                 continue
             if limit.dimension == "money" and limit.currency != call.currency:

@@ -19,8 +19,12 @@ from litestar.openapi import OpenAPIConfig
 from prometheus_client import Counter, Histogram
 
 import nexus
+from nexus.admission.routes import router as admission_router
 from nexus.catalog.routes import router as catalog_router
 from nexus.dashboards.routes import router as dashboards_router
+from nexus.dataplane.decide.asgi import ADMIT_PATH, SETTLE_PATH, AdmissionApp
+from nexus.dataplane.decide.engine import Admission
+from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.gateway.asgi import PREFIX as GATEWAY_PREFIX
 from nexus.dataplane.gateway.asgi import GatewayApp
 from nexus.dataplane.gateway.service import Gateway
@@ -74,6 +78,7 @@ def control_plane(state: WebState) -> Litestar:
             identity_router,
             credential_router,
             catalog_router,
+            admission_router,
             metering_router,
             governance_router,
             operations_router,
@@ -106,19 +111,30 @@ class Application:
         self.redis = connect_redis(settings)
         self.snapshots = Snapshots(self.database, data_dir=settings.data_dir, sealer=Sealer(secret_keys(settings)))
         self.ingest = Ingest(database=self.database, settings=settings, snapshots=self.snapshots, redis=self.redis)
+        self.limits = LimitSnapshots(self.database, data_dir=settings.data_dir)
+        self.admission = Admission(
+            self.redis,
+            lambda: self.limits.table,
+            restore=self.limits.history,
+            timeout_seconds=settings.admission_timeout_ms / 1000,
+        )
         self.gateway = Gateway(ingest=self.ingest, settings=settings)
         self.forwarded = GatewayApp(self.gateway)
         self.health = HealthChecks(self.database, self.redis, self.ingest)
         self._ending = asyncio.Event()
         self.state = WebState(self.database, settings, redis=self.redis)
+        self.state.parts["limits"] = lambda: self.limits.table
         self.control = control_plane(self.state)
         self.events = IngestApp(self.ingest)
+        self.decisions = AdmissionApp(self.admission, lambda: self.snapshots.keys)
         self.documentation = DocumentationPage(describe(self.control))
         self.files = WebFiles()
 
     async def start(self) -> None:
         """Begin to serve: snapshots from PostgreSQL, or from the last good copy while it is away."""
         await self.snapshots.start()
+        await self.limits.start()
+        await self.admission.start()
         await self.ingest.start()
         await self.gateway.start()
 
@@ -130,6 +146,8 @@ class Application:
         """End in order: nothing that was acknowledged is lost, nothing new is taken."""
         await self.gateway.stop()
         await self.ingest.stop()
+        await self.admission.stop()
+        await self.limits.stop()
         await self.snapshots.stop()
         await self.database.close()
         await self.redis.aclose()
@@ -199,6 +217,8 @@ class Application:
     async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if path == EVENTS_PATH:
             await self.events(scope, receive, send)
+        elif path in {ADMIT_PATH, SETTLE_PATH}:
+            await self.decisions(scope, receive, send)
         elif path.startswith("/api/"):
             await self.control(scope, receive, send)  # type: ignore[arg-type]
         elif path in _PROBES or self.documentation.has(path):
@@ -246,7 +266,7 @@ def _area(path: str) -> str:
     return next((prefix for prefix in (EVENTS_PATH, "/health", "/metrics", "/docs") if path.startswith(prefix)), "/")
 
 
-_SLICES = frozenset({"identity", "catalog", "metering", "governance", "operations", "live"})
+_SLICES = frozenset({"identity", "catalog", "admission", "metering", "governance", "operations", "live"})
 
 
 def _is_programs(path: str) -> bool:

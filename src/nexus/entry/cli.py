@@ -12,6 +12,7 @@ import sqlalchemy.exc
 from rich.console import Console
 
 import nexus
+from nexus.admission.commands import app as admission_app
 from nexus.catalog.commands import app as catalog_app
 from nexus.entry.doctor import doctor
 from nexus.identity.commands import key_app, org_app, user_app
@@ -77,6 +78,7 @@ app.command(user_app)
 app.command(org_app)
 app.command(credential_app)
 app.command(catalog_app)
+app.command(admission_app)
 app.command(metering_app)
 app.command(replay, name="replay")
 app.command(sandbox, name="sandbox")

@@ -11,6 +11,7 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from nexus.contracts.calls import ApiCall
+from nexus.dataplane.decide.asgi import Ending, Question
 from nexus.identity.guards import permission_of
 
 Scope = MutableMapping[str, Any]
@@ -92,6 +93,49 @@ def _events_operation(components: dict[str, Any]) -> dict[str, Any]:
                 **dict.fromkeys(("400", "401", "403", "413", "415", "422", "429", "503"), _PROBLEM),
             },
         }
+    }
+
+
+def _decision_operations(components: dict[str, Any]) -> dict[str, Any]:
+    (question, ending), parts = msgspec.json.schema_components(
+        [Question, Ending], ref_template="#/components/schemas/{name}"
+    )
+    components.update(parts)
+
+    def operation(name: str, summary: str, description: str, schema: Any, statuses: dict[str, str]) -> dict[str, Any]:
+        either = {"oneOf": [schema, {"type": "array", "items": schema, "minItems": 1, "maxItems": 1000}]}
+        answer = {"application/json": {"schema": {"type": ["object", "array"]}}}
+        return {
+            "post": {
+                "operationId": name,
+                "tags": ["decisions"],
+                "summary": summary,
+                "description": description,
+                "security": [{"accessKey": []}],
+                "requestBody": {"required": True, "content": {"application/json": {"schema": either}}},
+                "responses": {
+                    **{status: {"description": what, "content": answer} for status, what in statuses.items()},
+                    **dict.fromkeys(("400", "401", "403", "404", "405", "413", "422", "429", "503"), _PROBLEM),
+                },
+            }
+        }
+
+    return {
+        "/v1/admit": operation(
+            "Admit",
+            "May a call be made, by all limits it meets?",
+            "Charges all of them or none. Answers with RateLimit-Policy and RateLimit; 429 and Retry-After when refused. "
+            "A list is decided one by one and answered with 200 and a list.\n\nNeeds: calls:admit.",
+            question,
+            {"200": "admitted"},
+        ),
+        "/v1/settle": operation(
+            "Settle",
+            "Settle a held call to what it really took, or release it.",
+            "Once: again answers what was said the first time.\n\nNeeds: calls:admit.",
+            ending,
+            {"200": "settled", "202": "kept until the limiter answers again"},
+        ),
     }
 
 
@@ -184,6 +228,7 @@ def describe(app: Litestar) -> bytes:
     _name_permissions(app, document.get("paths", {}))
     paths = document.setdefault("paths", {})
     paths["/v1/events"] = _events_operation(schemas)
+    paths.update(_decision_operations(schemas))
     paths.update(_probe_operations())
     return msgspec.json.encode(_with_any_of(document))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nexus.admission.jobs import periodic as admission_jobs
 from nexus.dashboards.jobs import PERIODIC as DASHBOARDS_JOBS
 from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
 from nexus.kit.clock import SYSTEM_CLOCK
@@ -25,9 +26,8 @@ class Worker:
         )
         self._redis = connect_redis(settings)
         alive: Job = ("platform.heartbeat", INTERVAL_SECONDS, heartbeat(self._redis, SYSTEM_CLOCK))
-        self._runner = PeriodicRunner(
-            self._database, [alive, *PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS, *DASHBOARDS_JOBS]
-        )
+        jobs = [alive, *PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS, *DASHBOARDS_JOBS, *admission_jobs(self._redis)]
+        self._runner = PeriodicRunner(self._database, jobs)
 
     def start(self) -> None:
         """Begin."""

@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from nexus.contracts.limits import Call, Limit, LimitTable
-from nexus.dataplane.decide.engine import Admission, CellHistory
+from nexus.dataplane.decide.engine import CELLS, Admission, CellHistory
 from nexus.dataplane.decide.scripts import keys_of
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, limit
 from tests.dataplane.decide.conftest import OwnRedis, until
@@ -237,3 +237,20 @@ def test_processes_together_admit_exactly_what_a_budget_pays_for(redis_url: str)
     admitted = [int(process.communicate(timeout=120)[0]) for process in processes]
 
     assert sum(admitted) == 100
+
+
+async def test_a_cell_whose_first_call_is_refused_is_known_to_those_who_drain_and_reap(
+    redis_url: str, nodes: list[Node]
+) -> None:
+    async def restore(_: UUID) -> CellHistory:
+        return CellHistory(True, {})
+
+    node = Node(redis_url, limit(1, capacity=5, units=5), restore=restore)
+    nodes.append(node)
+
+    assert (await node.engine.decide(call(requests=5))).outcome == "refused"
+    async with asyncio.timeout(20):
+        while not (await node.engine.decide(call())).is_admitted:
+            await asyncio.sleep(0.05)
+        while not await node.client.sismember(CELLS, ORGANIZATION.hex):
+            await asyncio.sleep(0.01)

@@ -334,3 +334,16 @@ async def test_fifty_calls_whose_tokens_are_known_afterwards_end_within_one_esti
     state = await clocked.state("b")
     assert len(admitted) == 20
     assert state is not None and state.level == 100 - 20 * real and state.held == 0
+
+
+@pytest.mark.parametrize("pause", range(1, 12))
+async def test_a_bucket_is_never_more_than_full_however_little_later_it_is_asked(
+    clocked: ClockedRedis, pause: int
+) -> None:
+    known = limit(1, capacity=5, units=1, per_us=1)
+    await clocked.decide([(known, "b", 5)])
+
+    await clocked.set(clocked.now + pause)
+    answer = await clocked.decide([(known, "b", 0)])
+
+    assert answer[4] == min(pause, 5)

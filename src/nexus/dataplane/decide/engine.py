@@ -82,12 +82,14 @@ class Admission:
         self._fallback = Fallback()
         self._node = uuid7().hex
         self._skew_us = 0
-        self._cells: dict[UUID, float] = {}
+        self._cells: set[UUID] = set()
+        self._reaped_at: dict[UUID, float] = {}
         self._doubtful: deque[tuple[UUID, str]] = deque(maxlen=_MOST_DOUBTFUL)
         self._unsettled: deque[tuple[UUID, str, EndKind, dict[Dimension, int]]] = deque(maxlen=_MOST_DOUBTFUL)
         self._opening: dict[UUID, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
+        self._is_stopping = False
 
     @property
     def is_degraded(self) -> bool:
@@ -105,6 +107,7 @@ class Admission:
 
     async def stop(self) -> None:
         """Stop. Holds that are open stay so; another process reaps them."""
+        self._is_stopping = True
         tasks = [task for task in (self._ticking, *self._tasks, *self._opening.values()) if task is not None]
         for task in tasks:
             task.cancel()
@@ -192,7 +195,7 @@ class Admission:
                 continue
             else:
                 if call.organization_id not in self._cells:
-                    self._cells[call.organization_id] = 0.0
+                    self._cells.add(call.organization_id)
                     self._later(self._remember_cell(keys))
                 return answer
         if answer and answer[0] == 0:
@@ -202,9 +205,9 @@ class Admission:
     async def _reaped(self, organization_id: UUID, keys: Keys) -> bool:
         """Before a refusal is final, holds that have expired are ended; tells whether there were any."""
         now = time.monotonic()
-        if now - self._cells.get(organization_id, 0.0) < _REAP_AGAIN_SECONDS:
+        if now - self._reaped_at.get(organization_id, 0.0) < _REAP_AGAIN_SECONDS:
             return False
-        self._cells[organization_id] = now
+        self._reaped_at[organization_id] = now
         return bool((await self._breaker.run(self._scripts.reap(keys)))[1])
 
     def _read(self, call: Call, asked: Asked, answer: list[int], hold_id: str) -> Decision:
@@ -263,7 +266,7 @@ class Admission:
         await self._scripts.open_cell(
             keys_of(organization_id), has_lost=history.has_history, states=dict(history.states)
         )
-        self._cells.pop(organization_id, None)
+        self._cells.discard(organization_id)
 
     async def _remember_cell(self, keys: Keys) -> None:
         await self._redis.sadd(CELLS, keys.cell)
@@ -303,7 +306,7 @@ class Admission:
             await self._finish(organization_id, hold_id, kind, actual)
 
     async def _tick_for_ever(self) -> None:
-        while True:
+        while not self._is_stopping:
             try:
                 await self._tick()
             except (RedisError, OSError, TimeoutError, LimiterAway) as error:

@@ -36,5 +36,6 @@ INSERT INTO identity.permissions (name, description) VALUES
     ('application:update', 'change applications'), ('application:delete', 'delete applications'),
     ('quota:create', 'make quotas'), ('quota:read', 'see quotas'),
     ('quota:update', 'change quotas'), ('quota:delete', 'delete quotas'),
+    ('calls:admit', 'ask whether calls may be made, and settle them'),
     ('token:borrow', 'borrow limiter units'), ('token:adjust', 'adjust limiter units by hand'),
     ('system:configure', 'configure the system'), ('system:monitor', 'see the state of the system');

@@ -30,21 +30,21 @@ JOIN (
             'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
             'catalog:write', 'audit:read', 'audit:export',
             'application:create', 'application:read', 'application:update', 'application:delete',
-            'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust']),
+            'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust']),
         ('organization_admin', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
             'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
             'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
             'catalog:write', 'audit:read',
             'application:create', 'application:read', 'application:update', 'application:delete',
-            'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow']),
+            'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow']),
         ('organization_member', ARRAY[
             'organization:read', 'user:read', 'role:read', 'key:read', 'key:create', 'events:write', 'gateway:call',
-            'credential:read', 'metrics:read', 'metrics:export', 'catalog:read', 'application:read', 'quota:read']),
+            'credential:read', 'metrics:read', 'metrics:export', 'catalog:read', 'application:read', 'quota:read', 'calls:admit']),
         ('organization_viewer', ARRAY[
             'organization:read', 'metrics:read', 'catalog:read', 'application:read', 'quota:read']),
         ('application_admin', ARRAY[
-            'application:create', 'application:read', 'application:update', 'application:delete', 'quota:create',
+            'application:create', 'application:read', 'application:update', 'application:delete', 'calls:admit', 'quota:create',
             'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'metrics:read', 'catalog:read']),
         ('application_viewer', ARRAY['application:read', 'quota:read', 'metrics:read', 'catalog:read']),
         ('operations_admin', ARRAY[

@@ -85,6 +85,7 @@ def _keys() -> Iterator[ConfigurationKey]:
     yield k("retention.sessions_days", 7, "days an expired sign-in session is kept", 0, 3650)
     yield k("retention.product_analytics_days", 365, "days the counts of Nexus's own use are kept", 31, 36_500)
     yield k("retention.security_log_days", 90, "days the security log is kept", 7, 36_500)
+    yield k("retention.token_transactions_days", 365, "days the limiter's token transactions are kept", 7, 36_500)
     yield k("admission.default_burst_duration_seconds", 60, "seconds a burst may last", 1, 86_400)
     yield k("admission.max_borrow_ratio", 1.5, "how many times its capacity a bucket may borrow", 0, 100)
     yield k("admission.default_interest_rate", 0.1, "interest on a loan, as a fraction", 0, 10)

@@ -40,11 +40,12 @@ end
 -- A bucket as a table, from its packed state; nil for none.
 local function load(state)
     if not state then return nil end
-    local b = {}
-    b.level, b.fraction, b.at, b.held, b.leased, b.ends, b.shadowed, b.version, b.method, b.capacity, b.whole,
-        b.part, b.d, b.reserve = unpack_(STATE, state)
-    b.refilled, b.adjusted, b.changed, b.opened = 0, 0, 0, 0
-    return b
+    local level, fraction, at, held, leased, ends, shadowed, version, method, capacity, whole, part, d, reserve =
+        unpack_(STATE, state)
+    -- One constructor of the final size: a table that grows costs more than all the rest.
+    return { level = level, fraction = fraction, at = at, held = held, leased = leased, ends = ends, shadowed = shadowed,
+             version = version, method = method, capacity = capacity, whole = whole, part = part, d = d,
+             reserve = reserve, refilled = 0, adjusted = 0, changed = 0, opened = 0, shadow = false }
 end
 
 local function room(b)
@@ -125,7 +126,7 @@ local function save(key, b)
         if b.level < b.capacity then ttl = ttl + time_to(b, b.capacity - b.level) end
     end
     if ttl > 0 then
-        redis.call('SET', key, state, 'PX', int(ceil(ttl / 1000)))
+        redis.call('SET', key, state, 'PX', ceil(ttl / 1000))
     else
         redis.call('SET', key, state)
     end
@@ -141,9 +142,9 @@ end
 local LIMIT = '<ddddddddddddd'
 
 -- Brings the bucket of a limit to now, or opens it: full, or, in a cell rebuilt at `since`, as if empty at that instant.
--- Returns it; nil when none of the limit's windows holds now.
+-- Returns it, and whether the limit is a shadow; nil when none of the limit's windows holds now.
 local function current(state, limit, since)
-    local version, method, _, capacity, whole, part, d, reserve, _, _, w0, w1, w2 = unpack_(LIMIT, limit)
+    local version, method, shadow, capacity, whole, part, d, reserve, _, _, w0, w1, w2 = unpack_(LIMIT, limit)
     local starts, ends = 0, 0
     if method == WINDOW then
         if now < w0 or now >= w2 then return nil end
@@ -153,7 +154,7 @@ local function current(state, limit, since)
     if not b then
         b = { level = 0, fraction = 0, at = now, held = 0, leased = 0, ends = ends, shadowed = 0, version = version,
               method = method, capacity = capacity, whole = whole, part = part, d = d, reserve = reserve,
-              refilled = 0, adjusted = 0, changed = 0, opened = 1 }
+              refilled = 0, adjusted = 0, changed = 0, opened = 1, shadow = false }
         if method == WINDOW then
             b.at = starts
         elseif method <= LEAKY then
@@ -164,7 +165,7 @@ local function current(state, limit, since)
                 b.level, b.refilled = capacity, capacity
             end
         end
-        return b
+        return b, shadow
     end
     if b.method <= LEAKY then refill(b) end
     if version > b.version then
@@ -175,7 +176,7 @@ local function current(state, limit, since)
         -- The next window. One that lies before the state's is a clock stepping back: the state's goes on.
         b.level, b.held, b.at, b.ends, b.opened, b.refilled, b.adjusted = 0, 0, starts, ends, 1, 0, 0
     end
-    return b
+    return b, shadow
 end
 
 -- Units a bucket can give now.

@@ -25,10 +25,9 @@ local buckets, charges, answer = {}, {}, { 1, now, 0, 0 }
 local status, which, longest, wait = 1, 0, -1, 0
 for i = 1, count do
     local limit, units = ARGV[4 + 2 * i], tonumber(ARGV[5 + 2 * i])
-    local b = current(values[2 + i], limit, since)
+    local b, shadow = current(values[2 + i], limit, since)
     if not b then return { -2, now, i, 0 } end
     buckets[i], charges[i] = b, units
-    local _, _, shadow = unpack_('<ddd', limit)
     local keep = privileged and 0 or b.reserve
     local left, until_ = available(b), 0
     if b.method == WINDOW then

@@ -1,3 +1,11 @@
+CREATE SCHEMA admission;
+GRANT USAGE ON SCHEMA admission TO nexus_service;
+GRANT USAGE ON SCHEMA admission TO nexus_writer;
+GRANT USAGE ON SCHEMA admission TO nexus_system;
+GRANT USAGE ON SCHEMA admission TO nexus_readonly;
+GRANT USAGE ON SCHEMA admission TO nexus_backup;
+GRANT CREATE ON SCHEMA admission TO nexus_system;
+
 CREATE SCHEMA catalog;
 GRANT USAGE ON SCHEMA catalog TO nexus_service;
 GRANT USAGE ON SCHEMA catalog TO nexus_writer;
@@ -38,6 +46,19 @@ GRANT USAGE ON SCHEMA platform TO nexus_readonly;
 GRANT USAGE ON SCHEMA platform TO nexus_backup;
 GRANT CREATE ON SCHEMA platform TO nexus_system;
 
+-- admission.uuid_range: ranges of uuid, so that an exclusion over (subject, validity) needs no extension.
+-- A range [x, x] overlaps another only where the ids are equal; GiST has operators for ranges built in.
+CREATE TYPE admission.uuid_range AS RANGE (subtype = uuid);
+
+-- platform.current_organization_id: the organization of the transaction, NULL when none is set.
+-- After a transaction with SET LOCAL the setting is the empty string, which does not cast: hence NULLIF.
+CREATE FUNCTION platform.current_organization_id() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT NULLIF(current_setting('app.organization_id', true), '')::uuid $$;
+REVOKE ALL ON FUNCTION platform.current_organization_id() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION platform.current_organization_id()
+    TO nexus_service, nexus_writer, nexus_system, nexus_readonly, nexus_backup;
+
 -- catalog.imports: each import of a price list: from where, of which content, and what it did.
 CREATE TABLE catalog.imports (
     id           uuid         PRIMARY KEY,
@@ -49,15 +70,6 @@ CREATE TABLE catalog.imports (
 );
 GRANT SELECT ON catalog.imports TO nexus_service, nexus_readonly;
 GRANT SELECT, INSERT, UPDATE ON catalog.imports TO nexus_system;
-
--- platform.current_organization_id: the organization of the transaction, NULL when none is set.
--- After a transaction with SET LOCAL the setting is the empty string, which does not cast: hence NULLIF.
-CREATE FUNCTION platform.current_organization_id() RETURNS uuid
-    LANGUAGE sql STABLE PARALLEL SAFE
-    AS $$ SELECT NULLIF(current_setting('app.organization_id', true), '')::uuid $$;
-REVOKE ALL ON FUNCTION platform.current_organization_id() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION platform.current_organization_id()
-    TO nexus_service, nexus_writer, nexus_system, nexus_readonly, nexus_backup;
 
 -- catalog.uuid_range: ranges of uuid, so that an exclusion over (subject, validity) needs no extension.
 -- A range [x, x] overlaps another only where the ids are equal; GiST has operators for ranges built in.
@@ -114,6 +126,7 @@ INSERT INTO identity.permissions (name, description) VALUES
     ('application:update', 'change applications'), ('application:delete', 'delete applications'),
     ('quota:create', 'make quotas'), ('quota:read', 'see quotas'),
     ('quota:update', 'change quotas'), ('quota:delete', 'delete quotas'),
+    ('calls:admit', 'ask whether calls may be made, and settle them'),
     ('token:borrow', 'borrow limiter units'), ('token:adjust', 'adjust limiter units by hand'),
     ('system:configure', 'configure the system'), ('system:monitor', 'see the state of the system');
 
@@ -506,6 +519,45 @@ SET ROLE nexus_system;
 REVOKE ALL ON FUNCTION platform.bump_snapshot_v1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION platform.bump_snapshot_v1() TO nexus_owner;
 RESET ROLE;
+
+-- admission.token_transactions: what each transaction did to each bucket it met; immutable, cut by month.
+-- requires: platform.partitioned_tables, platform.current_organization_id
+-- The key is the entry of the stream in Redis and the leg in it, so an entry that is drained twice is stored once. Replaying a
+-- bucket's rows in their order gives its state: level = (0 where opened) + refilled + adjusted + changed, step by step.
+CREATE TABLE admission.token_transactions (
+    organization_id  uuid         NOT NULL,
+    -- The millisecond of the stream's id.
+    at               timestamptz  NOT NULL,
+    sequence         bigint       NOT NULL,
+    leg              smallint     NOT NULL,
+    kind             text         NOT NULL CONSTRAINT token_transactions_kind
+                                  CHECK (kind IN ('charge', 'settle', 'release', 'reap', 'adjust', 'lease', 'return', 'borrow', 'repay')),
+    reference        text         NOT NULL,
+    bucket           text         NOT NULL,
+    occurred_at      timestamptz  NOT NULL,
+    opened           boolean      NOT NULL,
+    refilled         bigint       NOT NULL,
+    adjusted         bigint       NOT NULL,
+    changed          bigint       NOT NULL,
+    level            bigint       NOT NULL,
+    fraction         bigint       NOT NULL,
+    level_at_us      bigint       NOT NULL,
+    held             bigint       NOT NULL,
+    leased           bigint       NOT NULL,
+    PRIMARY KEY (organization_id, at, sequence, leg)
+) PARTITION BY RANGE (at);
+-- Answers a bucket's history and its last state, for rebuilding what Redis lost.
+CREATE INDEX token_transactions_organization_id_bucket_at_idx
+    ON admission.token_transactions (organization_id, bucket, at DESC, sequence DESC);
+INSERT INTO platform.partitioned_tables (table_name, width, months_ahead, keep_days)
+VALUES ('admission.token_transactions', 'month', 3, 365);
+ALTER TABLE admission.token_transactions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE admission.token_transactions FORCE ROW LEVEL SECURITY;
+CREATE POLICY token_transactions_tenant ON admission.token_transactions FOR SELECT TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY token_transactions_system ON admission.token_transactions TO nexus_system USING (true);
+GRANT SELECT ON admission.token_transactions TO nexus_service, nexus_readonly;
+GRANT SELECT, INSERT ON admission.token_transactions TO nexus_system;
 
 -- metering.calls: one row per API call, immutable but for its price; cut by month of the key's time.
 -- requires: platform.partitioned_tables, platform.current_organization_id, platform.writer_organization_ids
@@ -931,6 +983,21 @@ END
 $$;
 REVOKE ALL ON FUNCTION platform.ensure_partition_v1(text, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION platform.ensure_partition_v1(text, timestamptz) TO nexus_writer, nexus_system;
+
+-- admission.last_states_v1: the last stored state of each bucket of some limits of an organization, for rebuilding Redis.
+-- requires: admission.token_transactions
+-- A bucket is named by its limit's id, or by it, a colon and whose it is. Runs as its caller.
+CREATE FUNCTION admission.last_states_v1(organization uuid, limit_ids text[], since timestamptz)
+    RETURNS TABLE (bucket text, level bigint, level_at_us bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT DISTINCT ON (t.bucket) t.bucket, t.level, t.level_at_us
+    FROM admission.token_transactions AS t
+    WHERE t.organization_id = organization AND t.at >= since AND split_part(t.bucket, ':', 1) = ANY (limit_ids)
+    ORDER BY t.bucket, t.at DESC, t.sequence DESC
+$$;
+REVOKE ALL ON FUNCTION admission.last_states_v1(uuid, text[], timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION admission.last_states_v1(uuid, text[], timestamptz) TO nexus_system;
 
 -- metering.store_calls_v1: stores the staged records once each and journals their sums, in the caller's transaction.
 -- requires: metering.calls, metering.seen_ids, metering.rollup_journal, metering.latency_bin_v1
@@ -1658,6 +1725,103 @@ CREATE FUNCTION catalog.snapshot_providers_v1()
 $$;
 REVOKE ALL ON FUNCTION catalog.snapshot_providers_v1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION catalog.snapshot_providers_v1() TO nexus_system;
+
+-- admission.clusters: storage clusters that applications use; a limit on a cluster is shared by the organization's applications.
+-- requires: identity.organizations, platform.audit_row_v1, platform.bump_snapshot_v1
+CREATE TABLE admission.clusters (
+    organization_id   uuid         NOT NULL REFERENCES identity.organizations (id) ON DELETE CASCADE,
+    id                uuid         NOT NULL,
+    name              text         NOT NULL CONSTRAINT clusters_name_form CHECK (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
+    region            text         NOT NULL DEFAULT '' CONSTRAINT clusters_region_length CHECK (length(region) <= 100),
+    endpoint          text         CONSTRAINT clusters_endpoint_length CHECK (length(endpoint) <= 500),
+    -- Operations a second the cluster is built for; what it admits is a limit's business.
+    max_capacity      bigint       NOT NULL DEFAULT 0 CONSTRAINT clusters_capacity CHECK (max_capacity >= 0),
+    health_status     text         NOT NULL DEFAULT 'unknown'
+                                   CONSTRAINT clusters_health CHECK (health_status IN ('healthy', 'degraded', 'unhealthy', 'unknown')),
+    health_check_url  text         CONSTRAINT clusters_health_url_length CHECK (length(health_check_url) <= 500),
+    created_at        timestamptz  NOT NULL DEFAULT now(),
+    updated_at        timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, id),
+    CONSTRAINT clusters_name_unique UNIQUE (organization_id, name)
+);
+ALTER TABLE admission.clusters ENABLE ROW LEVEL SECURITY;
+ALTER TABLE admission.clusters FORCE ROW LEVEL SECURITY;
+CREATE POLICY clusters_tenant ON admission.clusters TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY clusters_system ON admission.clusters FOR SELECT TO nexus_system USING (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON admission.clusters TO nexus_service;
+GRANT SELECT ON admission.clusters TO nexus_readonly, nexus_system;
+CREATE TRIGGER clusters_audit AFTER INSERT OR UPDATE OR DELETE ON admission.clusters
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
+CREATE TRIGGER clusters_version AFTER INSERT OR UPDATE OR DELETE ON admission.clusters
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('limits');
+
+-- admission.operation_types: what operations cost: c_base + size / unit_quantum * c_bw. Rows without an organization are shipped.
+-- requires: identity.organizations, platform.audit_row_v1, platform.bump_snapshot_v1
+CREATE TABLE admission.operation_types (
+    id               uuid           PRIMARY KEY,
+    organization_id  uuid,
+    name             text           NOT NULL CONSTRAINT operation_types_name_form CHECK (name ~ '^[a-z0-9][a-z0-9_.-]{0,62}$'),
+    category         text           NOT NULL CONSTRAINT operation_types_category_length CHECK (length(category) BETWEEN 1 AND 100),
+    c_base           numeric(10,4)  NOT NULL DEFAULT 0 CONSTRAINT operation_types_base CHECK (c_base >= 0),
+    unit_quantum     bigint         NOT NULL DEFAULT 1 CONSTRAINT operation_types_quantum CHECK (unit_quantum BETWEEN 1 AND 1099511627776),
+    c_bw             numeric(10,4)  NOT NULL DEFAULT 0 CONSTRAINT operation_types_bandwidth CHECK (c_bw >= 0),
+    -- Begun quanta count as whole ones; otherwise the charge is exact.
+    whole_quanta     boolean        NOT NULL DEFAULT false,
+    description      text           NOT NULL DEFAULT '' CONSTRAINT operation_types_description_length CHECK (length(description) <= 1000),
+    is_active        boolean        NOT NULL DEFAULT true,
+    created_at       timestamptz    NOT NULL DEFAULT now(),
+    CONSTRAINT operation_types_name_unique UNIQUE NULLS NOT DISTINCT (organization_id, name)
+);
+ALTER TABLE admission.operation_types ENABLE ROW LEVEL SECURITY;
+ALTER TABLE admission.operation_types FORCE ROW LEVEL SECURITY;
+CREATE POLICY operation_types_shared ON admission.operation_types FOR SELECT TO nexus_service, nexus_readonly
+    USING (organization_id IS NULL AND (SELECT platform.current_organization_id()) IS NOT NULL);
+CREATE POLICY operation_types_tenant ON admission.operation_types TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY operation_types_system ON admission.operation_types FOR SELECT TO nexus_system USING (true);
+CREATE POLICY operation_types_owner ON admission.operation_types TO nexus_owner USING (organization_id IS NULL);
+GRANT SELECT, INSERT, UPDATE ON admission.operation_types TO nexus_service;
+GRANT SELECT ON admission.operation_types TO nexus_readonly, nexus_system;
+INSERT INTO admission.operation_types (id, name, category, c_base, unit_quantum, c_bw, description) VALUES
+    ('00000000-0000-8000-8000-000000000101', 'read_small', 'read', 1.0, 4096, 0.0001, 'reads of up to 4 KiB'),
+    ('00000000-0000-8000-8000-000000000102', 'read_medium', 'read', 2.0, 65536, 0.0001, 'reads of up to 64 KiB'),
+    ('00000000-0000-8000-8000-000000000103', 'read_large', 'read', 5.0, 1048576, 0.0001, 'reads of up to 1 MiB'),
+    ('00000000-0000-8000-8000-000000000104', 'write_small', 'write', 2.0, 4096, 0.0002, 'writes of up to 4 KiB'),
+    ('00000000-0000-8000-8000-000000000105', 'write_medium', 'write', 4.0, 65536, 0.0002, 'writes of up to 64 KiB'),
+    ('00000000-0000-8000-8000-000000000106', 'write_large', 'write', 10.0, 1048576, 0.0002, 'writes of up to 1 MiB'),
+    ('00000000-0000-8000-8000-000000000107', 'list', 'metadata', 3.0, 1, 0, 'listing objects'),
+    ('00000000-0000-8000-8000-000000000108', 'head', 'metadata', 1.0, 1, 0, 'asking for an object''s metadata'),
+    ('00000000-0000-8000-8000-000000000109', 'delete', 'metadata', 5.0, 1, 0, 'deleting an object');
+CREATE TRIGGER operation_types_audit AFTER INSERT OR UPDATE OR DELETE ON admission.operation_types
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
+CREATE TRIGGER operation_types_version AFTER INSERT OR UPDATE OR DELETE ON admission.operation_types
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('limits');
+
+-- admission.quotas: which scope is limited. What the limits are is said by immutable versions.
+-- requires: identity.organizations, platform.audit_row_v1
+CREATE TABLE admission.quotas (
+    organization_id  uuid         NOT NULL REFERENCES identity.organizations (id) ON DELETE CASCADE,
+    id               uuid         NOT NULL,
+    name             text         NOT NULL CONSTRAINT quotas_name_form CHECK (name ~ '^[a-z0-9][a-z0-9_.-]{0,62}$'),
+    scope            text         NOT NULL CONSTRAINT quotas_scope CHECK (scope IN (
+                                      'cluster', 'organization', 'application', 'user', 'key', 'provider', 'model', 'endpoint')),
+    -- Which cluster, application, key …; NULL: each of them by itself.
+    subject          text         CONSTRAINT quotas_subject_length CHECK (length(subject) BETWEEN 1 AND 500),
+    created_at       timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, id),
+    CONSTRAINT quotas_name_unique UNIQUE (organization_id, name),
+    CONSTRAINT quotas_subject_sense CHECK (scope <> 'organization' OR subject IS NULL)
+);
+ALTER TABLE admission.quotas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE admission.quotas FORCE ROW LEVEL SECURITY;
+CREATE POLICY quotas_tenant ON admission.quotas TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY quotas_system ON admission.quotas FOR SELECT TO nexus_system USING (true);
+GRANT SELECT, INSERT ON admission.quotas TO nexus_service;
+GRANT SELECT ON admission.quotas TO nexus_readonly, nexus_system;
+CREATE TRIGGER quotas_audit AFTER INSERT OR UPDATE OR DELETE ON admission.quotas
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
 
 -- dashboards.usage_days: how Nexus's own pages are used: counts per day, event, page and visitor. Nobody else is told.
 -- requires: identity.organizations, platform.current_organization_id, platform.partitioned_tables, platform.ensure_partition_v1
@@ -2464,6 +2628,69 @@ GRANT SELECT, INSERT, UPDATE ON catalog.price_conflicts TO nexus_system;
 CREATE TRIGGER price_conflicts_audit AFTER UPDATE OR DELETE ON catalog.price_conflicts
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
 
+-- admission.applications: who shares an organization's capacity. Access keys and records name them.
+-- requires: admission.clusters
+CREATE TABLE admission.applications (
+    organization_id  uuid         NOT NULL REFERENCES identity.organizations (id) ON DELETE CASCADE,
+    id               uuid         NOT NULL,
+    cluster_id       uuid,
+    name             text         NOT NULL CONSTRAINT applications_name_length CHECK (length(name) BETWEEN 1 AND 200),
+    metadata         jsonb        NOT NULL DEFAULT '{}',
+    is_active        boolean      NOT NULL DEFAULT true,
+    created_at       timestamptz  NOT NULL DEFAULT now(),
+    updated_at       timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, id),
+    CONSTRAINT applications_name_unique UNIQUE (organization_id, name),
+    CONSTRAINT applications_cluster_fkey FOREIGN KEY (organization_id, cluster_id)
+        REFERENCES admission.clusters (organization_id, id)
+);
+ALTER TABLE admission.applications ENABLE ROW LEVEL SECURITY;
+ALTER TABLE admission.applications FORCE ROW LEVEL SECURITY;
+CREATE POLICY applications_tenant ON admission.applications TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY applications_system ON admission.applications FOR SELECT TO nexus_system USING (true);
+GRANT SELECT, INSERT, UPDATE ON admission.applications TO nexus_service;
+GRANT SELECT ON admission.applications TO nexus_readonly, nexus_system;
+CREATE TRIGGER applications_audit AFTER INSERT OR UPDATE OR DELETE ON admission.applications
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
+CREATE TRIGGER applications_version AFTER INSERT OR UPDATE OR DELETE ON admission.applications
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('limits');
+
+-- admission.quota_versions: the limits of a quota from one instant to another, with who said so and why.
+-- requires: admission.quotas, admission.uuid_range, platform.bump_snapshot_v1
+-- Never changed but for their end, when a later version takes over: an empty validity is one that never came into force.
+-- The database refuses two of one quota at one time, without btree_gist.
+CREATE TABLE admission.quota_versions (
+    organization_id   uuid         NOT NULL,
+    id                uuid         NOT NULL,
+    quota_id          uuid         NOT NULL,
+    version           integer      NOT NULL CONSTRAINT quota_versions_number CHECK (version > 0),
+    validity          tstzrange    NOT NULL CONSTRAINT quota_versions_validity_closed
+                                   CHECK (isempty(validity) OR (lower_inc(validity) AND NOT lower_inf(validity) AND NOT upper_inc(validity))),
+    limits            jsonb        NOT NULL CONSTRAINT quota_versions_limits_list CHECK (jsonb_typeof(limits) = 'array'),
+    reason            text         NOT NULL CONSTRAINT quota_versions_reason_length CHECK (length(reason) BETWEEN 1 AND 1000),
+    author            text         NOT NULL,
+    rolled_back_to    integer,
+    created_at        timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, id),
+    CONSTRAINT quota_versions_number_unique UNIQUE (organization_id, quota_id, version),
+    CONSTRAINT quota_versions_quota_fkey FOREIGN KEY (organization_id, quota_id) REFERENCES admission.quotas (organization_id, id),
+    CONSTRAINT quota_versions_no_overlap EXCLUDE USING gist (
+        admission.uuid_range(quota_id, quota_id, '[]') WITH &&, validity WITH &&
+    )
+);
+ALTER TABLE admission.quota_versions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE admission.quota_versions FORCE ROW LEVEL SECURITY;
+CREATE POLICY quota_versions_tenant ON admission.quota_versions TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY quota_versions_system ON admission.quota_versions FOR SELECT TO nexus_system USING (true);
+GRANT SELECT, INSERT, UPDATE (validity) ON admission.quota_versions TO nexus_service;
+GRANT SELECT ON admission.quota_versions TO nexus_readonly, nexus_system;
+CREATE TRIGGER quota_versions_audit AFTER INSERT OR UPDATE OR DELETE ON admission.quota_versions
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
+CREATE TRIGGER quota_versions_version AFTER INSERT OR UPDATE OR DELETE ON admission.quota_versions
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('limits');
+
 -- identity.snapshot_provider_credentials_v1: every provider credential that may be used, sealed, for the gateway's snapshot.
 -- requires: identity.provider_credentials
 CREATE FUNCTION identity.snapshot_provider_credentials_v1()
@@ -2511,21 +2738,21 @@ JOIN (
             'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
             'catalog:write', 'audit:read', 'audit:export',
             'application:create', 'application:read', 'application:update', 'application:delete',
-            'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust']),
+            'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust']),
         ('organization_admin', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
             'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
             'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
             'catalog:write', 'audit:read',
             'application:create', 'application:read', 'application:update', 'application:delete',
-            'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow']),
+            'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow']),
         ('organization_member', ARRAY[
             'organization:read', 'user:read', 'role:read', 'key:read', 'key:create', 'events:write', 'gateway:call',
-            'credential:read', 'metrics:read', 'metrics:export', 'catalog:read', 'application:read', 'quota:read']),
+            'credential:read', 'metrics:read', 'metrics:export', 'catalog:read', 'application:read', 'quota:read', 'calls:admit']),
         ('organization_viewer', ARRAY[
             'organization:read', 'metrics:read', 'catalog:read', 'application:read', 'quota:read']),
         ('application_admin', ARRAY[
-            'application:create', 'application:read', 'application:update', 'application:delete', 'quota:create',
+            'application:create', 'application:read', 'application:update', 'application:delete', 'calls:admit', 'quota:create',
             'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'metrics:read', 'catalog:read']),
         ('application_viewer', ARRAY['application:read', 'quota:read', 'metrics:read', 'catalog:read']),
         ('operations_admin', ARRAY[
@@ -2662,6 +2889,39 @@ $$;
 REVOKE ALL ON FUNCTION catalog.snapshot_prices_v1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION catalog.snapshot_prices_v1() TO nexus_system, nexus_service;
 
+-- admission.cost_rules: what an operation costs one application, for a time. The database refuses two at one time.
+-- requires: admission.applications, admission.operation_types, admission.uuid_range
+CREATE TABLE admission.cost_rules (
+    organization_id  uuid           NOT NULL,
+    id               uuid           NOT NULL,
+    application_id   uuid           NOT NULL,
+    operation        text           NOT NULL,
+    c_base           numeric(10,4)  CONSTRAINT cost_rules_base CHECK (c_base >= 0),
+    c_bw             numeric(10,4)  CONSTRAINT cost_rules_bandwidth CHECK (c_bw >= 0),
+    validity         tstzrange      NOT NULL CONSTRAINT cost_rules_validity_some CHECK (NOT isempty(validity)),
+    created_at       timestamptz    NOT NULL DEFAULT now(),
+    subject_id       uuid           NOT NULL GENERATED ALWAYS AS (
+        md5(organization_id::text || chr(31) || application_id::text || chr(31) || operation)::uuid) STORED,
+    PRIMARY KEY (organization_id, id),
+    CONSTRAINT cost_rules_something CHECK (c_base IS NOT NULL OR c_bw IS NOT NULL),
+    CONSTRAINT cost_rules_application_fkey FOREIGN KEY (organization_id, application_id)
+        REFERENCES admission.applications (organization_id, id),
+    CONSTRAINT cost_rules_no_overlap EXCLUDE USING gist (
+        admission.uuid_range(subject_id, subject_id, '[]') WITH &&, validity WITH &&
+    )
+);
+ALTER TABLE admission.cost_rules ENABLE ROW LEVEL SECURITY;
+ALTER TABLE admission.cost_rules FORCE ROW LEVEL SECURITY;
+CREATE POLICY cost_rules_tenant ON admission.cost_rules TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY cost_rules_system ON admission.cost_rules FOR SELECT TO nexus_system USING (true);
+GRANT SELECT, INSERT, UPDATE (validity) ON admission.cost_rules TO nexus_service;
+GRANT SELECT ON admission.cost_rules TO nexus_readonly, nexus_system;
+CREATE TRIGGER cost_rules_audit AFTER INSERT OR UPDATE OR DELETE ON admission.cost_rules
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
+CREATE TRIGGER cost_rules_version AFTER INSERT OR UPDATE OR DELETE ON admission.cost_rules
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('limits');
+
 -- identity.permissions_of_v1: what a person may do in an organization at an instant; the one place that decides it.
 -- requires: identity.memberships, identity.user_roles, identity.role_permissions
 -- By membership, by granted roles still in force, by grants that hold everywhere; without an organization by these alone.
@@ -2689,6 +2949,45 @@ CREATE FUNCTION identity.permissions_of_v1(person uuid, organization uuid, at ti
 $$;
 REVOKE ALL ON FUNCTION identity.permissions_of_v1(uuid, uuid, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION identity.permissions_of_v1(uuid, uuid, timestamptz) TO nexus_system;
+
+-- admission.snapshot_limits_v1: all that limits and costs are made of, now and as scheduled, for the data plane's snapshot.
+-- requires: admission.quota_versions, admission.cost_rules, identity.access_keys
+-- Runs as its caller: nexus_system sees all through its policies. What ended a minute ago is still given, for clocks that lag.
+CREATE FUNCTION admission.snapshot_limits_v1() RETURNS TABLE (kind text, document jsonb)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT 'quota', jsonb_build_object(
+        'organization_id', q.organization_id, 'quota_id', q.id, 'name', q.name, 'scope', q.scope, 'subject', q.subject,
+        'version', v.version, 'limits', v.limits,
+        'from', extract(epoch FROM lower(v.validity)), 'to', extract(epoch FROM upper(v.validity)))
+    FROM admission.quota_versions AS v
+    JOIN admission.quotas AS q ON q.organization_id = v.organization_id AND q.id = v.quota_id
+    WHERE NOT isempty(v.validity) AND coalesce(upper(v.validity) > now() - interval '1 minute', true)
+    UNION ALL
+    SELECT 'key', jsonb_build_object('organization_id', k.organization_id, 'key_id', k.id, 'per_minute', k.rate_limit_per_minute)
+    FROM identity.access_keys AS k
+    WHERE k.rate_limit_per_minute IS NOT NULL AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), true)
+    UNION ALL
+    SELECT 'application', jsonb_build_object('organization_id', a.organization_id, 'name', a.name, 'cluster', c.name)
+    FROM admission.applications AS a
+    JOIN admission.clusters AS c ON c.organization_id = a.organization_id AND c.id = a.cluster_id
+    WHERE a.is_active
+    UNION ALL
+    SELECT 'operation', jsonb_build_object(
+        'organization_id', t.organization_id, 'name', t.name, 'base', t.c_base::text, 'quantum', t.unit_quantum,
+        'bandwidth', t.c_bw::text, 'whole_quanta', t.whole_quanta)
+    FROM admission.operation_types AS t
+    WHERE t.is_active
+    UNION ALL
+    SELECT 'cost_rule', jsonb_build_object(
+        'organization_id', r.organization_id, 'application', a.name, 'name', r.operation, 'base', r.c_base::text,
+        'bandwidth', r.c_bw::text, 'from', extract(epoch FROM lower(r.validity)), 'to', extract(epoch FROM upper(r.validity)))
+    FROM admission.cost_rules AS r
+    JOIN admission.applications AS a ON a.organization_id = r.organization_id AND a.id = r.application_id
+    WHERE coalesce(upper(r.validity) > now() - interval '1 minute', true)
+$$;
+REVOKE ALL ON FUNCTION admission.snapshot_limits_v1() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION admission.snapshot_limits_v1() TO nexus_system;
 
 -- identity.snapshot_keys_v1: every access key that may still be used, for the data plane's snapshot.
 -- requires: identity.access_keys, identity.permissions_of_v1, identity.narrowed_scopes_v1
@@ -2723,6 +3022,8 @@ CREATE FUNCTION identity.snapshot_keys_v1()
 $$;
 REVOKE ALL ON FUNCTION identity.snapshot_keys_v1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION identity.snapshot_keys_v1() TO nexus_system;
+
+REVOKE CREATE ON SCHEMA admission FROM nexus_system;
 
 REVOKE CREATE ON SCHEMA catalog FROM nexus_system;
 

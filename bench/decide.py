@@ -1,0 +1,246 @@
+"""Decisions: the script's own time beside a one-key GCRA, an engine beside other limiters, and many processes at one limit.
+
+The other limiters are measured where they are installed: `pip install limits throttled-py aiolimiter pyrate-limiter`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from nexus.contracts.limits import Call, Limit, LimitTable, Rate
+from nexus.dataplane.decide.engine import Admission
+from nexus.dataplane.decide.scripts import Scripts, keys_of
+from nexus.platform.redis.embedded import EmbeddedRedis
+
+ORGANIZATION = UUID(int=0xBE)
+SECOND = 1_000_000
+# The well-known algorithm on one key with its expiry, on Redis's clock: what one limit costs when nothing else is wanted.
+GCRA = """
+local t = redis.call('TIME')
+local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
+local emission, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local tat = tonumber(redis.call('GET', KEYS[1]) or now)
+if tat < now then tat = now end
+local next_tat = tat + emission
+if next_tat - now > burst then return {0, next_tat - now - burst} end
+redis.call('SET', KEYS[1], string.format('%.0f', next_tat), 'PX', math.ceil((next_tat - now) / 1000) + 1)
+return {1, 0}
+"""
+
+
+def limit(number: int, *, a_second: int = 10**6, capacity: int = 10**9, **more: Any) -> Limit:
+    more.setdefault("dimension", "requests")
+    return Limit(
+        id=UUID(int=number), name=f"limit-{number}", organization_id=ORGANIZATION, scope="organization", subject=None,
+        method="token_bucket", capacity=capacity, rate=Rate.of(a_second, per_us=SECOND), **more,
+    )  # fmt: skip
+
+
+def engine(redis: Redis, *known: Limit) -> Admission:
+    table = LimitTable(1, MappingProxyType({ORGANIZATION: known}))
+    # Nothing here is to be decided by a failure policy because a core was busy.
+    return Admission(redis, lambda: table, timeout_seconds=5)
+
+
+async def _server_us(redis: Redis, run: Callable[[], Awaitable[object]], calls: int) -> float:
+    """Microseconds of the server for one EVALSHA, by its own statistics."""
+    for _ in range(calls // 10):
+        await run()
+    await redis.config_resetstat()
+    for _ in range(calls):
+        await run()
+    stats: dict[str, Any] = await redis.info("commandstats")
+    return float(stats["cmdstat_evalsha"]["usec_per_call"])
+
+
+async def script_times(redis: Redis, *, calls: int) -> str:
+    scripts, keys = Scripts(redis), keys_of(ORGANIZATION)
+    await scripts.open_cell(keys, has_lost=False)
+    digest = await redis.script_load(GCRA)
+
+    async def gcra() -> object:
+        return await redis.evalsha(digest, 1, "gcra", "1", "1000000000")
+
+    def decide(count: int, *, has_trail: bool) -> Callable[[], Awaitable[object]]:
+        asked = [(limit(number), f"{number}", 1) for number in range(1, count + 1)]
+        return lambda: scripts.decide(keys, asked, time.time_ns() // 1000, has_trail=has_trail)
+
+    cases: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+        ("GCRA, one key", gcra),
+        ("one bucket, no trail", decide(1, has_trail=False)),
+        ("2 x 2 buckets, no trail", decide(4, has_trail=False)),
+        ("2 x 2 buckets with trail", decide(4, has_trail=True)),
+        ("12 buckets with trail", decide(12, has_trail=True)),
+    ]
+    samples: dict[str, list[float]] = {name: [] for name, _ in cases}
+    for _ in range(3):
+        for name, run in cases:
+            samples[name].append(await _server_us(redis, run, calls))
+            await redis.delete(keys.trail)
+    reference = statistics.median(samples["GCRA, one key"])
+    rows = [
+        f"| {name} | {statistics.median(times):.1f} | {statistics.median(times) / reference:.2f} |"
+        for name, times in samples.items()
+    ]
+    return "### The script's own time\n\n| script | µs at the server | of GCRA's |\n|---|---:|---:|\n" + "\n".join(rows)
+
+
+async def _timed(run: Callable[[], Awaitable[object]], calls: int) -> tuple[float, float, float]:
+    for _ in range(calls // 10):
+        await run()
+    taken: list[float] = []
+    began = time.perf_counter()
+    for _ in range(calls):
+        at = time.perf_counter()
+        await run()
+        taken.append(time.perf_counter() - at)
+    rate = calls / (time.perf_counter() - began)
+    taken.sort()
+    return rate, taken[calls // 2] * 1e6, taken[calls * 99 // 100] * 1e6
+
+
+async def limiters(redis: Redis, url: str, *, calls: int) -> str:
+    one, four = engine(redis, limit(1)), engine(redis, *(limit(number) for number in range(1, 5)))
+    call = Call(organization_id=ORGANIZATION)
+    cases: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+        ("this engine, one limit in Redis", lambda: one.decide(call)),
+        ("this engine, four limits in Redis", lambda: four.decide(call)),
+    ]
+    cases += _limits_cases(url) + _aiolimiter_cases()
+    rows = []
+    for name, run in cases:
+        rate, median, high = await _timed(run, calls)
+        rows.append(f"| {name} | {rate:,.0f} | {median:.0f} | {high:.0f} |")
+    for made in (one, four):
+        await made.stop()
+    missing = [
+        name for name in ("limits", "throttled", "aiolimiter", "pyrate_limiter") if not importlib.util.find_spec(name)
+    ]
+    note = f"\n\nNot installed, so not measured: {', '.join(missing)}." if missing else ""
+    head = "### One caller, one decision after another\n\n| limiter | decisions/s | p50 µs | p99 µs |\n|---|---:|---:|---:|\n"
+    return head + "\n".join(rows) + note
+
+
+def _limits_cases(url: str) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
+    if importlib.util.find_spec("limits") is None:
+        return []
+    from limits import RateLimitItemPerSecond
+    from limits.aio import storage, strategies
+
+    item = RateLimitItemPerSecond(10**6)
+    memory = strategies.FixedWindowRateLimiter(storage.MemoryStorage())
+    found: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+        ("limits, fixed window in memory", lambda: memory.hit(item, "bench")),
+    ]
+    path = url.removeprefix("unix://")
+    shared = storage.RedisStorage(f"async+redis+unix://{path}", implementation="redispy")
+    for name, strategy in (
+        ("fixed window", strategies.FixedWindowRateLimiter(shared)),
+        ("sliding window counter", strategies.SlidingWindowCounterRateLimiter(shared)),
+    ):
+        found.append((f"limits, {name} in Redis", lambda strategy=strategy: strategy.hit(item, "bench")))  # type: ignore[misc]
+    return found
+
+
+def _aiolimiter_cases() -> list[tuple[str, Callable[[], Awaitable[object]]]]:
+    found: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+    if importlib.util.find_spec("aiolimiter") is not None:
+        from aiolimiter import AsyncLimiter
+
+        bucket = AsyncLimiter(10**9, 1)
+        found.append(("aiolimiter, in memory", bucket.acquire))
+    if importlib.util.find_spec("throttled") is not None:
+        from throttled.asyncio import RateLimiterType, Throttled, rate_limiter, store
+
+        memory = Throttled(
+            key="bench", using=RateLimiterType.GCRA.value, quota=rate_limiter.per_sec(10**6), store=store.MemoryStore()
+        )
+        found.append(("throttled-py, GCRA in memory", memory.limit))
+    return found
+
+
+async def worker(url: str, a_second: int, seconds: float, factor: float, processes: int) -> None:
+    """Ask as fast as `factor` times the limit, shared among the processes; print admitted and asked."""
+    redis = Redis.from_url(url)
+    made = engine(redis, limit(9, a_second=a_second, capacity=a_second // 10))
+    call = Call(organization_id=ORGANIZATION)
+    pause = processes / (a_second * factor)
+    began, asked, admitted = time.perf_counter(), 0, 0
+    while (now := time.perf_counter() - began) < seconds:
+        if asked * pause > now:
+            await asyncio.sleep(min(asked * pause - now, 0.01))
+            continue
+        asked += 1
+        admitted += (await made.decide(call)).is_admitted
+    print(admitted, asked, time.perf_counter() - began)
+    await made.stop()
+    await redis.aclose()
+
+
+async def overshoot(redis: Redis, url: str, *, a_second: int, seconds: float) -> str:
+    rows = []
+    for processes in (1, 8):
+        for factor in (2.0, 5.0):
+            await redis.flushall()
+            began = time.perf_counter()
+            started = [
+                await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "bench.decide", url, str(a_second), str(seconds), str(factor), str(processes),
+                    stdout=subprocess.PIPE, cwd=Path(__file__).parents[1],
+                )
+                for _ in range(processes)
+            ]  # fmt: skip
+            answers = [(await item.communicate())[0].split() for item in started]
+            admitted = sum(int(item[0]) for item in answers)
+            asked = sum(int(item[1]) for item in answers)
+            # From the first decision to the last one nobody can have been given more than this.
+            most = a_second // 10 + a_second * (time.perf_counter() - began)
+            ideal = min(asked, a_second // 10 + a_second * max(float(item[2]) for item in answers))
+            over = max(0.0, admitted - most)
+            rows.append(
+                f"| {processes} | {factor:g} | {asked:,} | {admitted:,} | {admitted / ideal:.3f} | {over:.0f} |"
+            )
+    return (
+        f"### Processes at one limit of {a_second:,}/s, burst {a_second // 10:,}\n\n"
+        "| processes | offered, times the limit | asked | admitted | of the ideal | overshoot |\n"
+        "|---:|---:|---:|---:|---:|---:|\n" + "\n".join(rows)
+    )
+
+
+async def measure(folder: Path, *, calls: int = 5000) -> str:
+    """Measure on a Redis of its own; returns the section of the report."""
+    server = EmbeddedRedis(folder)
+    server.prepare()
+    process = server.popen()
+    try:
+        while not server.is_ready():
+            await asyncio.sleep(0.05)
+        redis = Redis.from_url(server.url)
+        parts = [
+            "## Decisions",
+            await script_times(redis, calls=calls),
+            await limiters(redis, server.url, calls=calls),
+            await overshoot(redis, server.url, a_second=500, seconds=5),
+        ]
+        await redis.aclose()
+        return "\n\n".join(parts)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    asyncio.run(worker(arguments[0], int(arguments[1]), float(arguments[2]), float(arguments[3]), int(arguments[4])))

@@ -1,0 +1,125 @@
+"""Background work of admission: the trail into PostgreSQL, holds that nobody settles, old transactions.
+
+Safe on several nodes: an entry's stream id is its key, so it is stored once whoever drains it, and trimmed only after that is
+committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+from redis.asyncio import Redis
+
+from nexus.admission import store
+from nexus.dataplane.decide.engine import CELLS
+from nexus.dataplane.decide.scripts import POSTING, Keys, Scripts
+from nexus.kit.clock import SYSTEM_CLOCK
+from nexus.platform.db import Database
+from nexus.platform.db.configuration import get_configuration
+
+ENTRIES = 500
+"""Entries of the stream moved in one transaction."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIELDS = {b"k", b"t", b"i"}
+_DRAINED = Counter("nexus_admission_transactions", "Token transactions moved from the trail into PostgreSQL.")
+_REAPED = Counter("nexus_admission_reaped_holds", "Holds that expired before they were settled.")
+
+log = structlog.get_logger("nexus.admission")
+
+Entry = tuple[bytes, dict[bytes, bytes]]
+
+
+def columns(entries: Sequence[Entry]) -> list[list[Any]]:
+    """Take entries of a trail apart into columns of `admission.token_transactions`, one row a leg."""
+    rows: list[tuple[Any, ...]] = []
+    for stream_id, fields in entries:
+        milliseconds, _, sequence = stream_id.decode().partition("-")
+        at = _EPOCH + timedelta(milliseconds=int(milliseconds))
+        occurred_at = _EPOCH + timedelta(microseconds=int(fields[b"t"]))
+        legs = [(name, data) for name, data in fields.items() if name not in _FIELDS]
+        for leg, (name, data) in enumerate(legs):
+            opened, *numbers = (int(value) for value in POSTING.unpack(data))
+            rows.append(
+                (at, int(sequence), leg, fields[b"k"].decode(), fields[b"i"].decode(), name.decode(), occurred_at,
+                 bool(opened), *numbers)
+            )  # fmt: skip
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+async def drain_cell(database: Database, redis: Redis, organization_id: UUID) -> int:
+    """Move what a cell's trail holds into PostgreSQL; returns how many entries."""
+    trail = Keys(organization_id.hex).trail
+    total = 0
+    while True:
+        entries = cast("list[Entry]", await redis.xrange(trail, count=ENTRIES))
+        if not entries:
+            return total
+        parts = columns(entries)
+        async with database.as_system(organization_id=organization_id) as connection:
+            # The trail of an organization that is gone is nobody's.
+            if parts and await store.value(connection, "known_organization", organization_id):
+                for month in {at.replace(day=1, hour=0, minute=0, second=0, microsecond=0) for at in parts[0]}:
+                    await store.value(connection, "ensure_transactions_partition", month)
+                await store.run(connection, "insert_transactions", organization_id, *parts)
+        # Committed: now, and not before, it may go.
+        milliseconds, _, sequence = entries[-1][0].decode().partition("-")
+        await redis.xtrim(trail, minid=f"{milliseconds}-{int(sequence) + 1}", approximate=False)
+        total += len(entries)
+        _DRAINED.inc(len(parts[0]) if parts else 0)
+        if len(entries) < ENTRIES:
+            return total
+
+
+async def cells(redis: Redis) -> list[UUID]:
+    """Return the organizations that have state in Redis."""
+    return [UUID(hex=cast("bytes", name).decode()) for name in await redis.smembers(CELLS)]
+
+
+def drain(redis: Redis) -> Callable[[Database], Awaitable[object]]:
+    """Make the job that drains all trails."""
+
+    async def job(database: Database) -> int:
+        moved = 0
+        for organization_id in await cells(redis):
+            moved += await drain_cell(database, redis, organization_id)
+
+        return moved
+
+    return job
+
+
+def reap(redis: Redis) -> Callable[[Database], Awaitable[object]]:
+    """Make the job that ends expired holds, also those of processes that died."""
+    scripts = Scripts(redis)
+
+    async def job(_: Database) -> int:
+        ended = 0
+        for organization_id in await cells(redis):
+            ended += int((await scripts.reap(Keys(organization_id.hex)))[1])
+        _REAPED.inc(ended)
+        return ended
+
+    return job
+
+
+async def drop_old_transactions(database: Database, now: datetime | None = None) -> int:
+    """Drop months of transactions that are past their retention; returns how many."""
+    async with database.as_system() as connection:
+        days = (await get_configuration(connection)).integer("retention.token_transactions_days")
+    before = (now or SYSTEM_CLOCK.now()) - timedelta(days=days)
+    async with database.as_system() as connection:
+        return int(await store.value(connection, "drop_old_transactions", before))
+
+
+def periodic(redis: Redis) -> list[tuple[str, float, Callable[[Database], Awaitable[object]]]]:
+    """Return admission's background work."""
+    return [
+        ("admission.drain", 1.0, drain(redis)),
+        ("admission.reap", 1.0, reap(redis)),
+        ("admission.drop_old_transactions", 3600.0, drop_old_transactions),
+    ]

@@ -1,0 +1,148 @@
+"""What admission answers with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from nexus.contracts.limit_specs import LimitSpec
+from nexus.contracts.limits import ScopeKind
+
+BucketHealth = Literal["healthy", "warning", "critical"]
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """A storage cluster."""
+
+    id: UUID
+    name: str
+    region: str
+    endpoint: str | None
+    max_capacity: int
+    health_status: str
+    health_check_url: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Application(msgspec.Struct, frozen=True):
+    """An application; access keys name it."""
+
+    id: UUID
+    cluster_id: UUID | None
+    name: str
+    metadata: dict[str, Any]
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class OperationType(msgspec.Struct, frozen=True):
+    """What an operation is charged: c_base + size / unit_quantum x c_bw operations."""
+
+    id: UUID
+    is_shared: bool
+    name: str
+    category: str
+    c_base: str
+    unit_quantum: int
+    c_bw: str
+    whole_quanta: bool
+    description: str
+    is_active: bool
+
+
+class CostRule(msgspec.Struct, frozen=True):
+    """Another charge for one application, for a time."""
+
+    id: UUID
+    application_id: UUID
+    operation: str
+    c_base: str | None
+    c_bw: str | None
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class QuotaVersion(msgspec.Struct, frozen=True):
+    """The limits of a quota from one instant to another."""
+
+    version: int
+    valid_from: datetime | None
+    valid_to: datetime | None
+    is_in_force: bool
+    is_withdrawn: bool
+    """It was scheduled, and another took over before it came into force."""
+    limits: list[LimitSpec]
+    reason: str
+    author: str
+    rolled_back_to: int | None
+    created_at: datetime
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """A scope that is limited, with the version in force."""
+
+    id: UUID
+    name: str
+    scope: ScopeKind
+    subject: str | None
+    created_at: datetime
+    current: QuotaVersion | None
+
+
+class LimitChange(msgspec.Struct, frozen=True):
+    """How one limit differs between two versions."""
+
+    limit: str
+    change: Literal["added", "removed", "changed"]
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class QuotaDifference(msgspec.Struct, frozen=True):
+    """What differs between two versions of a quota, limit by limit; fields that are equal are left out."""
+
+    from_version: int
+    to_version: int
+    changes: list[LimitChange]
+
+
+class BucketStatus(msgspec.Struct, frozen=True):
+    """How a bucket stands now. Amounts are units: micro-operations, nano-money (or `scale` of them), else plain counts."""
+
+    bucket: str
+    limit: str
+    scope: ScopeKind
+    subject: str
+    dimension: str
+    method: str
+    capacity: int
+    available: int
+    held: int
+    shadow_refusals: int
+    scale: int
+    fill: float
+    status: BucketHealth
+
+
+class TokenTransaction(msgspec.Struct, frozen=True):
+    """What one transaction did to one bucket."""
+
+    at: datetime
+    sequence: int
+    leg: int
+    kind: str
+    reference: str
+    bucket: str
+    occurred_at: datetime
+    opened: bool
+    refilled: int
+    adjusted: int
+    changed: int
+    level: int
+    held: int
+    leased: int

@@ -1,0 +1,184 @@
+"""Admission of calls that are forwarded: estimates what a call will take, asks, and settles it to what it took.
+
+```python
+ticket = await gate.admit(key, provider="openai", model="gpt-4o", body=body, input_tokens=120, request_bytes=4000)
+…                       # QuotaExceeded or LimiterAway has been raised where the call may not be made
+gate.settle(ticket, tokens=712, cost_nanos=3_150_000)       # or gate.release(ticket) when nothing was sent
+```
+Model tokens: the input as counted or estimated by the caller, the output by the request's own maximum, or else by the median
+of what this model's last answers took. Money: what these tokens cost by the price book.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from statistics import median_high
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from nexus.contracts.keys import KeyEntry, KeyTable
+from nexus.contracts.limits import MAX_UNITS, Call, Dimension
+from nexus.contracts.prices import PriceBook
+from nexus.contracts.pricing import price_call
+from nexus.dataplane.decide.asgi import refusal
+from nexus.dataplane.decide.engine import Admission
+from nexus.dataplane.decide.types import Decision, Settlement
+from nexus.kit.clock import SYSTEM_CLOCK, Clock
+
+HOLD_SECONDS = 900.0
+"""How long a forwarded call may last before it is taken for lost and stays charged as estimated."""
+UNKNOWN_OUTPUT_TOKENS = 1000
+"""Output of a model that has not answered here yet, where the request sets no maximum."""
+_ANSWERS = 31
+_MODELS = 2000
+_MAXIMA = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+class _Asked(msgspec.Struct):
+    """The parts of a request that bound its answer; unknown to us, they are left alone."""
+
+    max_completion_tokens: Any = None
+    max_tokens: Any = None
+    max_output_tokens: Any = None
+    generationConfig: Any = None  # noqa: N815
+    n: Any = None
+
+
+_ASKED = msgspec.json.Decoder(_Asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """An admitted call."""
+
+    organization_id: UUID
+    decision: Decision
+    model: tuple[str, str]
+    input_tokens: int
+
+
+def most_output_tokens(body: bytes) -> int | None:
+    """Return how many model tokens an answer may have by its request's own word; None when it says nothing."""
+    try:
+        asked = _ASKED.decode(body) if body else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if asked is None:
+        return None
+    inner = asked.generationConfig.get("maxOutputTokens") if isinstance(asked.generationConfig, dict) else None
+    said: list[int] = [value for value in (*(getattr(asked, name) for name in _MAXIMA), inner) if _is_count(value)]
+    if not said:
+        return None
+    answers: int = asked.n if _is_count(asked.n) and asked.n > 0 else 1
+    return min(min(said) * answers, 10**9)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**9
+
+
+class Gate:
+    """Asks for forwarded calls and settles them, beside the call: nobody waits for a settlement."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        *,
+        keys: Callable[[], KeyTable],
+        prices: Callable[[], PriceBook],
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._admission = admission
+        self._keys = keys
+        self._prices = prices
+        self._clock = clock
+        self._answers: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
+        self._tasks: set[asyncio.Task[Settlement]] = set()
+
+    async def admit(
+        self,
+        key: KeyEntry,
+        *,
+        provider: str,
+        model: str = "",
+        endpoint: str = "",
+        method: str | None = None,
+        region: str | None = None,
+        body: bytes = b"",
+        input_tokens: int = 0,
+        request_bytes: int = 0,
+    ) -> Ticket | None:
+        """Ask for one call. None where its organization has no limits; raises what the client is told when it is refused."""
+        if not self._admission.table.limits.get(key.organization_id):
+            return None
+        output = 0
+        if input_tokens or model:
+            said = most_output_tokens(body)
+            output = self._usual_output((provider, model)) if said is None else said
+        organization = self._keys().organizations.get(key.organization_id)
+        currency = organization.currency if organization is not None else ""
+        priced = price_call(
+            self._prices(), organization_id=key.organization_id, tier=organization.tier if organization else "standard",
+            provider=provider, model=model or None, endpoint=endpoint or None, method=method, region=region,
+            at=self._clock.now(), usage={"input": input_tokens, "output": output, "requests": 1}, currency=currency or None,
+        )  # fmt: skip
+        decision = await self._admission.decide(
+            Call(
+                organization_id=key.organization_id, application=key.application, user_id=key.user_id, key_id=key.id,
+                provider=provider, model=model, endpoint=endpoint, bytes=request_bytes, tokens=input_tokens + output,
+                money=min(priced.cost_nanos or 0, MAX_UNITS), currency=currency,
+            ),
+            hold_seconds=HOLD_SECONDS,
+        )  # fmt: skip
+        if not decision.is_admitted:
+            raise refusal(decision)
+        return Ticket(key.organization_id, decision, (provider, model), input_tokens)
+
+    def settle(
+        self,
+        ticket: Ticket | None,
+        *,
+        tokens: int | None = None,
+        cost_nanos: int | None = None,
+        size_bytes: int | None = None,
+    ) -> None:
+        """Settle a call to what it took, beside the caller; what is not known stays as estimated."""
+        if ticket is None:
+            return
+        if tokens is not None and tokens > ticket.input_tokens:
+            self._learn(ticket.model, tokens - ticket.input_tokens)
+        known: dict[Dimension, int | None] = {"tokens": tokens, "money": cost_nanos, "bytes": size_bytes}
+        actual: dict[Dimension, int] = {
+            name: min(value, MAX_UNITS) for name, value in known.items() if value is not None
+        }
+        self._beside(self._admission.settle(ticket.organization_id, ticket.decision.hold_id, actual))
+
+    def release(self, ticket: Ticket | None) -> None:
+        """Give everything back: the call was never made."""
+        if ticket is not None:
+            self._beside(self._admission.release(ticket.organization_id, ticket.decision.hold_id))
+
+    async def stop(self) -> None:
+        """Wait for settlements that are under way."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _beside(self, work: Coroutine[Any, Any, Settlement]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _usual_output(self, model: tuple[str, str]) -> int:
+        seen = self._answers.get(model)
+        return median_high(seen) if seen else UNKNOWN_OUTPUT_TOKENS
+
+    def _learn(self, model: tuple[str, str], output: int) -> None:
+        seen = self._answers.setdefault(model, deque(maxlen=_ANSWERS))
+        seen.append(output)
+        self._answers.move_to_end(model)
+        if len(self._answers) > _MODELS:
+            self._answers.popitem(last=False)

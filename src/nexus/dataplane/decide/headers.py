@@ -1,0 +1,85 @@
+"""RateLimit headers: `RateLimit-Policy`, `RateLimit` (IETF draft, structured fields) and `Retry-After`.
+
+`"app-iops";q=100;w=1` says: 100 in 1 second; `"app-iops";r=50;t=1` says: 50 are left, all again in 1 second. Operations are
+told in whole operations and money in whole units of its currency, rounded so that nobody is promised more than there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from nexus.contracts.limits import MICRO, Limit
+from nexus.dataplane.decide.types import Decision, LimitStanding
+from nexus.kit.money import NANOS
+
+_SECOND_US = 1_000_000
+_LARGEST = 999_999_999_999_999
+"""Integers of structured fields have 15 digits."""
+
+
+def per_unit(limit: Limit) -> int:
+    """Return how many of a limit's units make one of what people count in."""
+    if limit.dimension == "operations":
+        return MICRO
+    return NANOS // limit.scale if limit.dimension == "money" else 1
+
+
+def _decimal(units: int, per: int) -> str:
+    text = format(Decimal(units) / per, "f") if per > 1 else str(units)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def decimal_units(units: int, limit: Limit) -> str:
+    """Write an amount of a limit as people do: operations and money as decimals."""
+    return _decimal(units, per_unit(limit))
+
+
+def decimal_operations(micro: int) -> str:
+    """Write micro-operations as operations."""
+    return _decimal(micro, MICRO)
+
+
+def _ceil(amount: int, per: int) -> int:
+    return -(-amount // per)
+
+
+def _policy(limit: Limit) -> str:
+    quota = min(limit.capacity // per_unit(limit), _LARGEST)
+    text = f'"{limit.name}";q={quota}'
+    if limit.rate is not None:
+        microseconds = _ceil(limit.capacity * limit.rate.denominator, limit.rate.numerator)
+        text += f";w={max(1, _ceil(microseconds, _SECOND_US))}"
+    elif limit.period is not None:
+        text += f";w={_PERIOD_SECONDS[limit.period]}"
+    return text
+
+
+_PERIOD_SECONDS = {
+    "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800, "month": 2_592_000, "quarter": 7_776_000, "year": 31_536_000,
+}  # fmt: skip
+
+
+def _left(item: LimitStanding) -> str:
+    left = max(0, item.left or 0) // per_unit(item.limit)
+    text = f'"{item.limit.name}";r={min(left, _LARGEST)}'
+    return text + (f";t={_ceil(item.reset_us, _SECOND_US)}" if item.reset_us > 0 else "")
+
+
+def rate_limit_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
+    """Return the headers that tell a caller how its limits stand; none where it has no limits."""
+    known: Iterable[LimitStanding] = [item for item in decision.standings if not item.limit.is_shadow]
+    headers: list[tuple[bytes, bytes]] = []
+    if known:
+        headers.append((b"ratelimit-policy", ", ".join(_policy(item.limit) for item in known).encode()))
+        told = [item for item in known if item.left is not None]
+        if told:
+            headers.append((b"ratelimit", ", ".join(map(_left, told)).encode()))
+    if not decision.is_admitted and decision.outcome != "impossible":
+        headers.append((b"retry-after", str(retry_after_seconds(decision)).encode()))
+    return headers
+
+
+def retry_after_seconds(decision: Decision) -> int:
+    """Return after how many whole seconds to try again."""
+    return max(1, _ceil(decision.retry_us, _SECOND_US))

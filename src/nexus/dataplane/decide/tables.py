@@ -1,0 +1,316 @@
+"""The limits in force in this process, kept current by polling their version, and what is known of cells that Redis lost.
+
+What is scheduled comes into force by itself: the poller builds the table again when the next validity begins or ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import structlog
+
+from nexus.contracts.limit_specs import LimitSpec, compile_limit, decimal_fraction
+from nexus.contracts.limits import ANYBODY, Limit, LimitTable, OperationCost, Rate, ScopeKind, UnrepresentableLimit
+from nexus.dataplane.decide.engine import CellHistory
+from nexus.dataplane.decide.scripts import METHOD_CODES, BucketState
+from nexus.dataplane.decide.windows import to_us, window
+from nexus.kit.clock import SYSTEM_CLOCK, Clock
+from nexus.kit.ids import opaque_uuid
+from nexus.platform.db import Database, load_queries
+from nexus.platform.db.secrets import write_private
+
+POLL_SECONDS = 0.4
+_TIMEOUT_SECONDS = 5.0
+_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError)
+_QUERIES = load_queries("nexus.dataplane")
+log = structlog.get_logger("nexus.admission")
+
+
+class QuotaRow(msgspec.Struct, frozen=True):
+    """One version of a quota."""
+
+    organization_id: UUID
+    quota_id: UUID
+    name: str
+    scope: ScopeKind
+    subject: str | None
+    version: int
+    limits: list[LimitSpec]
+    valid_from: float | None = msgspec.field(name="from")
+    valid_to: float | None = msgspec.field(name="to")
+
+
+class KeyRow(msgspec.Struct, frozen=True):
+    """An access key with a rate of its own."""
+
+    organization_id: UUID
+    key_id: UUID
+    per_minute: int
+
+
+class ApplicationRow(msgspec.Struct, frozen=True):
+    """An application and the cluster it uses."""
+
+    organization_id: UUID
+    name: str
+    cluster: str
+
+
+class OperationRow(msgspec.Struct, frozen=True):
+    """What an operation costs, for all or for one organization."""
+
+    organization_id: UUID | None
+    name: str
+    base: str
+    quantum: int
+    bandwidth: str
+    whole_quanta: bool
+
+
+class CostRuleRow(msgspec.Struct, frozen=True):
+    """What an operation costs one application for a time."""
+
+    organization_id: UUID
+    application: str
+    name: str
+    base: str | None
+    bandwidth: str | None
+    valid_from: float | None = msgspec.field(name="from")
+    valid_to: float | None = msgspec.field(name="to")
+
+
+class LimitSource(msgspec.Struct, frozen=True):
+    """What a table of limits is built from, as read and as cached."""
+
+    version: int
+    quotas: list[QuotaRow]
+    keys: list[KeyRow]
+    applications: list[ApplicationRow]
+    operations: list[OperationRow]
+    cost_rules: list[CostRuleRow]
+
+
+_KINDS: Mapping[str, tuple[str, type]] = {
+    "quota": ("quotas", QuotaRow),
+    "key": ("keys", KeyRow),
+    "application": ("applications", ApplicationRow),
+    "operation": ("operations", OperationRow),
+    "cost_rule": ("cost_rules", CostRuleRow),
+}
+
+
+def read_source(version: int, rows: Sequence[tuple[str, Any]]) -> LimitSource:
+    """Take rows of `admission.snapshot_limits_v1` apart."""
+    found: dict[str, list[Any]] = {field: [] for field, _ in _KINDS.values()}
+    for kind, document in rows:
+        field, row_type = _KINDS[kind]
+        found[field].append(msgspec.convert(document, row_type))
+    return LimitSource(version, **found)
+
+
+def _holds(row: QuotaRow | CostRuleRow, at: float) -> bool:
+    return (row.valid_from is None or row.valid_from <= at) and (row.valid_to is None or at < row.valid_to)
+
+
+def _key_limit(row: KeyRow) -> Limit:
+    return Limit(
+        id=opaque_uuid(f"key:{row.key_id}"), name="key-requests", organization_id=row.organization_id, scope="key",
+        subject=str(row.key_id), dimension="requests", method="token_bucket", capacity=row.per_minute,
+        rate=Rate.of(row.per_minute, per_us=60_000_000), failure="local",
+        # A key's rate never changes: a rotated key is another one.
+        version=1,
+    )  # fmt: skip
+
+
+def _operations(source: LimitSource, at: float) -> dict[tuple[UUID, str, str], OperationCost]:
+    costs: dict[tuple[UUID, str, str], OperationCost] = {}
+    for row in source.operations:
+        costs[row.organization_id or ANYBODY, "", row.name] = OperationCost(
+            row.name, decimal_fraction(row.base), row.quantum, decimal_fraction(row.bandwidth), row.whole_quanta
+        )
+    for rule in source.cost_rules:
+        known = costs.get((rule.organization_id, "", rule.name)) or costs.get((ANYBODY, "", rule.name))
+        if known is not None and _holds(rule, at):
+            costs[rule.organization_id, rule.application, rule.name] = OperationCost(
+                rule.name,
+                decimal_fraction(rule.base) if rule.base is not None else known.base,
+                known.quantum,
+                decimal_fraction(rule.bandwidth) if rule.bandwidth is not None else known.bandwidth,
+                known.whole_quanta,
+            )
+    return costs
+
+
+def build_limits(source: LimitSource, at: datetime) -> tuple[LimitTable, datetime | None]:
+    """Build the table in force at an instant; returns it and when the next one comes into force by itself."""
+    seconds = at.timestamp()
+    limits: dict[UUID, list[Limit]] = {}
+    for row in source.quotas:
+        if not _holds(row, seconds):
+            continue
+        for spec in row.limits:
+            try:
+                limit = compile_limit(
+                    spec, organization_id=row.organization_id, quota_id=row.quota_id, scope=row.scope,
+                    subject=row.subject, version=row.version,
+                )  # fmt: skip
+            except UnrepresentableLimit as error:
+                # It was checked when it was published; what an older release took is said, and the others hold.
+                log.error("a limit cannot be read", quota=row.name, limit=spec.name, error=str(error))
+                continue
+            limits.setdefault(row.organization_id, []).append(limit)
+    for key in source.keys:
+        limits.setdefault(key.organization_id, []).append(_key_limit(key))
+    validities = [(row.valid_from, row.valid_to) for row in source.quotas]
+    validities += [(rule.valid_from, rule.valid_to) for rule in source.cost_rules]
+    edges = [edge for validity in validities for edge in validity if edge is not None and edge > seconds]
+    table = LimitTable(
+        source.version,
+        MappingProxyType({key: tuple(sorted(items, key=lambda item: item.name)) for key, items in limits.items()}),
+        MappingProxyType({(row.organization_id, row.name): row.cluster for row in source.applications}),
+        MappingProxyType(_operations(source, seconds)),
+    )
+    return table, datetime.fromtimestamp(min(edges), UTC) if edges else None
+
+
+class LimitSnapshots:
+    """The current table of limits of this process."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        data_dir: Path | None = None,
+        poll_seconds: float = POLL_SECONDS,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._database = database
+        self._file = data_dir / "snapshot-limits" if data_dir is not None else None
+        self._poll_seconds = poll_seconds
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
+        self._versions: Mapping[str, int] | None = None
+        self._source: LimitSource | None = None
+        self._next_change: datetime | None = None
+        self.table = LimitTable()
+        self.is_loaded = False
+
+    async def start(self) -> None:
+        """Read the limits, from PostgreSQL or else from the last good copy, and begin to poll."""
+        if not await self.refresh():
+            await asyncio.to_thread(self._read_cache)
+        self._task = asyncio.create_task(self._poll(), name="limit-snapshots")
+
+    async def stop(self) -> None:
+        """Stop polling."""
+        self._is_stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def refresh(self) -> bool:
+        """Swap in what has changed; False when PostgreSQL does not answer."""
+        is_reached = True
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await self._read()
+        except _TROUBLE as error:
+            if not self.is_loaded:
+                log.warning("limits cannot be read: PostgreSQL does not answer", error=repr(error))
+            is_reached = False
+        if self._next_change is not None and self._clock.now() >= self._next_change:
+            self._build()
+        return is_reached
+
+    async def history(self, organization_id: UUID) -> CellHistory:
+        """Return what PostgreSQL knows of a cell that Redis does not: whether it had any state, and its running windows."""
+        now = self._clock.now()
+        windows = {
+            limit.id.hex: limit for limit in self.table.limits.get(organization_id, ()) if limit.period is not None
+        }
+        async with asyncio.timeout(_TIMEOUT_SECONDS), self._database.as_system(readonly=True) as connection:
+            has_history = bool(await connection.fetchval(_QUERIES["has_transactions"], organization_id))
+            rows = await connection.fetch(
+                _QUERIES["last_states"], organization_id, list(windows), now - timedelta(days=367)
+            )
+        states: dict[str, bytes] = {}
+        for row in rows:
+            limit = windows[row["bucket"].partition(":")[0]]
+            assert limit.period is not None  # noqa: S101
+            begins, ends = window(to_us(now), limit.period, limit.zone)
+            if row["level_at_us"] == begins:
+                states[row["bucket"]] = _window_state(limit, row["level"], begins, ends).pack()
+        return CellHistory(has_history, states)
+
+    async def _poll(self) -> None:
+        # The driver may swallow a cancellation that comes as it gets its connection, so the flag is asked too.
+        while not self._is_stopping:
+            await asyncio.sleep(self._poll_seconds)
+            await self.refresh()
+
+    async def _read(self) -> None:
+        async with self._database.as_system(readonly=True) as connection:
+            versions = {row["name"]: row["version"] for row in await connection.fetch(_QUERIES["limit_versions"])}
+            if versions == self._versions:
+                return
+            rows = [(row["kind"], row["document"]) for row in await connection.fetch(_QUERIES["snapshot_limits"])]
+        self._source = await asyncio.to_thread(read_source, sum(versions.values()), rows)
+        self._build()
+        self._versions = versions
+        if self._file is not None:
+            try:
+                await asyncio.to_thread(_write, self._file, self._source)
+            except OSError as error:
+                log.warning("the limits could not be cached", error=repr(error))
+
+    def _build(self) -> None:
+        assert self._source is not None  # noqa: S101
+        self.table, self._next_change = build_limits(self._source, self._clock.now())
+        self.is_loaded = True
+
+    def _read_cache(self) -> None:
+        if self._file is None:
+            return
+        try:
+            self._source = msgspec.msgpack.decode(self._file.read_bytes(), type=LimitSource)
+            self._build()
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.MsgspecError, ValueError) as error:
+            log.warning("the cached limits cannot be used", error=repr(error))
+
+
+def _window_state(limit: Limit, used: int, begins: int, ends: int) -> BucketState:
+    return BucketState(
+        used,
+        0,
+        begins,
+        0,
+        0,
+        ends,
+        0,
+        limit.version,
+        METHOD_CODES[limit.method],
+        limit.capacity,
+        0,
+        0,
+        1,
+        limit.reserve,
+    )
+
+
+def _write(path: Path, source: LimitSource) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, msgspec.msgpack.encode(source))

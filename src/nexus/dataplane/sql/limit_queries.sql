@@ -1,0 +1,20 @@
+-- query: limit_versions
+-- role: nexus_system
+-- Keys have limits of their own, so the limits are read again when keys change.
+SELECT name, version
+FROM platform.snapshot_versions
+WHERE name IN ('limits', 'keys');
+
+-- query: snapshot_limits
+-- role: nexus_system
+SELECT kind, document
+FROM admission.snapshot_limits_v1();
+
+-- query: has_transactions
+-- role: nexus_system
+SELECT EXISTS (SELECT FROM admission.token_transactions WHERE organization_id = $1);
+
+-- query: last_states
+-- role: nexus_system
+SELECT bucket, level, level_at_us
+FROM admission.last_states_v1($1, $2, $3);

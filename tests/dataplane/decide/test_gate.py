@@ -1,0 +1,107 @@
+"""Forwarded calls: estimated before, refused as a client is told, settled after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
+from nexus.contracts.limits import Limit
+from nexus.contracts.prices import PriceBook
+from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded
+from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS, Gate, most_output_tokens
+from nexus.dataplane.decide.scripts import BucketState, keys_of
+from tests.dataplane.decide.cases import ORGANIZATION, SECOND, limit
+from tests.dataplane.decide.conftest import OwnRedis
+from tests.dataplane.decide.test_engine import Node
+
+DAY = 86_400 * SECOND
+KEY = KeyEntry(ORGANIZATION, ORGANIZATION, frozenset({"*"}), "shop")
+KEYS = KeyTable(1, MappingProxyType({}), MappingProxyType({
+    ORGANIZATION: OrganizationEntry(ORGANIZATION, "acme", "USD", "standard", "UTC"),
+}))  # fmt: skip
+
+
+class Gated:
+    def __init__(self, url: str, *known: Limit) -> None:
+        self.node = Node(url, *known)
+        self.gate = Gate(self.node.engine, keys=lambda: KEYS, prices=lambda: PriceBook.from_documents([]))
+
+    async def used(self, number: int) -> tuple[int, int]:
+        data = await self.node.client.get(keys_of(ORGANIZATION).buckets + f"{number:032x}")
+        assert data is not None
+        state = BucketState.unpack(data)
+        return state.capacity - state.level, state.held
+
+
+@pytest.fixture
+async def gated(redis_url: str) -> AsyncIterator[Gated]:
+    made = Gated(redis_url, limit(1, capacity=10_000, per_us=DAY, dimension="tokens"), limit(2, capacity=3, per_us=DAY))
+    yield made
+    await made.gate.stop()
+    await made.node.close()
+
+
+async def test_a_call_is_held_by_its_maximum_and_settled_to_what_it_took(gated: Gated) -> None:
+    body = json.dumps({"model": "m", "max_tokens": 500}).encode()
+
+    ticket = await gated.gate.admit(KEY, provider="openai", model="m", body=body, input_tokens=100)
+    held = await gated.used(1)
+    gated.gate.settle(ticket, tokens=150)
+    await gated.gate.stop()
+
+    assert held == (600, 600) and await gated.used(1) == (150, 0)
+
+
+async def test_a_call_without_a_maximum_is_held_by_what_its_model_usually_takes(gated: Gated) -> None:
+    first = await gated.gate.admit(KEY, provider="openai", model="m", input_tokens=10)
+    before = await gated.used(1)
+    gated.gate.settle(first, tokens=60)
+    await gated.gate.stop()
+    await gated.gate.admit(KEY, provider="openai", model="m", input_tokens=10)
+
+    assert before == (10 + UNKNOWN_OUTPUT_TOKENS,) * 2
+    assert await gated.used(1) == (60 + 60, 60)
+
+
+async def test_a_refused_call_tells_its_client_and_one_that_was_not_sent_costs_nothing(gated: Gated) -> None:
+    tickets = [await gated.gate.admit(KEY, provider="openai") for _ in range(3)]
+    with pytest.raises(QuotaExceeded) as refused:
+        await gated.gate.admit(KEY, provider="openai")
+
+    gated.gate.release(tickets[0])
+    await gated.gate.stop()
+
+    assert refused.value.data["limit"] == "limit-2" and refused.value.retry_after_seconds is not None
+    assert await gated.gate.admit(KEY, provider="openai") is not None
+
+
+async def test_without_limits_nothing_is_asked_and_without_redis_a_closed_limit_refuses(own_redis: OwnRedis) -> None:
+    made = Gated(own_redis.url)
+    own_redis.kill()
+
+    assert await made.gate.admit(KEY, provider="openai") is None
+    made.node.table = Node(own_redis.url, limit(1, capacity=10)).table
+    with pytest.raises(LimiterAway):
+        await made.gate.admit(KEY, provider="openai")
+    await made.node.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        ({"max_tokens": 7}, 7),
+        ({"max_completion_tokens": 9, "n": 3}, 27),
+        ({"generationConfig": {"maxOutputTokens": 5}}, 5),
+        ({"max_tokens": -1}, None),
+        ({"max_tokens": "many", "generationConfig": []}, None),
+        ([], None),
+    ],
+)
+def test_the_most_an_answer_can_take_is_read_from_the_request(body: Any, most: int | None) -> None:
+    assert most_output_tokens(json.dumps(body).encode()) == most
+    assert most_output_tokens(b"\xff{") is None
