@@ -59,9 +59,11 @@ def calls_of(app: Litestar) -> Iterator[Call]:
                     yield Call(method, path, route.path_format, permission)
 
 
-async def ask(app: Litestar, call: Call, token: str | None) -> tuple[int, str]:
+async def ask(
+    app: Litestar, call: Call, token: str | None, more: tuple[tuple[bytes, bytes], ...] = ()
+) -> tuple[int, str]:
     """Return the status and, of a problem, its name. A stream is left as soon as it begins."""
-    headers = [(b"host", b"testserver"), (b"content-type", b"application/json")]
+    headers = [(b"host", b"testserver"), (b"content-type", b"application/json"), *more]
     if token is not None:
         headers.append((b"cookie", f"{COOKIE}={token}".encode()))
     scope: dict[str, Any] = {
@@ -156,6 +158,25 @@ async def test_a_role_opens_what_the_table_says_and_nothing_else(
             wrong.append(f"{call.method} {call.template} ({call.permission}, {may=}): {status} {name}")
 
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "header",
+    [(b"origin", b"https://evil.example"), (b"sec-fetch-site", b"cross-site"), (b"sec-fetch-site", b"same-site")],
+)
+async def test_no_route_that_changes_something_takes_the_cookie_from_another_site(
+    app: Litestar, database: Database, first: FirstStart, header: tuple[bytes, bytes]
+) -> None:
+    # CSRF: the owner's browser sends the cookie along with what another site wrote.
+    user_id = await person_with(database, first, "owner")
+    async with database.as_system() as db:
+        opened = await sessions.open_session(db, user_id, SYSTEM_ACTOR, NOW, await get_configuration(db))
+
+    changing = [call for call in calls_of(app) if call.method != "GET"]
+    outcomes = {call: await ask(app, call, opened.token, (header,)) for call in changing}
+
+    assert len(changing) > 30
+    assert [call for call in changing if outcomes[call] != (403, "cross_site_request")] == []
 
 
 async def test_nobody_opens_what_needs_somebody(app: Litestar) -> None:

@@ -332,3 +332,20 @@ async def test_an_ended_session_s_cookie_is_no_hindrance_to_signing_in(
 
     assert problem(await client.get("/api/identity/me")) == (401, "session_ended")
     assert (await sign_in(client)).status_code == 200
+
+
+async def test_an_administrator_ends_a_member_s_sessions(client: httpx.AsyncClient, app: Litestar) -> None:
+    bob = await member(client, "bob@example.com", "viewer")
+    carol = await member(client, "carol@example.com", "admin")
+    root = (await client.get("/api/identity/me")).json()["user"]["id"]
+    async with browser(app) as bobs, browser(app) as carols:
+        await sign_in(bobs, "bob@example.com")
+        await sign_in(carols, "carol@example.com")
+
+        by_bob = await bobs.post(f"/api/identity/members/{carol['user_id']}/sign-out-everywhere")
+        upwards = await carols.post(f"/api/identity/members/{root}/sign-out-everywhere")
+        done = await carols.post(f"/api/identity/members/{bob['user_id']}/sign-out-everywhere")
+
+        assert problem(by_bob) == (403, "missing_permission") and problem(upwards) == (403, "cannot_reset")
+        assert done.json() == {"ended": 1}
+        assert (await bobs.get("/api/identity/me")).status_code == 401

@@ -238,6 +238,14 @@ async def test_nobody_is_sent_to_another_site(client: httpx.AsyncClient, issuer:
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "next")
 
 
+async def test_another_site_cannot_begin_a_sign_in(client: httpx.AsyncClient, issuer: str) -> None:
+    await configure(client, issuer)
+
+    answer = await client.get(f"{PATH}/corp/start", headers={"sec-fetch-site": "cross-site"})
+
+    assert problem(answer) == (403, "cross_site_request") and FLOW_COOKIE not in client.cookies
+
+
 async def test_a_person_links_a_provider_and_enters_by_it_then(
     client: httpx.AsyncClient, app: Litestar, issuer: str, clock: FixedClock
 ) -> None:

@@ -1,4 +1,4 @@
-"""One-time links to set a password, and a second factor taken off somebody who lost it."""
+"""What an administrator does to let somebody in again, or out: links to set a password, a lost second factor, sessions."""
 
 from typing import Any
 from uuid import UUID
@@ -7,7 +7,8 @@ import msgspec
 from litestar import Request, Response, delete, post
 from litestar.params import FromPath, JSONBody
 
-from nexus.identity import cookies, password_links, second_factor, sessions
+from nexus.identity import cookies, password_links, second_factor, sessions, store
+from nexus.identity.account_routes import Ended
 from nexus.identity.fields import OneTimeToken, Text
 from nexus.identity.guards import actor_of, organization_of, principal_of, public, requires
 from nexus.identity.types import PasswordLink
@@ -50,6 +51,19 @@ async def take_second_factor(request: AnyRequest, user_id: FromPath[UUID]) -> No
         await second_factor.take_away(db, user_id, actor)
 
 
+@post("/members/{user_id:uuid}/sign-out-everywhere", guards=[requires("user:update")], status_code=200)
+async def sign_member_out(request: AnyRequest, user_id: FromPath[UUID]) -> Ended:
+    """End every session of a member. Same conditions as a link to set a password."""
+    organization_id, principal, state = organization_of(request), principal_of(request), web_state(request)
+    at, actor = state.clock.now(), actor_of(request)
+    async with state.database.as_system(actor, organization_id) as db:
+        await sessions.require_recent(db, principal, at)
+        await password_links.check_may_reset(db, principal, organization_id, user_id, at)
+        ended = await sessions.end_sessions(db, user_id, at)
+        await store.log_security(db, "signed_out_by_administrator", "MEDIUM", user_id, actor, {"ended": ended})
+    return Ended(ended)
+
+
 @post("/password-reset", guards=[public], status_code=204)
 async def use_password_link(request: AnyRequest, data: JSONBody[PasswordReset]) -> Response[None]:
     """Set the password a link is for. Every session of the account ends; sign in with the new one."""
@@ -62,4 +76,4 @@ async def use_password_link(request: AnyRequest, data: JSONBody[PasswordReset]) 
     return Response(None, cookies=[cookies.device_cookie(request, device)], status_code=204)
 
 
-HANDLERS = [make_password_link, take_second_factor, use_password_link]
+HANDLERS = [make_password_link, take_second_factor, sign_member_out, use_password_link]

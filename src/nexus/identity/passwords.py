@@ -72,7 +72,7 @@ async def check_strength(password: str, *, minimum: int, email: str = "") -> Non
     else:
         words = [word for word in re.split(r"[^0-9a-z]+", email.lower()) if len(word) > 2]
         guesses = await asyncio.get_running_loop().run_in_executor(
-            _THREADS, _log10_of_guesses, password, [*words, "nexus"]
+            _THREADS, _log10_of_guesses, password, [*words, email.lower(), email.lower().split("@", 1)[0], "nexus"]
         )
         if guesses < LEAST_GUESSES_LOG10:
             message = "it is common or easy to guess: take several unusual words"

@@ -12,8 +12,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from nexus.identity import cookies, sessions, single_sign_on, store
 from nexus.identity.account_routes import user_id_of
-from nexus.identity.authentication import COOKIE
-from nexus.identity.errors import FlowEnded, LastWayIn, ProviderFailed, UnknownProvider
+from nexus.identity.authentication import COOKIE, is_same_origin
+from nexus.identity.errors import CrossSiteRequest, FlowEnded, LastWayIn, ProviderFailed, UnknownProvider
 from nexus.identity.fields import Name
 from nexus.identity.guards import (
     actor_of,
@@ -107,7 +107,12 @@ async def start(
     slug: FromPath[str],
     next_path: Annotated[str, QueryParameter(name="next", description="A path of this site.")] = "/",
 ) -> Response[None]:
-    """Send the browser to the provider. It comes back signed in at `next`, or at `/sign-in?problem=…`."""
+    """Send the browser to the provider. It comes back signed in at `next`, or at `/sign-in?problem=…`.
+
+    Another site cannot begin it: whoever is signed in wanted to be.
+    """
+    if not is_same_origin(request):
+        raise CrossSiteRequest
     single_sign_on.check_next(next_path)
     state = web_state(request)
     try:
