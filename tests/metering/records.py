@@ -192,7 +192,7 @@ def _metrics(rows: Sequence[Record], currency: str) -> dict[str, Any]:
         "requests": len(rows),
         "errors": sum(row["status_code"] >= 400 or row["status_code"] == 0 for row in rows),
         "unpriced": sum(row["cost_nanos"] is None for row in rows),
-        "cost": _plain(costs.pop(currency, 0)),
+        "cost": None if rows and all(row["cost_nanos"] is None for row in rows) else _plain(costs.pop(currency, 0)),
         "bytes_request": sum(row["request_bytes"] for row in rows),
         "bytes_response": sum(row["response_bytes"] for row in rows),
         "times": sorted(row["response_time_us"] for row in rows if row["response_time_us"] is not None),

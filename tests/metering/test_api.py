@@ -153,7 +153,10 @@ async def test_exported_figures_equal_the_answers(api: Api, calls: list[dict[str
     for row, cell, stored in zip(rows, cells, table.to_pylist(), strict=True):
         for name in ("requests", "errors", "tokens_input", "bytes_request", "unpriced"):
             assert int(cell[name]) == row[name] == stored[name]
-        assert Decimal(cell["cost"]) == Decimal(row["cost"]) == stored["cost"]
+        costs = [
+            None if value in {None, ""} else Decimal(value) for value in (cell["cost"], row["cost"], stored["cost"])
+        ]
+        assert costs[0] == costs[1] == costs[2] and (costs[0] is None) == (row["unpriced"] == row["requests"])
         assert (float(cell["latency_p95_ms"]) if cell["latency_p95_ms"] else None) == row["latency_p95_ms"]
         assert stored["latency_p95_ms"] == row["latency_p95_ms"] and stored["model"] == row["model"]
         if question == "series":
@@ -277,3 +280,29 @@ async def test_another_organizations_calls_are_in_no_answer_and_no_export(
     ):  # fmt: skip
         answer = await client.get(path, **how)
         assert answer.status_code == 200 and "mine" in answer.text and "secret" not in answer.text, path
+
+
+async def test_a_group_of_which_no_cost_is_known_has_none(
+    api: Api, database: Database, organization: TestOrganization
+) -> None:
+    rows = [
+        record(START, provider="a", cost_nanos=None), record(START, provider="a", cost_nanos=None),
+        record(START, provider="b", cost_nanos=None), record(START, provider="b", cost_nanos=5),
+        record(START, provider="c", cost_nanos=0), record(START, provider="d", cost_nanos=7, currency="EUR"),
+    ]  # fmt: skip
+    await store_batch(database, organization.id, rows)
+    expected = {"a": None, "b": "0.000000005", "c": "0", "d": "0"}
+
+    for path, name, more in (("summary", "groups", {}), ("series", "points", {"interval": "1h"})):
+        answer = await api.get(path, **RANGE, group_by="provider", metrics="cost", **more)
+        assert {group["provider"]: group["cost"] for group in answer.json()[name]} == expected
+    table = csv.DictReader(io.StringIO((await api.get("summary", **RANGE, group_by="provider", format="csv")).text))
+    assert {row["provider"]: row["cost"] or None for row in table} == expected
+    content = (await api.get("summary", **RANGE, group_by="provider", format="parquet")).content
+    exported = {row["provider"]: row["cost"] for row in pq.read_table(io.BytesIO(content)).to_pylist()}
+    assert {name: None if cost is None else Decimal(cost) for name, cost in exported.items()} == {
+        name: None if cost is None else Decimal(cost) for name, cost in expected.items()
+    }
+    # No calls at all cost nothing, and that is known.
+    nothing = (await api.get("summary", from_="2026-01-01T00:00:00Z", to="2026-01-02T00:00:00Z")).json()
+    assert nothing["total"]["cost"] == "0"

@@ -77,7 +77,9 @@ class Tally:
         if "error_rate" in wanted:
             found["error_rate"] = sums["errors"] / requests if requests else 0.0
         if "cost" in wanted:
-            found["cost"] = format_nanos(self.costs.get(currency, 0))
+            # Of calls whose cost nobody knows the sum is not known either, and is never a zero.
+            is_known = not requests or sums["unpriced"] < requests
+            found["cost"] = format_nanos(self.costs.get(currency, 0)) if is_known else None
             other = {name: format_nanos(nanos) for name, nanos in sorted(self.costs.items()) if name != currency}
             if other and "cost_other" in wanted:
                 found["cost_other"] = other
