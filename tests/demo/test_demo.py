@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +17,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from demo.setting_up import Api, Secrets
+from demo import sending
+from demo.setting_up import Api, Ready, Secrets
 from demo.traffic import OUTAGE_PROVIDER, Call, calls, hours, outage
 from demo.world import COMPANIES, Company
 from nexus.kit.ids import uuid7_time
@@ -83,6 +86,34 @@ def test_days_have_a_rhythm() -> None:
 
     assert count(monday, 9) > 5 * count(monday, 1)
     assert count(monday, 9) > 3 * count(monday - timedelta(days=1), 9)
+
+
+def test_live_calls_are_sent_when_they_end(tmp_path: Path) -> None:
+    keys = {f"{company.slug}/{item.name}": "nx_test" for company in COMPANIES for item in company.applications}
+    since = datetime.now(UTC)
+    began_on = since.replace(hour=0, minute=0, second=0, microsecond=0)
+    ready = Ready(Secrets(keys=keys), began_on, {})
+    stopping = threading.Event()
+
+    # Nobody takes them here, so they can be read in the spool.
+    with sending.senders("http://127.0.0.1:9", ready, tmp_path) as senders:
+        for count in sending.live(senders, ready, since, stopping, volume=200):
+            if count >= 20:
+                stopping.set()
+    until = datetime.now(UTC)
+
+    sent = {
+        record["id"]
+        for path in tmp_path.glob("*/*/*.ndjson")
+        for record in map(json.loads, path.read_bytes().splitlines())
+    }
+    told = {
+        call.record["id"]: call.ended_at
+        for company in COMPANIES
+        for call in story(company, since - timedelta(hours=1), until, began_on, 200)
+    }
+    assert len(sent) >= 20
+    assert all(since <= told[name] <= until for name in sent)
 
 
 @contextmanager

@@ -284,6 +284,15 @@ def test_processes_made_by_multiprocessing_leave_theirs_too(tmp_path: Path, meth
     assert {number: numbers.count(number) for number in numbers} == {0: 100, 1: 100, 2: 100, 3: 100}
 
 
+def test_spool_that_is_synced_holds_the_same(tmp_path: Path) -> None:
+    client = Client(NOBODY, "nx_test", spool_dir=tmp_path, fsync=True)
+    made = [client.record("openai", 200) for _ in range(3)]
+
+    assert [record["id"] for record in spooled(client)] == made
+    assert client.stats.disk_failures == 0
+    client.close(1)
+
+
 def test_client_without_key_or_with_a_wrong_address_is_inert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NEXUS_ACCESS_KEY", raising=False)
 

@@ -197,6 +197,9 @@ class Spool:
         self._path = self._folder / f"{self._number:09d}.ndjson"
         self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
         self.records = self._size = 0
+        if self._fsync:
+            # A file is there after a power cut when its folder is on the disk, too.
+            _sync_folder(self._folder)
 
     def _claim(self) -> None:
         if fcntl is None:
@@ -224,6 +227,8 @@ class Spool:
             # Somebody looking for leftovers took it for one, and tidies it up.
             os.close(descriptor)
         self._lock, self._folder, self._number = descriptor, folder, 0
+        if self._fsync:
+            _sync_folder(self._root)
 
     def _scan(self, older_than_seconds: float) -> None:
         now = time.monotonic()
@@ -242,6 +247,14 @@ def _write(descriptor: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_record(line: bytes) -> bool:
