@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncpg
 import httpx
 import pytest
+from argon2 import PasswordHasher
 
 from nexus.identity.errors import WeakPassword
-from nexus.identity.passwords import check_strength, hash_password, verify_password
+from nexus.identity.passwords import check_strength, hash_password, needs_rehash, verify_password
 from tests.identity.people import PASSWORD, sign_in
 
 
@@ -68,3 +70,16 @@ async def test_a_new_password_is_judged_wherever_it_is_set(client: httpx.AsyncCl
     made = await client.post("/api/identity/users", json={"email": "b@example.com", "password": "password1234"})
 
     assert {item.json()["errors"][0]["field"] for item in (changed, made)} == {"password"}
+
+
+async def test_a_hash_of_former_parameters_is_made_anew_at_sign_in(
+    client: httpx.AsyncClient, admin_connection: asyncpg.Connection
+) -> None:
+    former = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
+    await admin_connection.execute("UPDATE identity.passwords SET password_hash = $1", former)
+
+    first, second = [(await sign_in(client)).status_code for _ in range(2)]
+    stored = await admin_connection.fetchval("SELECT password_hash FROM identity.passwords")
+
+    assert (first, second) == (200, 200)
+    assert stored != former and not needs_rehash(stored)
