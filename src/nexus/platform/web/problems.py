@@ -128,8 +128,16 @@ def faults_of(messages: Sequence[Any]) -> list[FieldFault]:
     return faults
 
 
+def _as_sent(request: Request[Any, Any, Any], fault: FieldFault) -> FieldFault:
+    """Name a parameter as the caller did: `from` cannot be the name of a handler's argument, so that it has another."""
+    handler = request.scope.get("route_handler")
+    argument = handler.parsed_fn_signature.parameters.get(fault.field) if handler is not None else None
+    name = getattr(argument.kwarg_definition, "name", None) if argument is not None else None
+    return FieldFault(name, fault.message) if name else fault
+
+
 def _validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[dict[str, Any]]:
-    faults = faults_of(error.extra) if isinstance(error.extra, list) else []
+    faults = [_as_sent(request, fault) for fault in faults_of(error.extra)] if isinstance(error.extra, list) else []
     if not faults:
         faults = [_fault(str(error.__cause__ or error.detail))]
     text = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
