@@ -83,13 +83,14 @@ async def test_tokens_are_held_settled_once_and_given_back(site: Site) -> None:
     again = await site.post("/v1/settle", {"hold_id": held["hold_id"], "actual": {"tokens": 800}})
     after = (await site.post("/v1/admit", {"tokens": 900})).json()
     unknown = await site.post("/v1/settle", {"hold_id": "none"})
+    spent = await site.post("/v1/admit", {"tokens": 900, "hold_id": "a-1"})
 
     assert held["hold_id"] == "a-1" and full.status_code == 429
     assert settled.json() == {
         "hold_id": "a-1", "status": "ended", "legs": [{"dimension": "tokens", "charged": 900, "actual": 100}],
     }  # fmt: skip
     assert again.json()["status"] == "ended_before" and after["admitted"]
-    assert unknown.status_code == 404
+    assert unknown.status_code == 404 and spent.status_code == 409
 
 
 async def test_an_operation_is_charged_by_its_size_and_what_is_too_large_is_impossible(site: Site) -> None:

@@ -115,7 +115,7 @@ def _decision_operations(components: dict[str, Any]) -> dict[str, Any]:
                 "requestBody": {"required": True, "content": {"application/json": {"schema": either}}},
                 "responses": {
                     **{status: {"description": what, "content": answer} for status, what in statuses.items()},
-                    **dict.fromkeys(("400", "401", "403", "404", "405", "413", "422", "429", "503"), _PROBLEM),
+                    **dict.fromkeys(("400", "401", "403", "404", "405", "409", "413", "422", "429", "503"), _PROBLEM),
                 },
             }
         }

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nexus.contracts.limits import Limit, OperationCost
@@ -14,9 +14,12 @@ from nexus.dataplane.decide.model import Cell
 from nexus.dataplane.decide.windows import boundaries, to_us, window
 from tests.dataplane.decide.cases import SECOND, START, limit, limits
 
+# A busy machine is slow, not wrong.
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 STEPS = st.lists(st.tuples(st.integers(0, 5 * SECOND), st.integers(0, 12)), min_size=1, max_size=60)
 
 
+@calm
 @given(st.sampled_from(["token_bucket", "leaky_bucket"]), st.integers(1, 20), st.integers(1, 30), STEPS)
 def test_on_every_interval_no_more_is_admitted_than_burst_and_refill(
     method: str, capacity: int, rate: int, steps: list[tuple[int, int]]
@@ -36,6 +39,7 @@ def test_on_every_interval_no_more_is_admitted_than_burst_and_refill(
             assert total <= capacity + Fraction(rate, SECOND) * (at - admitted[first][0])
 
 
+@calm
 @given(limits(1), limits(2), STEPS)
 def test_a_refusal_changes_no_bucket(first: Limit, second: Limit, steps: list[tuple[int, int]]) -> None:
     cell, now = Cell(), START
@@ -48,6 +52,7 @@ def test_a_refusal_changes_no_bucket(first: Limit, second: Limit, steps: list[tu
             assert {name: repr(bucket) for name, bucket in cell.buckets.items()} == before
 
 
+@calm
 @given(limits(1), STEPS)
 def test_when_to_retry_is_when_it_is_admitted_and_not_a_microsecond_earlier(
     known: Limit, steps: list[tuple[int, int]]
@@ -91,6 +96,7 @@ def test_a_shadow_limit_counts_and_refuses_nothing() -> None:
     assert cell.buckets["b"].shadowed == 3 and cell.buckets["b"].level == 0
 
 
+@calm
 @given(
     st.integers(0, 2 * 10**15),
     st.sampled_from(["minute", "hour", "day", "week", "month", "quarter", "year"]),
@@ -127,6 +133,7 @@ def test_days_follow_the_wall_clock_of_their_zone() -> None:
     assert window(noon, "month", "Europe/Zurich")[0] == to_us(datetime(2026, 2, 28, 23, tzinfo=UTC))
 
 
+@calm
 @given(st.integers(0, 10**12), st.booleans())
 def test_an_operation_is_charged_in_rationals_and_rounded_up_once(size: int, whole: bool) -> None:
     cost = OperationCost("read_small", Fraction(1), 4096, Fraction("0.0001"), whole)

@@ -111,14 +111,15 @@ class Redis(RuleBasedStateMachine):
             if not changed:
                 assert self.wait(self.redis.everything()) == before, "a replay wrote"
 
-    @rule(number=st.integers(0, 30))
-    def replay_decision(self, number: int) -> None:
+    @rule(number=st.integers(0, 30), more=st.integers(0, 1))
+    def replay_decision(self, number: int, more: int) -> None:
         if self.holds:
+            name = self.holds[number % len(self.holds)]
+            hold = self.model.holds[name]
+            asked = [(leg.limit, leg.bucket, leg.charged + more) for leg in hold.legs]
             before = self.wait(self.redis.everything())
-            answer = self.wait(
-                self.redis.decide([(self.known[0], "b0", 1)], hold=self.holds[number % len(self.holds)], life_us=5)
-            )
-            assert answer[0] in {2, 3}
+            answer = self.wait(self.redis.decide(asked, hold=name, life_us=5))
+            assert answer[0] == (3 if hold.ended or (more and asked) else 2)
             assert self.wait(self.redis.everything()) == before
 
     @rule()

@@ -20,6 +20,7 @@ from nexus.dataplane.decide.headers import decimal_units, rate_limit_headers, re
 from nexus.dataplane.decide.types import Decision, Settlement
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.kit.errors import (
+    Conflict,
     FieldFault,
     Forbidden,
     InvalidRequest,
@@ -80,7 +81,7 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     currency: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{3})?$")] = ""
     privileged: bool = False
     hold_id: HoldId | None = None
-    """The same again is the same call again, which is answered and not charged."""
+    """The same again is the same call again, which is answered and not charged. Without `hold_seconds`: held for ten minutes."""
     hold_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_HOLD_SECONDS)] = 0.0
     """Hold it for so long at most, to be settled to what it really took."""
 
@@ -120,6 +121,12 @@ class UnknownHold(NotFound):
     """There is no such hold: it was never made, or ended more than an hour ago."""
 
     code = "unknown_hold"
+
+
+class HoldSpent(Conflict):
+    """The hold has ended, or belongs to another call: name a new one for each call."""
+
+    code = "hold_spent"
 
 
 class KeyRefused(Unauthenticated):
@@ -267,6 +274,8 @@ def refusal(decision: Decision) -> NexusError:
     """Make the problem that tells a caller why its call was not admitted."""
     if decision.outcome == "unavailable":
         return LimiterAway(retry_after_seconds=retry_after_seconds(decision))
+    if decision.outcome == "spent":
+        return HoldSpent()
     limit = decision.refused_by
     assert limit is not None  # noqa: S101
     if decision.outcome == "impossible":
@@ -303,7 +312,7 @@ def _told(decision: Decision) -> dict[str, Any]:
     }  # fmt: skip
     if not decision.is_admitted:
         told["refused_by"] = decision.refused_by.name if decision.refused_by else None
-        told["retry_after_ms"] = None if decision.outcome == "impossible" else -(-decision.retry_us // 1000)
+        told["retry_after_ms"] = None if decision.outcome in {"impossible", "spent"} else -(-decision.retry_us // 1000)
     return told
 
 

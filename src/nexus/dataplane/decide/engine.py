@@ -121,14 +121,15 @@ class Admission:
     async def decide(self, call: Call, *, hold_id: str = "", hold_seconds: float = 0.0) -> Decision:
         """Decide one call. With `hold_seconds` it is held, to be settled within that time; calls in flight always are.
 
-        The same `hold_id` again is the same call again: it is answered, not charged. Never raises because of Redis.
+        The same `hold_id` again is the same call again: it is answered, not charged; once it has ended, or for a call that asks
+        for something else, it is *spent*. Never raises because of Redis.
         """
         met = self._table().of(call)
         if not met:
             _DECISIONS.labels("unlimited").inc()
             return Decision("admitted")
         asked = [(limit, bucket, limit.charge(call.amount(limit.dimension))) for limit, bucket in met]
-        if hold_seconds <= 0 and any(limit.method == "concurrency" for limit, _, _ in asked):
+        if hold_seconds <= 0 and (hold_id or any(limit.method == "concurrency" for limit, _, _ in asked)):
             hold_seconds = DEFAULT_HOLD_SECONDS
         if hold_seconds > 0 and not hold_id:
             hold_id = uuid7().hex
@@ -213,7 +214,7 @@ class Admission:
     def _read(self, call: Call, asked: Asked, answer: list[int], hold_id: str) -> Decision:
         status, now, which, wait = answer[:4]
         if status in {2, 3}:
-            return Decision("admitted", hold_id=hold_id, is_replay=True)
+            return Decision("admitted" if status == 2 else "spent", hold_id=hold_id, is_replay=True)
         standings: list[LimitStanding] = []
         for (limit, bucket, units), left, reset, shadow in zip(
             asked, answer[4::3], answer[5::3], answer[6::3], strict=True

@@ -75,7 +75,7 @@ def rate_limit_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
         told = [item for item in known if item.left is not None]
         if told:
             headers.append((b"ratelimit", ", ".join(map(_left, told)).encode()))
-    if not decision.is_admitted and decision.outcome != "impossible":
+    if decision.outcome in {"refused", "unavailable"}:
         headers.append((b"retry-after", str(retry_after_seconds(decision)).encode()))
     return headers
 

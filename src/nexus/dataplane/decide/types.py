@@ -8,7 +8,8 @@ from typing import Literal
 
 from nexus.contracts.limits import Dimension, Limit
 
-Outcome = Literal["admitted", "refused", "impossible", "unavailable"]
+Outcome = Literal["admitted", "refused", "impossible", "unavailable", "spent"]
+"""*spent*: the hold that was named has ended, or belongs to another call."""
 EndKind = Literal["settle", "release"]
 
 

@@ -9,7 +9,7 @@
 -- 1 where a shadow limit would have refused}, all integers.
 -- status  1 admitted (microseconds: how long to wait before the call, 0 but for leaky buckets)
 --         0 refused by `limit` (microseconds: when to try again), nothing written   -1 refused for ever: larger than the limit
---         2 admitted before under this hold   3 held and ended before
+--         2 admitted before under this hold   3 this hold has ended, or is another call's
 --        -2 no window of `limit` holds now: ask again with others   -3 the cell is not known
 local id, life = ARGV[1], tonumber(ARGV[2])
 local privileged, trailed = ARGV[3] == '1', ARGV[4] == '1'
@@ -17,7 +17,15 @@ local count = #KEYS - 4
 local values = redis.call('MGET', unpack(KEYS, 3))
 if not values[1] then return { -3, now, 0, 0 } end
 if id ~= '' and values[2] then
-    return { cmsgpack.unpack(values[2]).ended and 3 or 2, now, 0, 0 }
+    local hold = cmsgpack.unpack(values[2])
+    if hold.ended then return { 3, now, 0, 0 } end
+    -- The same call again asks for the same: a name is no ticket for another call.
+    for _, leg in ipairs(hold.legs) do
+        for i = 1, count do
+            if KEYS[4 + i] == ARGV[5] .. leg[1] and leg[3] ~= tonumber(ARGV[5 + 2 * i]) then return { 3, now, i, 0 } end
+        end
+    end
+    return { 2, now, 0, 0 }
 end
 
 local since = tonumber(values[1])
