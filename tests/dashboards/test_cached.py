@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from nexus.contracts.redis_keys import cache_version
@@ -85,7 +86,7 @@ async def test_an_answer_is_kept_until_calls_are_stored(
 
     first, second = requests(await ask(client, key)), requests(await ask(client, key))
     await store_calls(database, organization, 2)
-    publisher = LivePublisher(redis, IngestMetrics())
+    publisher = LivePublisher(redis, IngestMetrics(CollectorRegistry()))
     publisher.note(organization.id, 2)
     await publisher.flush()
     third = requests(await ask(client, key))
