@@ -8,24 +8,34 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import decide, ingest, queries, report
+from bench import decide, gateway, ingest, queries, report
 from bench.node import Node
 
+SECTIONS = ["ingest", "queries", "gateway", "decide"]
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 async def measure(arguments: argparse.Namespace, folder: Path) -> str:
     """Run what was asked for against one node and return the report."""
-    node = Node(folder / "node", folder / "node.log", workers=arguments.workers)
     parts = [report.heading(arguments.workers)]
-    try:
-        await node.start()
-        if "ingest" in arguments.only:
-            parts.append(await ingest.measure(node, rounds=arguments.rounds, rows=arguments.ingest_rows))
-        if "queries" in arguments.only:
-            parts.append(await queries.measure(node, sizes=arguments.query_rows, repeats=arguments.repeats))
-    finally:
-        node.stop()
+    if {"ingest", "queries"} & set(arguments.only):
+        node = Node(folder / "node", folder / "node.log", workers=arguments.workers)
+        try:
+            await node.start()
+            if "ingest" in arguments.only:
+                parts.append(await ingest.measure(node, rounds=arguments.rounds, rows=arguments.ingest_rows))
+            if "queries" in arguments.only:
+                parts.append(await queries.measure(node, sizes=arguments.query_rows, repeats=arguments.repeats))
+        finally:
+            node.stop()
+    if "gateway" in arguments.only:
+        # One web process, as the proxy it is measured against is one.
+        node = Node(folder / "gateway", folder / "gateway.log", workers=1)
+        try:
+            await node.start()
+            parts.append(await gateway.measure(node, rounds=arguments.rounds, seconds=arguments.seconds))
+        finally:
+            node.stop()
     if "decide" in arguments.only:
         parts.append(await decide.measure(folder / "decide"))
     return "\n\n".join(parts) + "\n"
@@ -34,9 +44,10 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
 def main() -> None:
     """Read the command line, measure, write."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=["ingest", "queries", "decide"], default=["ingest", "queries", "decide"])
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--workers", type=int, default=2, help="web processes")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of ingest, each followed by raw COPY")
+    parser.add_argument("--seconds", type=float, default=8, help="seconds a round of the gateway")
     parser.add_argument("--ingest-rows", type=int, default=200_000, help="rows a round")
     parser.add_argument("--query-rows", type=int, nargs="+", default=[1_000_000, 10_000_000], help="rows in the table")
     parser.add_argument("--repeats", type=int, default=100, help="times each question is asked")
