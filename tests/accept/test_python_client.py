@@ -24,7 +24,7 @@ async def test_nothing_is_lost_or_doubled_while_nexus_is_killed(node: Node, tmp_
     await until(lambda: stored(EACH), "more records came")
     await node.kill_everything()
     node.start()
-    await node.wait_ready()
+    await until(node.is_ready, "the node is ready again", within_seconds=300)
     said = [await program.wait(600) for program in programs]
     recorded = set.union(*(program.recorded() for program in programs))
 

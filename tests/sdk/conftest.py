@@ -9,7 +9,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.races.node", "tests.sdk.programs")
 
-from tests.races.node import Node  # noqa: E402
+from tests.races.node import Node, until  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     node = Node(tmp_path_factory.mktemp("sdk") / "node")
     node.start()
     try:
-        asyncio.run(node.wait_ready())
+        asyncio.run(until(node.is_ready, "the node is ready", within_seconds=300))
         yield node
     finally:
         node.sweep()

@@ -150,11 +150,11 @@ async def test_server_killed_and_restarted_under_four_programs(node: Node, tmp_p
     async def some_came() -> bool:
         return (await node.stored()).total() >= before + 500
 
-    await until(some_came, "some records came")
+    await until(some_came, "some records came", within_seconds=300)
     await node.killed_and_replaced("web")
     await node.kill_everything()
     node.start()
-    await node.wait_ready()
+    await until(node.is_ready, "the node is ready again", within_seconds=300)
     said = [await program.wait() for program in programs]
     recorded = set.union(*(program.recorded() for program in programs))
 
