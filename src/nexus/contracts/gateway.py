@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -63,6 +64,42 @@ class RouteEntry:
     weight: int = 1
 
 
+def _patterns(texts: Iterable[str]) -> re.Pattern[str]:
+    """Compile patterns in which `*` stands for anything."""
+    return re.compile("|".join(".*".join(map(re.escape, text.lower().split("*"))) for text in texts), re.DOTALL)
+
+
+class Reach:
+    """What an access key may use through the gateway; None is everything."""
+
+    __slots__ = ("_endpoints", "_models", "_providers")
+
+    def __init__(
+        self,
+        providers: Iterable[str] | None = None,
+        models: Iterable[str] | None = None,
+        endpoints: Iterable[str] | None = None,
+    ) -> None:
+        self._providers = None if providers is None else frozenset(providers)
+        self._models = None if models is None else _patterns(models)
+        self._endpoints = None if endpoints is None else _patterns(endpoints)
+
+    @property
+    def names_models(self) -> bool:
+        """Whether only certain models may be used."""
+        return self._models is not None
+
+    def allows(self, provider: str, path: str) -> bool:
+        """Tell whether a provider's endpoint may be called; the path is the one below the provider's base URL."""
+        if self._providers is not None and provider not in self._providers:
+            return False
+        return self._endpoints is None or self._endpoints.fullmatch(path.lower()) is not None
+
+    def allows_model(self, model: str) -> bool:
+        """Tell whether a model may be used, by the name it has at its provider."""
+        return self._models is None or self._models.fullmatch(model.lower()) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayTable:
     """All providers and credentials at one version. Never changed: a newer one replaces it whole."""
@@ -76,6 +113,8 @@ class GatewayTable:
     """By organization and provider."""
     routes: Mapping[tuple[UUID, str], tuple[RouteEntry, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """By organization and alias, lowest priority first."""
+    reaches: Mapping[UUID, Reach] = field(default_factory=lambda: MappingProxyType({}))
+    """By access key, of those that may not use everything."""
 
     def provider(self, organization_id: UUID, name: str) -> ProviderEntry | None:
         """Return a provider; a shared name goes before one of the organization's own, as in the price book."""

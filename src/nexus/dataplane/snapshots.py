@@ -21,7 +21,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from nexus.contracts.gateway import CredentialEntry, GatewayTable, ProviderEntry, RouteEntry, credential_context
+from nexus.contracts.gateway import CredentialEntry, GatewayTable, ProviderEntry, Reach, RouteEntry, credential_context
 from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane import store
@@ -33,6 +33,7 @@ from nexus.dataplane.store import (
     MemberRow,
     OrganizationRow,
     ProviderRow,
+    ReachRow,
     RouteRow,
 )
 from nexus.platform.db import Database
@@ -86,6 +87,7 @@ class GatewaySource(msgspec.Struct, frozen=True):
     providers: list[ProviderRow]
     credentials: list[CredentialRow]
     routes: list[RouteRow] = []
+    reaches: list[ReachRow] = []
 
 
 def build_keys(source: KeySource) -> KeyTable:
@@ -175,6 +177,7 @@ def build_gateway(source: GatewaySource, sealer: Sealer | None) -> GatewayTable:
         MappingProxyType(providers),
         MappingProxyType({key: tuple(items) for key, items in credentials.items()}),
         MappingProxyType({key: tuple(items) for key, items in routes.items()}),
+        MappingProxyType({row.key_id: Reach(row.providers, row.models, row.endpoints) for row in source.reaches}),
     )
 
 
@@ -279,6 +282,7 @@ class Snapshots:
                     await store.snapshot_providers(connection),
                     await store.snapshot_provider_credentials(connection),
                     await store.snapshot_model_routes(connection),
+                    await store.snapshot_key_reaches(connection),
                 )
         if ways is not None:
             self.gateway = build_gateway(ways, self._sealer)

@@ -92,6 +92,15 @@ class RouteRow(msgspec.Struct, frozen=True, array_like=True):
     weight: int
 
 
+class ReachRow(msgspec.Struct, frozen=True, array_like=True):
+    """What one access key may use through the gateway."""
+
+    key_id: UUID
+    providers: list[str] | None
+    models: list[str] | None
+    endpoints: list[str] | None
+
+
 async def snapshot_versions(connection: Connection) -> Mapping[str, int]:
     """Return the version number of each snapshot."""
     return {record["name"]: record["version"] for record in await connection.fetch(QUERIES["snapshot_versions"])}
@@ -136,6 +145,11 @@ async def snapshot_provider_credentials(connection: Connection) -> list[Credenti
 async def snapshot_model_routes(connection: Connection) -> list[RouteRow]:
     """Return every organization's aliases of models."""
     return [RouteRow(*record) for record in await connection.fetch(QUERIES["snapshot_model_routes"])]
+
+
+async def snapshot_key_reaches(connection: Connection) -> list[ReachRow]:
+    """Return what each access key may use, of those that may not use everything."""
+    return [ReachRow(*record) for record in await connection.fetch(QUERIES["snapshot_key_reaches"])]
 
 
 async def ensure_partition(connection: Connection, at: datetime) -> bool:

@@ -5,12 +5,14 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Router, delete, get, patch, post
+from litestar import Request, Router, delete, get, patch, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET, UnsetType
 
+from nexus.identity import provider_credential_key_reach as key_reach
 from nexus.identity import provider_credentials as service
 from nexus.identity.guards import actor_of, organization_of, principal_of, requires
+from nexus.identity.provider_credential_key_reach import KeyReach
 from nexus.identity.provider_credentials import ProviderCredential
 from nexus.platform.db.secrets import secret_keys
 from nexus.platform.sealing import Sealer
@@ -116,8 +118,31 @@ async def delete_credential(request: AnyRequest, credential_id: FromPath[UUID]) 
         await service.delete(db, organization_id, credential_id)
 
 
+@get("/access-keys/{key_id:uuid}/gateway-reach", guards=[requires("key:read")])
+async def read_reach(request: AnyRequest, key_id: FromPath[UUID]) -> KeyReach:
+    """Show which providers, models and endpoints an access key may use through the gateway; null: all."""
+    organization_id = organization_of(request)
+    async with web_state(request).database.tenant(organization_id, actor_of(request), readonly=True) as db:
+        return await key_reach.get(db, organization_id, key_id)
+
+
+@put("/access-keys/{key_id:uuid}/gateway-reach", guards=[requires("key:revoke")])
+async def set_reach(request: AnyRequest, key_id: FromPath[UUID], data: JSONBody[KeyReach]) -> KeyReach:
+    """Set which providers, models and endpoints an access key may use through the gateway."""
+    organization_id = organization_of(request)
+    async with web_state(request).database.tenant(organization_id, actor_of(request)) as db:
+        return await key_reach.put(db, organization_id, key_id, data)
+
+
 router = Router(
-    "/api/identity/provider-credentials",
-    route_handlers=[list_credentials, create_credential, read_credential, change_credential, delete_credential],
+    "/api/identity",
+    route_handlers=[
+        Router(
+            "/provider-credentials",
+            route_handlers=[list_credentials, create_credential, read_credential, change_credential, delete_credential],
+        ),
+        read_reach,
+        set_reach,
+    ],
     tags=["identity"],
 )

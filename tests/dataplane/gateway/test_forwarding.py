@@ -236,6 +236,7 @@ async def test_unknown_providers_missing_credentials_and_addresses_that_are_priv
         )
     await node.snapshots.refresh()
     node.gateway.upstream._guard._networks.clear()
+    node.gateway.upstream._guard._judged.clear()
     found: dict[str, tuple[int, str]] = {}
 
     for name in ("nobody", "lonely", "meta", "meta6", "meta-number", "rebound", "no-base"):

@@ -123,11 +123,13 @@ class GatewayApp:
                 size = len(body)
                 if is_whole:
                     asks = gateway.wire.asks_usage(target.facts, path)
-                    inquiry, body = inspect(body, path, asks_usage=asks)
+                    is_limited = key.id in gateway.snapshots.gateway.reaches
+                    inquiry, body = inspect(body, path, asks_usage=asks, is_limited=is_limited)
             else:
                 body, is_whole = b"", False
         else:
             is_whole = True
+        gateway.check_reach(key, target, inquiry, is_post=method not in _NO_BODY)
         sent = upstream_headers(scope["headers"], target, inquiry)
         counted: _Counter | None = None
         if not is_whole:
@@ -171,6 +173,7 @@ class GatewayApp:
         if not inquiry.model:
             raise BadPath("`model` is missing: name an alias, or `provider/model`")
         candidates = gateway.router.candidates(key, inquiry.model, path, query, gateway.clock.now())
+        candidates = gateway.within_reach(key, candidates)
         exchange, answer = await gateway.forward_routed(
             _caller(scope, headers, key, request_id), candidates, method="POST", inquiry=inquiry,
             headers=scope["headers"], body=body,

@@ -16,6 +16,7 @@ from aiohttp.resolver import ThreadedResolver
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_MAX_JUDGED = 10_000
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -29,6 +30,7 @@ class Guard:
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._networks: list[Network] = []
         self._hosts: set[tuple[str, int | None]] = set()
+        self._judged: dict[tuple[str, int], bool] = {}
         for text in allowed:
             try:
                 self._networks.append(ipaddress.ip_network(text, strict=False))
@@ -56,6 +58,14 @@ class Guard:
 
     def allows_literal(self, host: str, port: int) -> bool:
         """Tell whether a URL may name this host: any name (its addresses are checked later), or an allowed address."""
+        found = self._judged.get((host, port))
+        if found is None:
+            if len(self._judged) >= _MAX_JUDGED:
+                self._judged.clear()
+            found = self._judged[host, port] = self._judge(host, port)
+        return found
+
+    def _judge(self, host: str, port: int) -> bool:
         plain = host.strip("[]")
         if self.names(plain, port):
             return True

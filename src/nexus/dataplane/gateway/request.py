@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -62,7 +63,13 @@ def target_url(target: Target) -> URL:
         own = f"key={quote_plus(target.credential.secret)}"
         query = f"{query}&{own}" if query else own
     text = target.base_url + target.path
-    return URL(f"{text}?{query}" if query else text, encoded=True)
+    return _plain_url(text) if not query else URL(f"{text}?{query}", encoded=True)
+
+
+@lru_cache(maxsize=4096)
+def _plain_url(text: str) -> URL:
+    # Most calls go to few URLs; one with a query may hold a credential and is not kept.
+    return URL(text, encoded=True)
 
 
 def upstream_headers(headers: Iterable[tuple[bytes, bytes]], target: Target, inquiry: Inquiry) -> CIMultiDict[str]:
@@ -170,8 +177,11 @@ def is_json(headers: Mapping[bytes, bytes]) -> bool:
     return is_plain and (kind == b"application/json" or kind.endswith(b"+json"))
 
 
-def inspect(body: bytes, path: str, *, asks_usage: bool) -> tuple[Inquiry, bytes]:
-    """Find out what a JSON body asks for; returns the body to send, changed only where usage must be asked for."""
+def inspect(body: bytes, path: str, *, asks_usage: bool, is_limited: bool = False) -> tuple[Inquiry, bytes]:
+    """Find out what a JSON body asks for; returns the body to send, changed only where usage must be asked for.
+
+    With `is_limited` a field that is given twice is sent once, so that what was allowed is what the provider reads.
+    """
     inquiry = Inquiry(model=model_in_path(path), body=body)
     try:
         fields = _KEYS.decode(body)
@@ -181,6 +191,8 @@ def inspect(body: bytes, path: str, *, asks_usage: bool) -> tuple[Inquiry, bytes
     inquiry.model = _text(fields.get("model")) or inquiry.model
     inquiry.is_streaming = _raw(fields.get("stream")) == b"true" or "stream" in path.rpartition("/")[2].lower()
     inquiry.end_user = _text(fields.get("user")) or _user_of(fields.get("metadata")) or None
+    if is_limited:
+        body = _encode(fields)
     if asks_usage and inquiry.is_streaming:
         body = _ask_usage(fields, body, inquiry)
     return inquiry, body

@@ -19,7 +19,14 @@ from aiohttp.abc import AbstractResolver
 
 from nexus.contracts.gateway import CredentialEntry, ProviderEntry
 from nexus.contracts.keys import KeyEntry
-from nexus.dataplane.gateway.errors import AllEndpointsDown, NoBaseUrl, NoCredential, UnknownProvider, stream_error
+from nexus.dataplane.gateway.errors import (
+    AllEndpointsDown,
+    NoBaseUrl,
+    NoCredential,
+    NotAllowedHere,
+    UnknownProvider,
+    stream_error,
+)
 from nexus.dataplane.gateway.exchange import Caller, Exchange, Inquiry, Target
 from nexus.dataplane.gateway.guard import Guard
 from nexus.dataplane.gateway.health import HealthBook
@@ -28,7 +35,7 @@ from nexus.dataplane.gateway.learned import LimitBook
 from nexus.dataplane.gateway.metrics import GatewayMetrics
 from nexus.dataplane.gateway.reading import AnswerReader
 from nexus.dataplane.gateway.recorder import Recorder
-from nexus.dataplane.gateway.request import Receive, client_headers, inspect, upstream_headers
+from nexus.dataplane.gateway.request import Receive, client_headers, inspect, model_in_path, upstream_headers
 from nexus.dataplane.gateway.routing import (
     MAX_ATTEMPTS,
     RETRIED_STATUSES,
@@ -122,6 +129,36 @@ class Gateway:
         if credential is None and form != "none":
             raise NoCredential(f"your organization has no credential for {provider.slug}: add one")
         return Target(provider, facts, credential, base_url, form, path, query)
+
+    def check_reach(self, key: KeyEntry, target: Target, inquiry: Inquiry, *, is_post: bool) -> None:
+        """Raise `NotAllowedHere` when the access key may not make this call."""
+        reach = self.snapshots.gateway.reaches.get(key.id)
+        if reach is None:
+            return
+        slug = target.provider.slug
+        if not reach.allows(slug, target.path):
+            raise NotAllowedHere(f"the access key may not call {target.path[:200]} of {slug}")
+        # Where path and body both name a model, we do not know which the provider heeds.
+        models = {name for name in (inquiry.model, model_in_path(target.path)) if name}
+        if reach.names_models and is_post and not models:
+            raise NotAllowedHere("the access key may use certain models only, and the request's model cannot be told")
+        for name in models:
+            if not reach.allows_model(name):
+                raise NotAllowedHere(f"the access key may not use the model {name}")
+
+    def within_reach(self, key: KeyEntry, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return the endpoints the access key may use; `NotAllowedHere` when there is none."""
+        reach = self.snapshots.gateway.reaches.get(key.id)
+        if reach is None:
+            return list(candidates)
+        kept = [
+            item
+            for item in candidates
+            if reach.allows(item.target.provider.slug, item.target.path) and reach.allows_model(item.model)
+        ]
+        if not kept:
+            raise NotAllowedHere
+        return kept
 
     def _credential(self, key: KeyEntry, provider: ProviderEntry) -> CredentialEntry | None:
         """Choose one of several credentials: in turn, each as often as its weight says."""
@@ -313,9 +350,10 @@ class Gateway:
         self._finish(exchange, reader)
         self.end(exchange)
         exchange.was_sent = True
-        with contextlib.suppress(ClientGoneError):
-            await _send(send, start)
-            await _send(send, {"type": "http.response.body", "body": content})
+        with contextlib.suppress(OSError, TimeoutError, RuntimeError):
+            async with asyncio.timeout(_SEND_SECONDS):
+                await send(start)
+                await send({"type": "http.response.body", "body": content})
 
     async def _relay_stream(
         self,

@@ -44,6 +44,11 @@ FROM identity.snapshot_provider_credentials_v1();
 SELECT organization_id, alias, provider, model, priority, weight
 FROM catalog.snapshot_model_routes_v1();
 
+-- query: snapshot_key_reaches
+-- role: nexus_system
+SELECT key_id, providers, models, endpoints
+FROM identity.snapshot_key_reaches_v1();
+
 -- query: ensure_partition
 -- role: nexus_writer
 SELECT platform.ensure_partition_v1('metering.calls', $1);

@@ -37,3 +37,15 @@ SELECT organization_id, id, sealed FROM identity.provider_credentials ORDER BY o
 -- query: reseal_provider_credential
 -- role: nexus_system
 UPDATE identity.provider_credentials SET sealed = $3 WHERE organization_id = $1 AND id = $2
+
+-- query: key_reach
+SELECT r.providers, r.models, r.endpoints
+FROM identity.access_keys AS k
+LEFT JOIN identity.key_reaches AS r ON r.organization_id = k.organization_id AND r.key_id = k.id
+WHERE k.organization_id = $1 AND k.id = $2
+
+-- query: set_key_reach
+INSERT INTO identity.key_reaches AS r (organization_id, key_id, providers, models, endpoints)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (organization_id, key_id) DO UPDATE
+SET providers = excluded.providers, models = excluded.models, endpoints = excluded.endpoints, updated_at = now()

@@ -2826,6 +2826,31 @@ CREATE TABLE identity.sign_in_flows (
 CREATE INDEX sign_in_flows_expires_at_idx ON identity.sign_in_flows (expires_at);
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.sign_in_flows TO nexus_system;
 
+-- identity.key_reaches: which providers, models and endpoints an access key may use through the gateway; no row: all.
+-- requires: identity.access_keys
+CREATE TABLE identity.key_reaches (
+    organization_id  uuid         NOT NULL,
+    key_id           uuid         NOT NULL,
+    providers        text[],
+    models           text[],
+    endpoints        text[],
+    updated_at       timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, key_id),
+    CONSTRAINT key_reaches_key FOREIGN KEY (organization_id, key_id)
+        REFERENCES identity.access_keys (organization_id, id) ON DELETE CASCADE
+);
+ALTER TABLE identity.key_reaches ENABLE ROW LEVEL SECURITY;
+ALTER TABLE identity.key_reaches FORCE ROW LEVEL SECURITY;
+CREATE POLICY key_reaches_tenant ON identity.key_reaches TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY key_reaches_system ON identity.key_reaches TO nexus_system USING (true);
+GRANT SELECT, INSERT, DELETE, UPDATE (providers, models, endpoints, updated_at) ON identity.key_reaches TO nexus_service;
+GRANT SELECT ON identity.key_reaches TO nexus_readonly, nexus_system;
+CREATE TRIGGER key_reaches_audit AFTER INSERT OR UPDATE OR DELETE ON identity.key_reaches
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
+CREATE TRIGGER key_reaches_version AFTER INSERT OR UPDATE OR DELETE ON identity.key_reaches
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('gateway');
+
 -- identity.snapshot_members_v1: every membership with the person's address, for the data plane's snapshot.
 -- requires: identity.memberships
 CREATE FUNCTION identity.snapshot_members_v1()
@@ -2949,6 +2974,29 @@ CREATE FUNCTION identity.permissions_of_v1(person uuid, organization uuid, at ti
 $$;
 REVOKE ALL ON FUNCTION identity.permissions_of_v1(uuid, uuid, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION identity.permissions_of_v1(uuid, uuid, timestamptz) TO nexus_system;
+
+-- identity.snapshot_key_reaches_v1: what each access key may use through the gateway, for its snapshot.
+-- requires: identity.key_reaches
+-- A rotated key has the reach of the nearest key before it that has one, unless it has its own.
+CREATE FUNCTION identity.snapshot_key_reaches_v1()
+    RETURNS TABLE (key_id uuid, providers text[], models text[], endpoints text[])
+    LANGUAGE sql STABLE
+    AS $$
+    WITH RECURSIVE lineage AS (
+        SELECT r.organization_id, r.key_id, r.providers, r.models, r.endpoints, 0 AS distance
+        FROM identity.key_reaches AS r
+        UNION ALL
+        SELECT l.organization_id, k.id, l.providers, l.models, l.endpoints, l.distance + 1
+        FROM lineage AS l
+        JOIN identity.access_keys AS k ON k.organization_id = l.organization_id AND k.rotated_from = l.key_id
+        WHERE l.distance < 1000
+    )
+    SELECT DISTINCT ON (l.key_id) l.key_id, l.providers, l.models, l.endpoints
+    FROM lineage AS l
+    ORDER BY l.key_id, l.distance
+$$;
+REVOKE ALL ON FUNCTION identity.snapshot_key_reaches_v1() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION identity.snapshot_key_reaches_v1() TO nexus_system;
 
 -- admission.snapshot_limits_v1: all that limits and costs are made of, now and as scheduled, for the data plane's snapshot.
 -- requires: admission.quota_versions, admission.cost_rules, identity.access_keys
