@@ -348,3 +348,17 @@ async def test_a_bucket_is_never_more_than_full_however_little_later_it_is_asked
     answer = await clocked.decide([(known, "b", 0)])
 
     assert answer[4] == min(pause, 5)
+
+
+async def test_a_clock_that_steps_back_over_a_window_s_beginning_gives_nothing_back(clocked: ClockedRedis) -> None:
+    known = limit(1, capacity=3, method="fixed_window", period="minute")
+    begins = (START // (60 * SECOND) + 1) * 60 * SECOND
+    await clocked.set(begins + SECOND)
+    assert (await clocked.decide([(known, "b", 3)]))[0] == 1
+
+    await clocked.set(begins - SECOND)
+    stepped_back = await clocked.decide([(known, "b", 1)])
+    await clocked.set(begins + 2 * SECOND)
+    again = await clocked.decide([(known, "b", 1)])
+
+    assert (stepped_back[0], again[0]) == (0, 0)
