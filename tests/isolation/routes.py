@@ -28,6 +28,9 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 """Bodies that are sound, so that a refusal is because of the id. `POST …/roles` gets a role of one's own."""
 
+QUERIES: dict[str, dict[str, str]] = {"GET /api/admission/quotas/{quota_id}/difference": {"first": "1", "second": "1"}}
+"""What a route asks for beside the id."""
+
 
 @dataclass(frozen=True)
 class Route:

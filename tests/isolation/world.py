@@ -150,6 +150,8 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
                     | ({} if amount == "1.25" else {"region": f"{slug}-region"}),
                 )
             )
+        credential = {"provider": "openai", "name": f"{slug} account", "secret": f"sk-{slug}-0123456789abcdef"}
+        await _ok(await owner.post(f"{identity}/provider-credentials", json=credential))
         await application.snapshots.refresh()
         sent = await owner.post("/v1/events", json=events(slug, datetime.now(UTC)), headers=tenant.bearer)
         assert sent.status_code == 200 and sent.json()["stored"] == 12, sent.text
@@ -165,7 +167,13 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
         rule = {"application_id": application_id, "operation": operation["name"], "c_base": "1"}
         await _ok(await owner.post(f"{admission}/cost-rules", json=rule))
         limit = {"name": f"{slug}-calls", "dimension": "requests", "rate": "1000"}
-        quota = {"name": f"{slug}-quota", "scope": "application", "subject": shop["name"], "limits": [limit], "reason": slug}
+        quota = {
+            "name": f"{slug}-quota",
+            "scope": "application",
+            "subject": shop["name"],
+            "limits": [limit],
+            "reason": slug,
+        }
         await _ok(await owner.post(f"{admission}/quotas", json=quota))
     return tenant
 
