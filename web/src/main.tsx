@@ -1,17 +1,16 @@
 import "@mantine/core/styles.css";
 import "./app/style.css";
-import { createTheme, Loader, Center, MantineProvider } from "@mantine/core";
+import { Center, createTheme, Loader, MantineProvider } from "@mantine/core";
 import { QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-query";
 import { createRootRoute, createRoute, createRouter, Outlet, RouterProvider, useNavigate, useSearch } from "@tanstack/react-router";
-import { StrictMode, useEffect, useMemo, useState } from "react";
+import { lazy, StrictMode, Suspense, useEffect, type FunctionComponent } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiError, request } from "./api/client";
 import type { Account } from "./api/types";
 import { Frame } from "./app/Frame";
 import { Problem } from "./app/Problem";
-import { browserZone, readView, spanOf, type View } from "./app/range";
+import { text } from "./app/text";
 import { SignIn } from "./features/identity/SignIn";
-import { Calls } from "./features/metering/Calls";
 import { Overview } from "./features/metering/Overview";
 
 const client = new QueryClient({
@@ -19,44 +18,47 @@ const client = new QueryClient({
 });
 const theme = createTheme({ primaryColor: "blue", primaryShade: { light: 8, dark: 8 }, fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif", defaultRadius: "md" });
 
-const useAccount = () => useQuery({ queryKey: ["account"], queryFn: () => request<Account>("/api/identity/me"), staleTime: 60_000 });
-
 function SignedIn() {
-  const account = useAccount();
+  // Permissions are those in the organization that the address names.
+  const wanted = (useSearch({ strict: false }) as { organization?: string }).organization;
+  const account = useQuery({
+    queryKey: ["account", wanted ?? ""],
+    queryFn: async () => {
+      const headers: Record<string, string> = wanted ? { "x-nexus-organization": wanted } : {};
+      const answer = await fetch("/api/identity/me", { headers, credentials: "same-origin" });
+      // An organization that one may not enter (any more): show one's own.
+      return answer.ok ? ((await answer.json()) as Account) : request<Account>("/api/identity/me");
+    },
+    placeholderData: (known) => known,
+    staleTime: 60_000,
+  });
   const navigate = useNavigate();
   const isOut = account.error instanceof ApiError && account.error.problem.status === 401;
   useEffect(() => {
     if (isOut) void navigate({ to: "/sign-in", search: { then: window.location.pathname + window.location.search } as never, replace: true });
   }, [isOut, navigate]);
   if (account.data) return <Frame account={account.data} />;
-  if (account.isError && !isOut) return <Center mih="100vh" p="md"><Problem error={account.error} retry={() => void account.refetch()} /></Center>;
-  return <Center mih="100vh"><Loader aria-label="Loading" /></Center>;
+  if (account.isError && !isOut) return <Center component="main" mih="100vh" p="md"><Problem error={account.error} retry={() => void account.refetch()} /></Center>;
+  return <Center component="main" mih="100vh"><Loader aria-label={text.loading} /></Center>;
 }
 
-/** The minute that has begun; a live range moves on with it. */
-function useMinute(): number {
-  const [now, setNow] = useState(() => Date.now());
-  useEffect(() => {
-    const timer = window.setInterval(() => setNow(Date.now()), 10_000);
-    return () => window.clearInterval(timer);
-  }, []);
-  return Math.floor(now / 60_000) * 60_000;
-}
-
-function useView() {
-  const view = readView(useSearch({ strict: false }) as Record<string, unknown>);
-  const minute = useMinute();
-  const account = useAccount();
-  const span = useMemo(() => spanOf(view, minute), [view.range, view.from, view.to, minute]);
-  const current = account.data?.organizations.find((item) => item.slug === view.organization) ?? account.data?.organization;
-  return { view, span, zone: view.zone ?? browserZone, organization: current?.slug ?? "" };
-}
-
-const root = createRootRoute({ component: Outlet, notFoundComponent: () => <Center mih="60vh">There is no such page.</Center> });
+const root = createRootRoute({ component: Outlet, notFoundComponent: () => <Center component="main" mih="60vh"><h1>{text.noPage}</h1></Center> });
 const frame = createRoute({ getParentRoute: () => root, id: "frame", component: SignedIn });
-const search = (values: Record<string, unknown>): View => readView(values);
-const overview = createRoute({ getParentRoute: () => frame, path: "/", validateSearch: search, component: () => <Overview {...useView()} /> });
-const calls = createRoute({ getParentRoute: () => frame, path: "/calls", validateSearch: search, component: () => <Calls {...useView()} /> });
+const page = (path: string, component: FunctionComponent) => createRoute({ getParentRoute: () => frame, path, component });
+const part = <T extends string>(load: () => Promise<Record<T, FunctionComponent>>, name: T) => lazy(async () => ({ default: (await load())[name] }));
+const waiting = (Component: FunctionComponent) => () => <Suspense fallback={<Center component="main" mih="100vh"><Loader aria-label={text.loading} /></Center>}><Component /></Suspense>;
+
+const pages = [
+  page("/", Overview),
+  page("/calls", part(() => import("./features/metering/Calls"), "Calls")),
+  page("/costs", part(() => import("./features/metering/Costs"), "Costs")),
+  page("/prices", part(() => import("./features/catalog/Prices"), "Prices")),
+  page("/keys", part(() => import("./features/identity/Keys"), "Keys")),
+  page("/members", part(() => import("./features/identity/Members"), "Members")),
+  page("/audit", part(() => import("./features/governance/Audit"), "Audit")),
+  page("/settings", part(() => import("./features/operations/Settings"), "Settings")),
+  page("/account", part(() => import("./features/identity/AccountPage"), "AccountPage")),
+];
 const signIn = createRoute({
   getParentRoute: () => root,
   path: "/sign-in",
@@ -67,7 +69,17 @@ const signIn = createRoute({
     return <SignIn then={() => router.history.push(target)} />;
   },
 });
-const router = createRouter({ routeTree: root.addChildren([frame.addChildren([overview, calls]), signIn]) });
+const invitation = createRoute({ getParentRoute: () => root, path: "/invitation", component: waiting(part(() => import("./features/identity/Links"), "Invitation")) });
+const resetPassword = createRoute({ getParentRoute: () => root, path: "/reset-password", component: waiting(part(() => import("./features/identity/Links"), "ResetPassword")) });
+const router = createRouter({
+  routeTree: root.addChildren([frame.addChildren(pages), signIn, invitation, resetPassword]),
+  // The address is read by people: plain names and values, no JSON.
+  parseSearch: (search) => Object.fromEntries(new URLSearchParams(search)),
+  stringifySearch: (search) => {
+    const pairs = Object.entries(search as Record<string, unknown>).filter((pair): pair is [string, string] => typeof pair[1] === "string" && pair[1] !== "");
+    return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
+  },
+});
 
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>

@@ -44,7 +44,8 @@ class Reader:
     parameters: Parameters
     now: datetime
     faults: list[FieldFault] = field(default_factory=list)
-    known: set[str] = field(default_factory=set)
+    known: set[str] = field(default_factory=lambda: {"organization"})
+    """Whose figures are meant, where no header can say so (a download), was read before."""
 
     def fault(self, name: str, message: str) -> None:
         """Remember what is wrong with a parameter."""

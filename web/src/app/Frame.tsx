@@ -1,20 +1,39 @@
 import {
-  ActionIcon, AppShell, Badge, Burger, Group, Kbd, Menu, Modal, NavLink, Select, Stack, Text, TextInput, Tooltip, UnstyledButton, useMantineColorScheme,
+  ActionIcon, AppShell, Badge, Burger, Group, Kbd, Loader, Menu, Modal, NavLink, Select, Stack, Text, TextInput, Tooltip, UnstyledButton, useMantineColorScheme,
 } from "@mantine/core";
 import { useDisclosure, useHotkeys } from "@mantine/hooks";
 import { useQueryClient } from "@tanstack/react-query";
 import { Outlet, useLocation, useNavigate } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
+import { Suspense, useEffect, useMemo, useState } from "react";
 import { send, workFor } from "../api/client";
 import type { Account } from "../api/types";
+import { SceneProvider, type Scene } from "./context";
 import { useLive } from "./live";
-import { browserZone, RANGES, readView, type View } from "./range";
+import { Proof } from "./Proof";
+import { browserZone, frameOf, RANGES, readView, spanOf, type View } from "./range";
 import { text } from "./text";
+import { TimeRange } from "./TimeRange";
 
-const PAGES = [
-  { path: "/", label: text.overview },
-  { path: "/calls", label: text.calls },
+const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[] = [
+  { path: "/", label: text.overview, needs: "metrics:read", isTimed: true },
+  { path: "/calls", label: text.calls, needs: "metrics:read", isTimed: true },
+  { path: "/costs", label: text.costs, needs: "metrics:read", isTimed: true },
+  { path: "/prices", label: text.prices, needs: "catalog:read" },
+  { path: "/keys", label: text.keys, needs: "key:read" },
+  { path: "/members", label: text.members, needs: "user:read" },
+  { path: "/audit", label: text.audit, needs: "audit:read", isTimed: true },
+  { path: "/settings", label: text.settings, needs: "organization:read" },
 ];
+
+/** The minute that has begun; a live range moves on with it. */
+function useMinute(): number {
+  const [now, setNow] = useState(() => Date.now());
+  useEffect(() => {
+    const timer = window.setInterval(() => setNow(Date.now()), 10_000);
+    return () => window.clearInterval(timer);
+  }, []);
+  return Math.floor(now / 60_000) * 60_000;
+}
 
 export function Frame({ account }: { account: Account }) {
   const [menuOpen, menu] = useDisclosure();
@@ -22,84 +41,101 @@ export function Frame({ account }: { account: Account }) {
   const location = useLocation();
   const navigate = useNavigate();
   const client = useQueryClient();
-  const { toggleColorScheme } = useMantineColorScheme();
+  const minute = useMinute();
+  const { setColorScheme, colorScheme } = useMantineColorScheme();
   const view = readView(location.search as Record<string, unknown>);
   const current = account.organizations.find((item) => item.slug === view.organization) ?? account.organization;
   workFor(current?.slug ?? null);
-  const live = useLive(!view.from, current?.slug ?? null);
+  const may = (permission: string) => account.permissions.includes("*") || account.permissions.includes(permission);
+  const live = useLive(!view.from && may("metrics:read"), current?.slug ?? null);
   useHotkeys([["mod+K", palette.open]], []);
+  const preferred = (account.user?.preferences as { theme?: string } | undefined)?.theme;
+  useEffect(() => {
+    if (preferred === "light" || preferred === "dark") setColorScheme(preferred);
+    else if (preferred === "system") setColorScheme("auto");
+  }, [preferred]);
 
-  const change = (next: Partial<View>, path: string = location.pathname) =>
-    void navigate({ to: path, search: { ...view, ...next } as never });
-  const zones = useMemo(
-    () => [...new Set([browserZone, current?.reporting_zone ?? "UTC", "UTC", ...(view.zone ? [view.zone] : [])])],
-    [current?.reporting_zone, view.zone],
-  );
+  const go = (next: View, path: string = location.pathname) =>
+    void navigate({ to: path, search: { ...(path === location.pathname ? view : frameOf(view)), ...next } as never });
+  const span = useMemo(() => spanOf(view, minute), [view.range, view.from, view.to, minute]);
+  const scene: Scene = { view, span, zone: view.zone ?? browserZone, organization: current?.slug ?? "", currency: current?.currency ?? "USD", account, go, may };
+  const pages = PAGES.filter((page) => may(page.needs));
+  const page = PAGES.find((item) => item.path === location.pathname);
+  useEffect(() => {
+    document.title = page ? `${page.label} · Nexus` : "Nexus";
+  }, [page]);
   const signOut = async () => {
     await send("/api/identity/sign-out");
     client.clear();
     await navigate({ to: "/sign-in", search: {} as never });
   };
+  const change = async (slug: string | null) => {
+    workFor(slug);
+    client.removeQueries({ predicate: (query) => query.queryKey[0] !== "account" });
+    await navigate({ to: location.pathname, search: { ...frameOf(view), organization: slug ?? undefined } as never });
+    await client.invalidateQueries({ queryKey: ["account"] });
+  };
 
   return (
-    <AppShell header={{ height: { base: 104, sm: 56 } }} navbar={{ width: 200, breakpoint: "sm", collapsed: { mobile: !menuOpen } }} padding="md">
-      <a className="skip" href="#content">{text.skip}</a>
-      <AppShell.Header px="md">
-        <Group h="100%" justify="space-between" gap="xs" wrap="wrap">
-          <Group gap="sm" wrap="nowrap">
-            <Burger opened={menuOpen} onClick={menu.toggle} hiddenFrom="sm" size="sm" aria-label="Menu" />
-            <Text fw={700}>Nexus</Text>
-            {account.organizations.length > 1 ? (
-              <Select size="xs" w={150} aria-label={text.organization} allowDeselect={false} value={current?.slug ?? null}
-                data={account.organizations.map((item) => ({ value: item.slug, label: item.name }))}
-                onChange={(slug) => { workFor(slug); client.removeQueries({ queryKey: ["metering"] }); change({ organization: slug ?? undefined }); }} />
-            ) : <Text size="sm" c="dimmed" visibleFrom="sm">{current?.name}</Text>}
-          </Group>
-          <Group gap={6} wrap="nowrap">
-            {live !== "off" && (
-              <Tooltip label={live === "live" ? "New calls show within a second" : text.paused}>
-                <Badge visibleFrom="sm" variant="dot" color={live === "live" ? "teal" : "orange"} size="sm" miw={70} aria-live="polite">{live === "live" ? text.live : text.paused}</Badge>
+    <SceneProvider value={scene}>
+      <AppShell header={{ height: { base: 96, sm: 56 } }} navbar={{ width: 190, breakpoint: "sm", collapsed: { mobile: !menuOpen } }} padding="md">
+        <AppShell.Header px="md">
+          <a className="skip" href="#content">{text.skip}</a>
+          <Group h="100%" justify="space-between" gap={4} wrap="wrap">
+            <Group gap="sm" wrap="nowrap">
+              <Burger opened={menuOpen} onClick={menu.toggle} hiddenFrom="sm" size="sm" aria-label={text.menu} aria-expanded={menuOpen} />
+              <Text fw={700}>Nexus</Text>
+              {account.organizations.length > 1 ? (
+                <Select size="xs" w={170} aria-label={text.organization} allowDeselect={false} searchable value={current?.slug ?? null}
+                  data={account.organizations.map((item) => ({ value: item.slug, label: item.name }))} onChange={(slug) => void change(slug)} />
+              ) : <Text size="sm" c="dimmed" truncate maw={160}>{current?.name}</Text>}
+            </Group>
+            <Group gap={6} wrap="nowrap">
+              {live !== "off" && page?.isTimed && (
+                <Tooltip label={live === "live" ? text.liveLead : text.paused}>
+                  <Badge visibleFrom="sm" variant="dot" color={live === "live" ? "teal" : "orange"} size="sm" miw={70} aria-live="polite">{live === "live" ? text.live : text.paused}</Badge>
+                </Tooltip>
+              )}
+              {page?.isTimed && <TimeRange />}
+              <Tooltip label={<Group gap={4}>{text.search} <Kbd size="xs">Ctrl K</Kbd></Group>}>
+                <ActionIcon variant="default" size={30} onClick={palette.open} aria-label={text.search}>⌕</ActionIcon>
               </Tooltip>
-            )}
-            <Select size="xs" w={124} aria-label={text.range} allowDeselect={false}
-              value={view.from ? "custom" : (view.range ?? "24h")}
-              data={[...Object.keys(RANGES).map((value) => ({ value, label: text.last[value] ?? value })), ...(view.from ? [{ value: "custom", label: text.custom }] : [])]}
-              onChange={(range) => range && range !== "custom" && change({ range, from: undefined, to: undefined })} />
-            <Select size="xs" w={120} aria-label={text.zone} visibleFrom="sm" allowDeselect={false} value={view.zone ?? browserZone} data={zones} onChange={(zone) => change({ zone: zone ?? undefined })} />
-            <Tooltip label={<Group gap={4}>{text.search} <Kbd size="xs">Ctrl K</Kbd></Group>}>
-              <ActionIcon variant="default" onClick={palette.open} aria-label={text.search}>⌕</ActionIcon>
-            </Tooltip>
-            <Menu position="bottom-end" withinPortal>
-              <Menu.Target><ActionIcon variant="default" aria-label="Account">{(account.user?.email ?? "?")[0]?.toUpperCase()}</ActionIcon></Menu.Target>
-              <Menu.Dropdown>
-                <Menu.Label>{account.user?.email}</Menu.Label>
-                <Menu.Item onClick={() => toggleColorScheme()}>{text.theme}</Menu.Item>
-                <Menu.Item component="a" href="/docs">{text.api}</Menu.Item>
-                <Menu.Item onClick={() => void signOut()}>{text.signOut}</Menu.Item>
-              </Menu.Dropdown>
-            </Menu>
+              <Menu position="bottom-end" withinPortal>
+                <Menu.Target><ActionIcon variant="default" size={30} aria-label={text.account}>{(account.user?.email ?? "?")[0]?.toUpperCase()}</ActionIcon></Menu.Target>
+                <Menu.Dropdown>
+                  <Menu.Label>{account.user?.email}</Menu.Label>
+                  <Menu.Item onClick={() => go({}, "/account")}>{text.account}</Menu.Item>
+                  <Menu.Item onClick={() => setColorScheme(colorScheme === "dark" ? "light" : "dark")}>{text.theme}</Menu.Item>
+                  <Menu.Item component="a" href="/docs">{text.api}</Menu.Item>
+                  <Menu.Item onClick={() => void signOut()}>{text.signOut}</Menu.Item>
+                </Menu.Dropdown>
+              </Menu>
+            </Group>
           </Group>
-        </Group>
-      </AppShell.Header>
-      <AppShell.Navbar p="xs">
-        {PAGES.map((page) => (
-          <NavLink key={page.path} label={page.label} active={location.pathname === page.path} href={page.path}
-            onClick={(event) => { event.preventDefault(); menu.close(); change({ provider: undefined, errors: undefined }, page.path); }} />
-        ))}
-        <NavLink label={text.api} href="/docs" mt="auto" />
-      </AppShell.Navbar>
-      <AppShell.Main id="content"><Outlet /></AppShell.Main>
-      <Palette opened={paletteOpen} close={palette.close} go={change} />
-    </AppShell>
+        </AppShell.Header>
+        <AppShell.Navbar p="xs" aria-label={text.menu}>
+          {pages.map((item) => (
+            <NavLink key={item.path} label={item.label} active={location.pathname === item.path} aria-current={location.pathname === item.path ? "page" : undefined} href={item.path}
+              onClick={(event) => { if (event.metaKey || event.ctrlKey) return; event.preventDefault(); menu.close(); go(location.pathname === item.path ? Object.fromEntries(Object.keys(view).filter((name) => !(name in frameOf(view))).map((name) => [name, undefined])) : {}, item.path); }} />
+          ))}
+          <NavLink label={text.api} href="/docs" mt="auto" />
+        </AppShell.Navbar>
+        <AppShell.Main id="content" tabIndex={-1}><Suspense fallback={<Loader aria-label={text.loading} data-loading />}><Outlet /></Suspense></AppShell.Main>
+        <Palette opened={paletteOpen} close={palette.close} go={go} pages={pages} />
+        <Proof />
+      </AppShell>
+    </SceneProvider>
   );
 }
 
-function Palette({ opened, close, go }: { opened: boolean; close: () => void; go: (view: Partial<View>, path?: string) => void }) {
+function Palette({ opened, close, go, pages }: { opened: boolean; close: () => void; go: Scene["go"]; pages: { path: string; label: string }[] }) {
   const [words, setWords] = useState("");
   const actions = [
-    ...PAGES.map((page) => ({ label: page.label, run: () => go({}, page.path) })),
+    ...pages.map((page) => ({ label: page.label, run: () => go({}, page.path) })),
+    { label: text.account, run: () => go({}, "/account") },
     ...Object.keys(RANGES).map((range) => ({ label: text.last[range] ?? range, run: () => go({ range, from: undefined, to: undefined }) })),
-    { label: text.onlyErrors, run: () => go({ errors: true }, "/calls") },
+    { label: text.onlyErrors, run: () => go({ errors: "true" }, "/calls") },
+    { label: text.onlyUnpriced, run: () => go({ unpriced: "true" }, "/calls") },
     { label: text.api, run: () => window.location.assign("/docs") },
   ].filter((action) => action.label.toLowerCase().includes(words.toLowerCase()));
   const run = (action?: { run: () => void }) => {
@@ -112,9 +148,7 @@ function Palette({ opened, close, go }: { opened: boolean; close: () => void; go
       <TextInput data-autofocus aria-label={text.search} placeholder={text.search} value={words} onChange={(event) => setWords(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && run(actions[0])} />
       <Stack gap={2} mt="xs">
-        {actions.map((action) => (
-          <UnstyledButton key={action.label} p="xs" onClick={() => run(action)}>{action.label}</UnstyledButton>
-        ))}
+        {actions.map((action) => <UnstyledButton key={action.label} p="xs" onClick={() => run(action)}>{action.label}</UnstyledButton>)}
         {!actions.length && <Text size="sm" c="dimmed" p="xs">{text.nothingFound}</Text>}
       </Stack>
     </Modal>

@@ -10,12 +10,12 @@ use([BarChart, LineChart, GridComponent, TooltipComponent, LegendComponent, Aria
 
 export interface Line { name: string; color: string; values: (number | null)[] }
 interface Props {
-  title: string; times: number[]; lines: Line[]; kind: "bar" | "line"; zone: string; step: number; format: (value: number | null) => string;
+  title: string; times: number[]; lines: Line[]; kind: "bar" | "line"; zone: string; step: number; format: (value: number | null) => string; most?: number;
   onZoom: (from: number, to: number) => void;
 }
 
 /** One chart over time. Charts on a page share the cursor; dragging over one narrows the range of all. */
-export default function Chart({ title, times, lines, kind, zone, step, format, onZoom }: Props) {
+export default function Chart({ title, times, lines, kind, zone, step, format, most, onZoom }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<ECharts | null>(null);
   const zoom = useRef(onZoom);
@@ -67,7 +67,8 @@ export default function Chart({ title, times, lines, kind, zone, step, format, o
   useEffect(() => {
     const ink = scheme === "dark" ? "#a6a7ab" : "#5c5f66";
     const rule = scheme === "dark" ? "#2c2e33" : "#e9ecef";
-    const label = (at: number) => (step >= 86_400 ? instant(at, zone).slice(0, 6) : clock(at, zone, false));
+    const isLong = (times.at(-1) ?? 0) - (times[0] ?? 0) > 36 * 3_600_000;
+    const label = (at: number) => (step >= 86_400 ? instant(at, zone).slice(0, 6) : isLong ? `${instant(at, zone).slice(0, 6)} ${clock(at, zone, false)}` : clock(at, zone, false));
     chart.current?.setOption(
       {
         animation: false,
@@ -80,7 +81,7 @@ export default function Chart({ title, times, lines, kind, zone, step, format, o
           valueFormatter: (value: unknown) => format(typeof value === "number" ? value : null),
         },
         xAxis: { type: "category", data: times.map(label), axisLabel: { color: ink, fontSize: 11, hideOverlap: true }, axisTick: { show: false }, axisLine: { lineStyle: { color: rule } } },
-        yAxis: { type: "value", min: 0, splitNumber: 3, axisLabel: { color: ink, fontSize: 11, formatter: (value: number) => format(value) }, splitLine: { lineStyle: { color: rule } } },
+        yAxis: { type: "value", min: 0, ...(most === undefined ? {} : { max: most }), splitNumber: 3, axisLabel: { color: ink, fontSize: 11, formatter: (value: number) => format(value) }, splitLine: { lineStyle: { color: rule } } },
         series: lines.map((line) => ({
           name: line.name, type: kind, data: line.values, color: line.color, showSymbol: false, connectNulls: false, barMaxWidth: 18,
           ...(kind === "bar" ? { stack: "all" } : { lineStyle: { width: 1.8 } }),
@@ -88,7 +89,7 @@ export default function Chart({ title, times, lines, kind, zone, step, format, o
       },
       { notMerge: true },
     );
-  }, [times, lines, kind, scheme, step, title, zone, format]);
+  }, [times, lines, kind, scheme, step, title, zone, format, most]);
 
   return (
     <div style={{ position: "relative" }}>

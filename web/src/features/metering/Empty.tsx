@@ -1,4 +1,8 @@
-import { Code, CopyButton, Button, Paper, Stack, Tabs, Text, Title } from "@mantine/core";
+import { Anchor, Code, CopyButton, Button, Paper, Stack, Tabs, Text, Title } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { read } from "../../api/client";
+import type { AccessKey, Page } from "../../api/types";
+import { useScene } from "../../app/context";
 import { text } from "../../app/text";
 
 function Snippet({ code }: { code: string }) {
@@ -14,6 +18,9 @@ function Snippet({ code }: { code: string }) {
 
 /** What the page shows once there is data, and how to send the first call from here. */
 export function Empty() {
+  const { go, may, organization } = useScene();
+  const keys = useQuery({ queryKey: ["keys", organization, "newest"], enabled: may("key:read"), queryFn: () => read<Page<AccessKey>>("/api/identity/access-keys", { limit: "1" }) });
+  const prefix = keys.data?.items[0]?.prefix;
   const url = window.location.origin;
   const curl = `curl ${url}/v1/events \\
   -H "Authorization: Bearer $NEXUS_ACCESS_KEY" -H "Content-Type: application/json" \\
@@ -30,6 +37,7 @@ print(urllib.request.urlopen(request).read().decode())`;
       <Stack gap="sm">
         <Title order={2} size="h4">{text.emptyTitle}</Title>
         <Text c="dimmed" size="sm">{text.emptyLead}</Text>
+        <Text size="sm">{prefix ? text.yourKey(prefix) : text.needKey} <Anchor size="sm" underline="always" href="/keys" onClick={(event) => { event.preventDefault(); go({}, "/keys"); }}>{text.keys}</Anchor>.</Text>
         <Tabs defaultValue="curl">
           <Tabs.List><Tabs.Tab value="curl">curl</Tabs.Tab><Tabs.Tab value="python">Python</Tabs.Tab></Tabs.List>
           <Tabs.Panel value="curl" pt="xs"><Snippet code={curl} /></Tabs.Panel>

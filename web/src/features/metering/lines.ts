@@ -1,0 +1,40 @@
+// From the API's points to the lines of a chart.
+import type { Point, Series } from "../../api/types";
+import type { Span } from "../../app/range";
+import { text } from "../../app/text";
+import type { Line } from "./Chart";
+import { colorOf } from "./colors";
+
+const MAX_SERIES = 8;
+
+/** Where the points of a chart lie. Days, weeks and months begin where the zone says, so their instants come from the answer. */
+export function timesOf(span: Span, data: Series | undefined): number[] {
+  if (span.step >= 86_400) return [...new Set((data?.points ?? []).map((point) => Date.parse(point.at)))].sort((a, b) => a - b);
+  const step = span.step * 1000;
+  const first = Math.floor(span.from / step) * step;
+  return Array.from({ length: Math.ceil((span.to - first) / step) }, (_, place) => first + place * step);
+}
+
+export function oneLine(times: number[], data: Series | undefined, name: string, color: string, value: (point: Point) => number | null): Line[] {
+  const found = new Map((data?.points ?? []).map((point) => [Date.parse(point.at), value(point)]));
+  return [{ name, color, values: times.map((at) => found.get(at) ?? null) }];
+}
+
+/** One line for each value of a dimension, the largest eight apart and the rest together. */
+export function splitLines(times: number[], data: Series | undefined, nameOf: (point: Point) => string, value: (point: Point) => number | null): Line[] {
+  const totals = new Map<string, number>();
+  for (const point of data?.points ?? []) totals.set(nameOf(point), (totals.get(nameOf(point)) ?? 0) + point.requests);
+  const names = [...totals].sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  const shown = new Set(names.slice(0, names.length > MAX_SERIES ? MAX_SERIES - 1 : MAX_SERIES));
+  const sums = new Map<string, Map<number, number>>();
+  for (const point of data?.points ?? []) {
+    const amount = value(point);
+    if (amount == null) continue;
+    const name = shown.has(nameOf(point)) ? nameOf(point) : text.other;
+    const line = sums.get(name) ?? new Map<number, number>();
+    const at = Date.parse(point.at);
+    line.set(at, (line.get(at) ?? 0) + amount);
+    sums.set(name, line);
+  }
+  return [...shown, ...(names.length > shown.size ? [text.other] : [])].map((name) => ({ name, color: colorOf(name), values: times.map((at) => sums.get(name)?.get(at) ?? null) }));
+}
