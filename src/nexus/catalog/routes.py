@@ -9,6 +9,7 @@ from litestar import Request, Router, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from nexus.catalog import service, store
+from nexus.catalog.model_route_routes import router as model_route_router
 from nexus.catalog.types import Endpoint, Import, Model, Price, PriceComponent, PriceConflict, Provider
 from nexus.contracts.cost_lines import CostLine
 from nexus.identity.guards import actor_of, organization_of, requires
@@ -268,7 +269,7 @@ router = Router(
     "/api/catalog",
     route_handlers=[
         list_providers, list_endpoints, list_models, list_prices, read_price, sum_of_price, create_price, end_price,
-        list_conflicts, resolve_conflict, list_imports, estimate,
+        list_conflicts, resolve_conflict, list_imports, estimate, model_route_router,
     ],
     tags=["catalog"],
 )  # fmt: skip
