@@ -39,6 +39,7 @@ demo: $(VENV)/.installed $(WEB_BUILT) ## start everything with two organizations
 
 test: $(VENV)/.installed $(WEB_BUILT) ## run the tests; says what it skipped and why
 	$(BIN)/python -m pytest tests sdk/python/tests --ignore tests/accept -n $(TEST_WORKERS) --dist loadfile -q
+	$(BIN)/python web/build_hook.py test
 
 accept: $(VENV)/.installed $(WEB_BUILT) ## run the acceptance suite on a folder of data: make accept DATA=folder
 	NEXUS_ACCEPT_DATA="$(abspath $(DATA))" $(BIN)/python -m pytest tests/accept -q -rP

