@@ -91,7 +91,9 @@ class Settings:
     spool_limit_bytes: int = _setting("NEXUS_SPOOL_LIMIT_BYTES", 4 * 2**30, "bytes the spool may hold; beyond: 503")
 
     admission_timeout_ms: int = _setting(
-        "NEXUS_ADMISSION_TIMEOUT_MS", 5, "milliseconds Redis may take to decide a call before a limit's failure policy does"
+        "NEXUS_ADMISSION_TIMEOUT_MS",
+        5,
+        "milliseconds Redis may take to decide a call before a limit's failure policy does",
     )
 
     gateway_allow: str | None = _setting(
