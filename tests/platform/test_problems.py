@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
 import asyncpg
 import msgspec
 import pytest
 from litestar import Litestar, get, post
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.testing import TestClient
 
 from nexus.kit.errors import Conflict, FieldFault, TooManyRequests
@@ -36,9 +37,15 @@ def read(kind: FromPath[str], limit: FromQuery[int] = 1) -> None:
     }[kind]
 
 
+@get("/range", sync_to_thread=False)
+def between(start: Annotated[int, QueryParameter(name="from")]) -> None: ...
+
+
 @pytest.fixture
 def client() -> TestClient[Litestar]:
-    return TestClient(Litestar([make, read], exception_handlers=exception_handlers), raise_server_exceptions=False)
+    return TestClient(
+        Litestar([make, read, between], exception_handlers=exception_handlers), raise_server_exceptions=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,8 @@ def client() -> TestClient[Litestar]:
         ("GET", "/things/conflict?limit=x", None, 422, "limit"),
         ("GET", "/things/conflict", None, 409, "name"),
         ("GET", "/things/data", None, 422, "body"),
+        ("GET", "/range", None, 422, "from"),
+        ("GET", "/range?from=x", None, 422, "from"),
         ("GET", "/nothing", None, 404, None),
         ("DELETE", "/things", None, 405, None),
         ("GET", "/things/away", None, 503, None),

@@ -138,6 +138,8 @@ def _as_sent(request: Request[Any, Any, Any], fault: FieldFault) -> FieldFault:
 
 def _validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[dict[str, Any]]:
     faults = [_as_sent(request, fault) for fault in faults_of(error.extra)] if isinstance(error.extra, list) else []
+    if not faults and isinstance(error.__cause__, KeyError):
+        faults = [FieldFault(str(error.__cause__.args[0]), "is required")]
     if not faults:
         faults = [_fault(str(error.__cause__ or error.detail))]
     text = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
