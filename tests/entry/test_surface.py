@@ -135,7 +135,7 @@ async def test_description_holds_together(client: aiohttp.ClientSession) -> None
         named = {item["name"] for item in operation.get("parameters", []) if item["in"] == "path"}
         assert named == set(re.findall(r"{(\w+)}", path)), (method, path)
         assert operation.get("summary"), (method, path)
-        assert any(status.startswith("2") for status in operation["responses"]), (method, path)
+        assert any(status[0] in "23" for status in operation["responses"]), (method, path)
 
 
 async def test_page_of_the_description_needs_nobody_else(client: aiohttp.ClientSession) -> None:

@@ -182,7 +182,7 @@ async def test_rate_spreads_the_records_and_loses_none(node: Node, tmp_path: Pat
     [
         (["--key", "nx_" + "0" * 40], "Nexus answered 401"),
         (["--url", "http://127.0.0.1:{closed}/docs/"], "stays away"),
-        (["--url", "{url}/docs"], "Nexus answered 405"),
+        (["--url", "{url}/docs"], "Nexus answered 404"),
         (["--rate", "0"], "--rate"),
         (["--batch-size", "0"], "--batch-size"),
         (["--format", "azure-llm-trace"], "TIMESTAMP, ContextTokens, GeneratedTokens"),

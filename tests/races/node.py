@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 Condition = Callable[[], Awaitable[Any] | Any]
 
 
-async def until(condition: Condition, what: str, *, within_seconds: float = 90) -> Any:
+async def until(condition: Condition, what: str, *, within_seconds: float = 240) -> Any:
     """Wait until something is true and return it; the limit only ends a test that hangs."""
     async with asyncio.timeout(within_seconds) as limit:
         while True:
