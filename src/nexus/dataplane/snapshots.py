@@ -10,7 +10,6 @@ while PostgreSQL is away.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +38,7 @@ from nexus.dataplane.store import (
 from nexus.platform.db import Database
 from nexus.platform.db.secrets import write_private
 from nexus.platform.sealing import CannotOpen, Sealer
+from nexus.platform.tasks import end_tasks
 
 POLL_SECONDS = 0.5
 _POLL_TIMEOUT_SECONDS = 5.0
@@ -222,11 +222,7 @@ class Snapshots:
 
     async def stop(self) -> None:
         """Stop polling."""
-        for task in (self._task, self._price_task):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        await end_tasks(self._task, self._price_task)
         self._task = self._price_task = None
 
     async def _poll(self) -> None:

@@ -6,7 +6,6 @@ What is scheduled comes into force by itself: the poller builds the table again 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +26,7 @@ from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.kit.ids import opaque_uuid
 from nexus.platform.db import Database, load_queries
 from nexus.platform.db.secrets import write_private
+from nexus.platform.tasks import end_tasks
 
 POLL_SECONDS = 0.4
 _TIMEOUT_SECONDS = 5.0
@@ -214,11 +214,8 @@ class LimitSnapshots:
     async def stop(self) -> None:
         """Stop polling."""
         self._is_stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await end_tasks(self._task)
+        self._task = None
 
     async def refresh(self) -> bool:
         """Swap in what has changed; False when PostgreSQL does not answer."""

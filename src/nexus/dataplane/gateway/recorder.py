@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from nexus.dataplane.gateway.metrics import GatewayMetrics
 from nexus.dataplane.ingest.resolve import Caller
 from nexus.dataplane.ingest.service import Ingest
 from nexus.kit.errors import NexusError
+from nexus.platform.tasks import end_tasks
 
 MAX_WAITING = 100_000
 """Finished calls that may wait for ingest; beyond it new calls are refused, as more could not be remembered."""
@@ -53,10 +53,7 @@ class Recorder:
 
     async def stop(self) -> None:
         """Record what waits, as far as ingest takes it; the rest stays in the journal for the next process."""
-        if self._leftovers is not None:
-            self._leftovers.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._leftovers
+        await end_tasks(self._leftovers)
         self._is_stopping = True
         self._came.set()
         if self._task is not None:

@@ -26,6 +26,7 @@ from nexus.dataplane.ingest.rows import rearrange
 from nexus.dataplane.ingest.segments import Frame, encode_frame, encode_preamble
 from nexus.dataplane.ingest.spool import Adopted, Spool
 from nexus.dataplane.ingest.writer import Batch, Writer
+from nexus.platform.tasks import end_tasks
 
 _NULLABLE = frozenset(CALL_COLUMNS) - NOT_NULL_COLUMNS
 _FIRST_WAIT_SECONDS = 0.25
@@ -61,11 +62,8 @@ class Drain:
 
     async def stop(self) -> None:
         """Stop where it is: a segment that is not done stays where it is."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await end_tasks(self._task)
+        self._task = None
 
     async def _run(self) -> None:
         wait = _FIRST_WAIT_SECONDS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from uuid import UUID
 
 import msgspec
@@ -14,6 +13,7 @@ from redis.exceptions import RedisError
 from nexus.contracts.redis_keys import cache_version, live_channel
 from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
+from nexus.platform.tasks import end_tasks
 
 EVERY_SECONDS = 0.25
 _TIMEOUT_SECONDS = 1.0
@@ -50,9 +50,7 @@ class LivePublisher:
     async def stop(self) -> None:
         """Publish what is left, if Redis answers at once, and stop."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end_tasks(self._task)
             self._task = None
             await self.flush()
 

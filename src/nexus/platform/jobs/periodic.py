@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,6 +11,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from nexus.platform.db import Database
+from nexus.platform.tasks import end_tasks
 
 Job = tuple[str, float, Callable[[Database], Awaitable[object]]]
 """Name, seconds between the end of one run and the start of the next, function."""
@@ -39,11 +39,7 @@ class PeriodicRunner:
 
     async def stop(self) -> None:
         """Cancel what runs; transactions roll back, and what was committed stays."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end_tasks(*self._tasks)
 
     async def _forever(self, name: str, pause: float, work: Callable[[Database], Awaitable[object]]) -> None:
         failures = 0
