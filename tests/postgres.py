@@ -74,6 +74,8 @@ class TestServer:
         name = f"test_{os.getpid()}_{next(_numbers)}"
         admin = await self.admin()
         try:
+            # A pooler keeps connections for a while; a database that is copied must have none.
+            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", template)
             await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER nexus_owner")
             await grant_connect(admin, name)
         finally:
