@@ -164,3 +164,18 @@ async def test_folding_waits_for_company_but_not_for_long(database: Database, or
     now += 1.5
     assert await folder(database) == 4
     assert await folder(database) == 0
+
+
+async def test_folding_rests_but_not_in_a_backlog(
+    database: Database, organization: TestOrganization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(0, 1000, 10))
+    folder = Folder(monotonic=lambda: float(next(times)))
+    monkeypatch.setattr(jobs, "FOLD_ROWS", 2)
+    monkeypatch.setattr(jobs, "FULL_JOURNAL_ROWS", 1)
+    monkeypatch.setattr(jobs, "LONGEST_REST_SECONDS", 15.0)
+    monkeypatch.setattr(jobs, "BACKLOG_ROWS", 5)
+    await store_batch(database, organization.id, rows_of(OLD, 8))
+
+    # Each look at the clock is ten seconds later: two looks for a fold, one where it still rests.
+    assert [await folder(database) for _ in range(6)] == [2, 2, 2, 0, 2, 0]

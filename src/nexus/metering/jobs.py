@@ -26,6 +26,8 @@ FOLD_ROWS = 100_000
 REST_FACTOR = 2.0
 """After folding the folder rests this many times as long, so that it takes a third of a core at most from ingest."""
 LONGEST_REST_SECONDS = 6.0
+BACKLOG_ROWS = 400_000
+"""From here on there is no rest: every answer reads the whole journal, and a longer one is dearer than slower ingest."""
 SEEN_IDS_BATCH = 5_000
 REPRICING_SECONDS = 5.0
 
@@ -33,7 +35,7 @@ _log = structlog.get_logger("nexus.metering")
 _FOLDED = Counter("nexus_metering_folded_rows", "Journal rows moved into the rollups.")
 _JOURNAL = Gauge(
     "nexus_metering_journal_rows",
-    f"Journal rows that wait for folding, counted no further than {FULL_JOURNAL_ROWS}.",
+    f"Journal rows that wait for folding, counted no further than {BACKLOG_ROWS}.",
     multiprocess_mode="livemostrecent",
 )
 _DROPPED = Counter("nexus_metering_dropped_rows", "Rows dropped by retention.", ("table",))
@@ -41,7 +43,7 @@ _DROPPED = Counter("nexus_metering_dropped_rows", "Rows dropped by retention.", 
 
 @dataclass
 class Folder:
-    """Decides when to fold: soon when much waits, a little later when little does, never without a rest."""
+    """Decides when to fold: soon when much waits, a little later when little does, without a rest in a backlog only."""
 
     monotonic: Callable[[], float] = time.monotonic
     _idle_since: float = field(default=float("-inf"))
@@ -53,7 +55,7 @@ class Folder:
         if now < self._rest_until:
             return 0
         async with database.as_system() as connection:
-            waiting = await store.journal_size(connection, FULL_JOURNAL_ROWS)
+            waiting = await store.journal_size(connection, BACKLOG_ROWS)
         _JOURNAL.set(waiting)
         if waiting == 0 or (waiting < FULL_JOURNAL_ROWS and now - self._idle_since < LONGEST_WAIT_SECONDS):
             return 0
@@ -61,7 +63,8 @@ class Folder:
             moved = max(0, await store.fold(connection, FOLD_ROWS))
         _FOLDED.inc(moved)
         self._idle_since = self.monotonic()
-        self._rest_until = self._idle_since + min((self._idle_since - now) * REST_FACTOR, LONGEST_REST_SECONDS)
+        rest = 0.0 if waiting >= BACKLOG_ROWS else (self._idle_since - now) * REST_FACTOR
+        self._rest_until = self._idle_since + min(rest, LONGEST_REST_SECONDS)
         return moved
 
 
