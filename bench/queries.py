@@ -22,7 +22,15 @@ QUESTIONS = {
     "summary by provider": ("summary", {"group_by": "provider"}),
     "summary by model": ("summary", {"group_by": "provider,model"}),
     "series by hour": ("series", {"interval": "1h", "tz": "Europe/Berlin"}),
-    "series by 15 minutes and provider": ("series", {"interval": "15m", "tz": "UTC", "group_by": "provider"}),
+    "series by 15 minutes": (
+        "series",
+        {"interval": "15m", "tz": "UTC", "metrics": "requests,error_rate,latency_p95_ms"},
+    ),
+    "series by 15 minutes and provider": (
+        "series",
+        {"interval": "15m", "tz": "UTC", "group_by": "provider", "metrics": "requests,cost"},
+    ),
+    "the same, all metrics": ("series", {"interval": "15m", "tz": "UTC", "group_by": "provider"}),
     "newest 50 calls": ("calls", {"limit": "50"}),
 }
 _FILL = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -76,7 +77,12 @@ async def test_metrics_are_prometheus_text_and_count_over_all_processes(
             other.post("/v1/events", json=[{"id": f"metrics-{number}", "provider": "x", "status_code": 200}]) as answer,
         ):
             assert answer.status == 200
-    found = await families()
+    # A request is counted when it is over, which may be a moment after its answer.
+    for _ in range(100):
+        found = await families()
+        if ingested(found) - before >= 20:
+            break
+        await asyncio.sleep(0.1)
 
     assert ingested(found) - before == 20
     assert found["nexus_http_request_seconds"].type == "histogram"

@@ -95,6 +95,18 @@ async def test_a_series_has_points_where_there_are_calls(api: Api, calls: list[d
     assert asked["points"] == [{"at": "2026-04-03T00:00:00Z", "requests": 25, "distinct_users": 2}]
 
 
+@pytest.mark.parametrize("exact", ["false", "true"])
+async def test_a_metric_asked_for_alone_is_the_one_of_the_whole_answer(
+    api: Api, calls: list[dict[str, Any]], exact: str
+) -> None:
+    whole = (await api.get("summary", **RANGE, group_by="provider", exact=exact)).json()["groups"]
+
+    for name in whole[0].keys() - {"provider"}:
+        alone = (await api.get("summary", **RANGE, group_by="provider", exact=exact, metrics=name)).json()["groups"]
+        assert [group.get(name) for group in alone] == [group.get(name) for group in whole], name
+    assert any(group["latency_p95_ms"] for group in whole)
+
+
 async def test_calls_come_newest_first_page_by_page(api: Api, calls: list[dict[str, Any]]) -> None:
     found: list[dict[str, Any]] = []
     cursor = None

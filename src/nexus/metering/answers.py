@@ -80,8 +80,9 @@ class Tally:
             # Of calls whose cost nobody knows the sum is not known either, and is never a zero.
             is_known = not requests or sums["unpriced"] < requests
             found["cost"] = format_nanos(self.costs.get(currency, 0)) if is_known else None
+        if "cost_other" in wanted:
             other = {name: format_nanos(nanos) for name, nanos in sorted(self.costs.items()) if name != currency}
-            if other and "cost_other" in wanted:
+            if other:
                 found["cost_other"] = other
         if "latency_avg_ms" in wanted:
             found["latency_avg_ms"] = round(sums["latency_sum_us"] / timed / 1000, 3) if timed else None

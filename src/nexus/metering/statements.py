@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from nexus.metering.plan import covering_set, journal_ranges
-from nexus.metering.types import COLUMNS, SUMS, TAG_PREFIX, Filter, Piece, Question
+from nexus.metering.types import COLUMNS, PERCENTILE_METRICS, SUMS, TAG_PREFIX, Filter, Piece, Question
 
 IS_ERROR = "(status_code >= 400 OR status_code = 0)"
 _CASTS = {"status_code": "smallint[]", "key": "uuid[]"}
@@ -73,8 +73,11 @@ class Builder:
         ]
         kept = ",\n    ".join(f"sum({name}) AS {name}" for name in SUMS)
         names = ", ".join([*groups, "point", "currency"])
+        # Sketches are most of what is read and joined; where no percentile is asked for they are left alone.
+        is_needed = self.question.metrics & PERCENTILE_METRICS and not self.question.exact
+        bins = "string_agg(latency_bins, ''::bytea)" if is_needed else "''::bytea"
         return (
-            f"SELECT {names},\n    {kept},\n    string_agg(latency_bins, ''::bytea) AS latency_bins\n"
+            f"SELECT {names},\n    {kept},\n    {bins} AS latency_bins\n"
             f"FROM (\n{' UNION ALL '.join(parts)}\n) AS piece\nGROUP BY {names}\nHAVING sum(requests) <> 0\n"
             f"LIMIT {int(at_most)}"
         )

@@ -74,6 +74,7 @@ METRICS = (
 )  # fmt: skip
 """Metrics of an answer, in its order."""
 
+PERCENTILE_METRICS = frozenset({"latency_p50_ms", "latency_p95_ms", "latency_p99_ms"})
 DISTINCT_METRICS = frozenset({"distinct_endpoints", "distinct_users"})
 TAG_PREFIX = "tag:"
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]

@@ -27,7 +27,7 @@ export function Costs() {
   const filters = useMemo(() => filtersOf(view), [JSON.stringify(filtersOf(view))]);
   const now = useQuery(summaryOf(organization, span.from, span.to, by, filters));
   const before = useQuery(summaryOf(organization, span.from - (span.to - span.from), span.from, "", filters));
-  const split = useQuery(seriesOf(organization, span, zone, by, filters, interval));
+  const split = useQuery(seriesOf(organization, span, zone, "requests,cost", by, filters, interval));
   const dimensions = useDimensions(view.by);
   const nameOf = useNames();
   const currency = now.data?.currency ?? "USD";

@@ -26,8 +26,8 @@ export function Overview() {
   const isFiltered = Object.keys(filters).length > 0;
   const now = useQuery(summaryOf(organization, span.from, span.to, by, filters));
   const before = useQuery(summaryOf(organization, span.from - (span.to - span.from), span.from, "", filters));
-  const all = useQuery(seriesOf(organization, span, zone, "", filters));
-  const split = useQuery(seriesOf(organization, span, zone, by, filters));
+  const all = useQuery(seriesOf(organization, span, zone, "requests,error_rate,latency_p95_ms", "", filters));
+  const split = useQuery(seriesOf(organization, span, zone, "requests,cost", by, filters));
   const dimensions = useDimensions(view.by);
   const nameOf = useNames();
   const onZoom = (from: number, to: number) => go({ range: undefined, from: rfc(from), to: rfc(to) });

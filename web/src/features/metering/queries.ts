@@ -13,12 +13,13 @@ export const summaryOf = (organization: string, from: number, to: number, groupB
     queryFn: ({ signal }) => read<Summary>("/api/metering/summary", { from: rfc(from), to: rfc(to), group_by: groupBy, ...filters }, signal),
   });
 
-export const seriesOf = (organization: string, span: Span, zone: string, groupBy = "", filters: Filters = {}, interval = span.interval) =>
+/** A series of the named metrics only: percentiles and distinct counts of many points are dear. */
+export const seriesOf = (organization: string, span: Span, zone: string, metrics: string, groupBy = "", filters: Filters = {}, interval = span.interval) =>
   queryOptions({
     ...common,
-    queryKey: ["metering", organization, "series", span.from, span.to, interval, zone, groupBy, filters],
+    queryKey: ["metering", organization, "series", span.from, span.to, interval, zone, metrics, groupBy, filters],
     queryFn: ({ signal }) =>
-      read<Series>("/api/metering/series", { from: rfc(span.from), to: rfc(span.to), interval, tz: zone, group_by: groupBy, ...filters }, signal),
+      read<Series>("/api/metering/series", { from: rfc(span.from), to: rfc(span.to), interval, tz: zone, metrics, group_by: groupBy, ...filters }, signal),
   });
 
 export const callsOf = (span: Span, filters: Record<string, string | undefined>, cursor: string | undefined, signal?: AbortSignal) =>
