@@ -188,7 +188,8 @@ class LiveHub:
             except Exception as error:  # noqa: BLE001  # while the database is away, nobody's rights can have changed
                 _log.debug("cannot look for changed keys", error=type(error).__name__)
             else:
-                if known is not None and version != known:
+                # The first look asks everybody, too: a key may have gone between its stream's beginning and now.
+                if version != known:
                     for group in self._viewers.values():
                         for viewer in group:
                             viewer.check()
