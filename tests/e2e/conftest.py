@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight")
 
@@ -27,6 +27,9 @@ FLAGS = [
 BUILT = Path(__file__).parents[2] / "src" / "nexus" / "entry" / "web" / "index.html"
 WIDE = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
+PATIENCE = 30_000
+"""Milliseconds until a wait gives up: a busy machine is slow, and slow is not wrong."""
+expect.set_options(timeout=PATIENCE)
 
 
 @dataclass
@@ -100,7 +103,7 @@ class Visit:
     async def page(self, path: str = "/", **options: Any) -> Page:
         """Open a path of the site."""
         page = await self.context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: self.complaints.append(f"{path}: {error}"))
         page.on("console", lambda message: message.type == "error" and self._console(path, message.text))
         page.on("request", lambda request: self._request(path, request.url))

@@ -36,7 +36,7 @@ def money(amount: str) -> str:
 async def settled(page: Page) -> None:
     """Wait until nothing on the page is being loaded any more."""
     await page.wait_for_selector("h1")
-    await expect(page.locator(".mantine-Skeleton-root, [data-loading=true]")).to_have_count(0, timeout=15_000)
+    await expect(page.locator(".mantine-Skeleton-root, [data-loading=true]")).to_have_count(0, timeout=60_000)
 
 
 async def faults_of_access(page: Page) -> list[str]:

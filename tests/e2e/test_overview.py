@@ -206,6 +206,21 @@ async def test_the_keyboard_alone_leads_everywhere(visit: Any) -> None:
     await expect(page.get_by_role("dialog")).to_be_hidden()
 
 
+async def test_letters_typed_right_after_opening_the_palette_are_not_lost(visit: Any) -> None:
+    found = await visit()
+    page = await found.page("/?range=7d")
+    await settled(page)
+    slow = await found.context.new_cdp_session(page)
+    await slow.send("Emulation.setCPUThrottlingRate", {"rate": 8})
+
+    await page.keyboard.press("Control+k")
+    await page.keyboard.type("costs")
+
+    await expect(page.get_by_role("textbox", name="Go to…")).to_have_value("costs")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Costs", exact=True)).to_be_visible()
+
+
 async def test_script_of_the_first_view_is_small(visit: Any, site: Site) -> None:
     found = await visit()
     sizes: dict[str, int] = {}

@@ -144,8 +144,9 @@ function Palette({ opened, close, go, pages }: { opened: boolean; close: () => v
     close();
   };
   return (
-    <Modal opened={opened} onClose={close} title={text.search} closeButtonProps={{ "aria-label": text.close }}>
-      <TextInput data-autofocus aria-label={text.search} placeholder={text.search} value={words} onChange={(event) => setWords(event.currentTarget.value)}
+    // Opened without a fade and focused as it is drawn: whoever types right after Ctrl+K loses no letter.
+    <Modal opened={opened} onClose={close} title={text.search} closeButtonProps={{ "aria-label": text.close }} transitionProps={{ duration: 0 }}>
+      <TextInput autoFocus data-autofocus aria-label={text.search} placeholder={text.search} value={words} onChange={(event) => setWords(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && run(actions[0])} />
       <Stack gap={2} mt="xs">
         {actions.map((action) => <UnstyledButton key={action.label} p="xs" onClick={() => run(action)}>{action.label}</UnstyledButton>)}
