@@ -12,7 +12,7 @@ from litestar import Litestar, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.testing import TestClient
 
-from nexus.kit.errors import Conflict, FieldFault, TooManyRequests
+from nexus.kit.errors import Conflict, FieldFault, TooManyRequests, Unauthenticated
 from nexus.platform.web import PROBLEM_TYPE, decode_cursor, encode_cursor, exception_handlers
 from nexus.platform.web.pages import InvalidCursor
 
@@ -30,7 +30,8 @@ def make(data: JSONBody[Body]) -> None: ...
 def read(kind: FromPath[str], limit: FromQuery[int] = 1) -> None:
     raise {
         "conflict": Conflict("it is there already", faults=[FieldFault("name", "take another")]),
-        "slow": TooManyRequests(retry_after_seconds=7),
+        "slow": TooManyRequests(retry_after_seconds=7, headers={"ratelimit": '"calls";r=0'}, limit="calls"),
+        "closed": Unauthenticated(),
         "away": asyncpg.CannotConnectNowError("starting up"),
         "data": asyncpg.DataError("invalid input"),
         "bug": ZeroDivisionError("secret detail"),
@@ -84,6 +85,15 @@ def test_refusals_are_problem_details(
 def test_waiting_is_told(client: TestClient[Litestar]) -> None:
     assert client.get("/things/slow").headers["retry-after"] == "7"
     assert "retry-after" in client.get("/things/away").headers
+
+
+def test_an_error_brings_its_own_headers(client: TestClient[Litestar]) -> None:
+    slow = client.get("/things/slow")
+
+    assert slow.headers["ratelimit"] == '"calls";r=0'
+    assert slow.json()["limit"] == "calls" and "headers" not in slow.json()
+    assert client.get("/things/closed").headers["www-authenticate"] == 'Bearer realm="nexus"'
+    assert set(client.delete("/things").headers["allow"].split(", ")) == {"OPTIONS", "POST"}
 
 
 def test_cursors_come_back_and_strange_ones_are_refused() -> None:

@@ -223,8 +223,8 @@ class Application:
             await self.control(scope, receive, send)  # type: ignore[arg-type]
         elif path in _PROBES or self.documentation.has(path):
             if scope["method"] not in {"GET", "HEAD"}:
-                refusal = MethodNotAllowed(f"{path} takes GET only")
-                await _problem(send, refusal, path, scope["state"]["request_id"], [(b"allow", b"GET, HEAD")])
+                refusal = MethodNotAllowed(f"{path} takes GET only", allow="GET, HEAD")
+                await _problem(send, refusal, path, scope["state"]["request_id"])
             elif path in _PROBES:
                 await self._probe(path, scope, send)
             else:
@@ -299,9 +299,7 @@ async def _json(send: Send, status: int, body: object) -> None:
     await _answer(send, status, b"application/json", msgspec.json.encode(body))
 
 
-async def _problem(
-    send: Send, error: NexusError, path: str, request_id: str, extra: list[tuple[bytes, bytes]] | None = None
-) -> None:
+async def _problem(send: Send, error: NexusError, path: str, request_id: str) -> None:
     body = msgspec.json.encode(problem_body(error, instance=path, request_id=request_id))
-    headers = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()] + (extra or [])
+    headers = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
     await _answer(send, error.status, PROBLEM_TYPE.encode(), body, headers)

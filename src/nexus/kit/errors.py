@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -17,10 +17,15 @@ class FieldFault(msgspec.Struct, frozen=True):
 
 
 class NexusError(Exception):
-    """Something was refused."""
+    """Something was refused.
+
+    `data` are further members of the problem document, `headers` further headers of the answer (names in lower case).
+    """
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
+    answer_headers: ClassVar[Mapping[str, str]] = {}
+    """Headers that every answer of this class has."""
 
     def __init__(
         self,
@@ -28,11 +33,13 @@ class NexusError(Exception):
         *,
         faults: Sequence[FieldFault] = (),
         retry_after_seconds: int | None = None,
+        headers: Mapping[str, str] | None = None,
         **data: object,
     ) -> None:
         self.detail = detail or self.title
         self.faults = tuple(faults)
         self.retry_after_seconds = retry_after_seconds
+        self.headers = {**self.answer_headers, **(headers or {})}
         self.data = data
         super().__init__(self.detail)
 
@@ -61,6 +68,7 @@ class Unauthenticated(NexusError):
 
     code = "unauthenticated"
     status = 401
+    answer_headers: ClassVar[Mapping[str, str]] = {"www-authenticate": 'Bearer realm="nexus"'}
 
 
 class Forbidden(NexusError):

@@ -77,6 +77,7 @@ async def test_a_refused_call_tells_its_client_and_one_that_was_not_sent_costs_n
     await gated.gate.stop()
 
     assert refused.value.data["limit"] == "limit-2" and refused.value.retry_after_seconds is not None
+    assert refused.value.headers["ratelimit"].startswith('"limit-1"') and "retry-after" not in refused.value.headers
     assert await gated.gate.admit(KEY, provider="openai") is not None
 
 

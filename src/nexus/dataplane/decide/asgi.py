@@ -163,16 +163,14 @@ class AdmissionApp:
         media_type = b"application/json"
         try:
             if scope["method"] != "POST":
-                raise MethodNotAllowed(f"{scope['path']} takes POST only")
+                raise MethodNotAllowed(f"{scope['path']} takes POST only", allow="POST")
             key = self._authenticate(headers)
             body = await _read(receive)
             answer = self._admit if scope["path"] == ADMIT_PATH else self._settle
             status, content, extra = await answer(key, body)
         except NexusError as error:
-            status, content, more = _problem(error, scope["path"], request_id)
+            status, content, extra = _problem(error, scope["path"], request_id)
             media_type = PROBLEM_TYPE.encode()
-            limits = error.data.get("_headers")
-            extra = more + (limits if isinstance(limits, list) else [])
         except _HungUpError:
             return
         except Exception:
@@ -282,13 +280,15 @@ def refusal(decision: Decision) -> NexusError:
         text = f"the call is larger than the limit {limit.name} will ever allow: make it smaller, or raise the limit"
     else:
         text = f"the limit {limit.name} on {limit.dimension} is used up: try again after Retry-After"
-    headers = [item for item in rate_limit_headers(decision) if item[0] != b"retry-after"]
+    headers = {name.decode(): value.decode() for name, value in rate_limit_headers(decision)}
+    # Told by whoever renders the error, and not at all where waiting does not help.
+    headers.pop("retry-after", None)
     retry = None if decision.outcome == "impossible" else retry_after_seconds(decision)
     violated: dict[str, Any] = {"violated-policies": [limit.name]}
     return QuotaExceeded(
         text, retry_after_seconds=retry, limit=limit.name, scope=limit.scope, dimension=limit.dimension,
         is_impossible=decision.outcome == "impossible", retry_after_ms=-(-decision.retry_us // 1000),
-        **violated, _headers=headers,
+        headers=headers, **violated,
     )  # fmt: skip
 
 
@@ -379,8 +379,5 @@ async def _read(receive: Receive) -> bytes:
 
 def _problem(error: NexusError, path: str, request_id: str) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
     body = problem_body(error, instance=path, request_id=request_id)
-    body.pop("_headers", None)
     headers = {name.encode(): value.encode() for name, value in problem_headers(error).items()}
-    if error.status == 405:
-        headers[b"allow"] = b"POST"
     return error.status, _encode(body), list(headers.items())

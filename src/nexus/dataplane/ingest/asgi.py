@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from nexus.contracts.keys import KeyEntry
-from nexus.dataplane.ingest.decode import BodyTooLarge, UnknownEncoding, decompress, form_of
+from nexus.dataplane.ingest.decode import BodyTooLarge, decompress, form_of
 from nexus.dataplane.ingest.service import Ingest, Receipt
 from nexus.kit.errors import (
     FieldFault,
@@ -122,7 +122,7 @@ class IngestApp:
 
     async def _answer(self, method: str, headers: dict[bytes, bytes], receive: Receive) -> tuple[int, bytes]:
         if method != "POST":
-            raise MethodNotAllowed(f"{PATH} takes POST only")
+            raise MethodNotAllowed(f"{PATH} takes POST only", allow="POST")
         # Before the body is awaited: key and caller then come from one snapshot.
         caller = self._ingest.caller_of(self._authenticate(headers))
         form = form_of(_text(headers.get(b"content-type", b"")), _text(headers.get(b"content-encoding", b"")))
@@ -261,8 +261,4 @@ def _everything_refused(receipt: Receipt) -> EverythingRefused:
 def _problem(error: NexusError, path: str, request_id: str) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
     body = problem_body(error, instance=path, request_id=request_id)
     headers = {name.encode(): value.encode() for name, value in problem_headers(error).items()}
-    if error.status == 405:
-        headers[b"allow"] = b"POST"
-    if isinstance(error, UnknownEncoding):
-        headers[b"accept-encoding"] = b"gzip, zstd, identity"
     return error.status, _encode(body), list(headers.items())

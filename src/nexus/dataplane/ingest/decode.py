@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from nexus.kit.errors import MalformedRequest, TooLarge, UnsupportedMediaType
 
@@ -39,6 +40,7 @@ class UnknownEncoding(UnsupportedMediaType):
     """Send the body as it is, or compressed by gzip or zstd."""
 
     code = "unknown_content_encoding"
+    answer_headers: ClassVar[Mapping[str, str]] = {"accept-encoding": "gzip, zstd, identity"}
 
 
 class BodyTooLarge(TooLarge):

@@ -44,6 +44,9 @@ class MethodNotAllowed(NexusError):
     code = "method_not_allowed"
     status = 405
 
+    def __init__(self, detail: str, *, allow: str) -> None:
+        super().__init__(detail, headers={"allow": allow})
+
 
 class InternalError(NexusError):
     """Something went wrong on our side; tell the operator the request id."""
@@ -79,13 +82,11 @@ def problem_body(error: NexusError, *, instance: str = "", request_id: str = "")
 
 def problem_headers(error: NexusError) -> dict[str, str]:
     """Return the headers that belong to an error's answer."""
-    headers: dict[str, str] = {}
+    headers = dict(error.headers)
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(error.retry_after_seconds)
     elif error.status == 503:
         headers["retry-after"] = "2"
-    if error.status == 401:
-        headers["www-authenticate"] = 'Bearer realm="nexus"'
     return headers
 
 
@@ -157,7 +158,8 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dic
     if isinstance(error, NotFoundException):
         translated = NotFound(f"there is nothing at {request.url.path}")
     elif isinstance(error, MethodNotAllowedException):
-        translated = MethodNotAllowed(f"{request.url.path} does not take {request.method}")
+        allow = (error.headers or {}).get("allow", "")
+        translated = MethodNotAllowed(f"{request.url.path} does not take {request.method}", allow=allow)
     elif isinstance(error, NotAuthorizedException):
         translated = Unauthenticated()
     elif isinstance(error, PermissionDeniedException):
