@@ -86,6 +86,9 @@ class FarSide:
         self.parts = [f"event: x\ndata: {json.dumps(event)}\n\n".encode() for event in events] + [b"data: [DONE]\n\n"]
 
     def close(self) -> None:
+        """Go away; again does nothing."""
+        if not self._thread.is_alive():
+            return
         self.may_go_on.set()
         self._server.shutdown()
         self._server.server_close()

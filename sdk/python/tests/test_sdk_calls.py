@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 
 import pytest
 
 from conftest import spooled
 from nexus_client import Client, attributed
+from nexus_client.stats import Counters
 
 
 def test_record_says_what_it_was_told(client: Client) -> None:
@@ -104,3 +106,54 @@ def test_what_is_no_json_is_counted_and_the_rest_goes_on(client: Client) -> None
 
     assert len(spooled(client)) == 3
     assert client.stats.invalid == 2
+
+
+def test_fault_of_ours_in_a_call_is_counted_and_the_function_goes_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr("nexus_client.client.Client.put", broken)
+
+    assert client.recorded("acme")(lambda: 5)() == 5
+    with pytest.raises(Refused), client.call("acme"):
+        raise Refused
+    assert client.stats.own_failures == 2
+    assert client.stats.last_failure == "ZeroDivisionError: a fault of ours"
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("nobody is to see me")
+
+
+def test_shield_holds_back_faults_of_ours_and_nothing_else() -> None:
+    counters = Counters()
+
+    with counters.shield, counters.shield:
+        raise Wordless
+    for passing in (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError):
+        with pytest.raises(passing), counters.shield:
+            raise passing
+
+    assert counters.snapshot().own_failures == 1
+    assert counters.snapshot().last_failure == "Wordless"
+
+
+class FailingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("the program's logs cannot be written")
+
+
+def test_handler_of_logs_that_fails_does_not_reach_the_program(client: Client) -> None:
+    handler = FailingHandler()
+    logging.getLogger("nexus_client").addHandler(handler)
+    try:
+        client.record("openai", 200, response_time_ms=float("nan"))
+        client.record("openai", 200)
+
+        assert len(spooled(client)) == 1
+    finally:
+        logging.getLogger("nexus_client").removeHandler(handler)
+    assert client.stats.invalid == 1

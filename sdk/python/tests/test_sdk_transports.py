@@ -92,7 +92,6 @@ def test_error_of_the_network_is_recorded_and_passed_on(client: Client, far: Far
     (record,) = spooled(client)
     assert record["status_code"] == 0
     assert record["error_type"] == expected.__name__
-    far.__init__()
 
 
 EVENTS = [
@@ -178,18 +177,58 @@ def test_unknown_host_is_left_alone(tmp_path: Any, far: FarSide, how: str) -> No
         assert stranger.stats.recorded == 0
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_fault_of_ours_is_counted_and_the_call_goes_on(
-    client: Client, far: FarSide, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    far.answer(CHAT)
+FAULTS = [
+    "providers.Providers.of", "exchange.Exchange.__init__", "exchange.Exchange.answered", "exchange.Exchange.took",
+    "exchange.Exchange.ended", "client.Client.put", "client.Client.attribution",
+]  # fmt: skip
 
+
+def break_at(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr("nexus_client.exchange.Exchange.answered", broken)
-    monkeypatch.setattr("nexus_client.exchange.Exchange.ended", broken)
+    monkeypatch.setattr(f"nexus_client.{where}", broken)
 
-    assert ask(client, how, f"{far.url}/v1/chat/completions")[0] == 200
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("where", FAULTS)
+def test_fault_of_ours_is_counted_and_the_call_goes_on(
+    client: Client, far: FarSide, how: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.answer(CHAT)
+    break_at(monkeypatch, where)
+
+    status, content = ask(client, how, f"{far.url}/v1/chat/completions")
+
+    assert (status, json.loads(content)) == (200, CHAT)
     assert client.stats.own_failures >= 1
     assert client.stats.last_failure == "ZeroDivisionError: a fault of ours"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_fault_of_ours_does_not_hide_the_error_of_the_call(
+    client: Client, far: FarSide, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = far.url
+    far.close()
+    break_at(monkeypatch, "exchange.Exchange.failed")
+
+    with pytest.raises(requests.exceptions.ConnectionError if how == "requests" else httpx.ConnectError):
+        ask(client, how, f"{url}/v1/chat/completions")
+
+    assert client.stats.own_failures == 1
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_answer_that_cannot_be_read_is_recorded_without_its_usage(
+    client: Client, far: FarSide, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.answer(CHAT)
+    break_at(monkeypatch, "exchange.read_body")
+
+    ask(client, how, f"{far.url}/v1/chat/completions")
+
+    (record,) = spooled(client)
+    assert (record["status_code"], record["model"]) == (200, "gpt-4o-asked")
+    assert "tokens" not in record
+    assert client.stats.own_failures == 1

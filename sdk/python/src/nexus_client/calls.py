@@ -46,10 +46,8 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         elapsed_ms = (time.perf_counter() - self._began) * 1e3
-        try:
+        with self._client.counters.shield:
             self._record(error, elapsed_ms)
-        except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-            self._client.counters.fail("own_failures", f"{type(fault).__name__}: {fault}")
 
     async def __aenter__(self) -> Call:
         return self.__enter__()

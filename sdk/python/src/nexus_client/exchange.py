@@ -27,18 +27,20 @@ _REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid")
 
 
 class Exchange:
-    """One call. Every method is called at most from one thread at a time, and none raises."""
+    """One call. Every method is called at most from one thread at a time."""
 
     __slots__ = (
         "_attribution", "_began", "_began_ns", "_body", "_client", "_encoding", "_first_byte_ms", "_head", "_head_bytes",
         "_is_over", "_media_type", "_method", "_path", "_provider", "_request_bytes", "_request_id", "_size", "_status",
-        "_tail", "_tail_bytes",
+        "_tail", "_tail_bytes", "shield",
     )  # fmt: skip
 
     def __init__(
         self, client: Client, provider: str, method: str, path: str, body: bytes | None, request_bytes: int
     ) -> None:
         self._client = client
+        self.shield = client.counters.shield
+        """What a transport calls these methods within: they run in the program's thread."""
         self._provider = provider
         self._method = method
         self._path = path
@@ -120,11 +122,10 @@ class Exchange:
             record["time_to_first_byte_ms"] = round(self._first_byte_ms, 3)
         if self._request_id is not None:
             record["request_id"] = self._request_id
-        try:
+        found: dict[str, Any] = {}
+        with self.shield:
+            # Where an answer cannot be read, the record is worth something without its usage too.
             found = self._read_answer()
-        except Exception as error:  # noqa: BLE001 - the record is worth more than its usage
-            self._client.counters.fail("own_failures", f"an answer could not be read: {type(error).__name__}: {error}")
-            found = {}
         model = found.pop("model", None) or model_in_path(self._path)
         if model is None and self._body is not None:
             model = model_asked_for(self._body)

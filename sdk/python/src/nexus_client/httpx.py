@@ -37,13 +37,12 @@ class Transport(httpx.BaseTransport):
         try:
             response = self._inner.handle_request(request)
         except BaseException as error:
-            _quietly_failed(self._client, exchange, error)
+            with exchange.shield:
+                exchange.failed(error)
             raise
-        try:
+        with exchange.shield:
             exchange.answered(response.status_code, response.headers)
-            response.stream = _Stream(cast("httpx.SyncByteStream", response.stream), exchange, self._client)
-        except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-            _tell(self._client, fault)
+            response.stream = _Stream(cast("httpx.SyncByteStream", response.stream), exchange)
         return response
 
     def close(self) -> None:
@@ -78,13 +77,12 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         try:
             response = await self._inner.handle_async_request(request)
         except BaseException as error:
-            _quietly_failed(self._client, exchange, error)
+            with exchange.shield:
+                exchange.failed(error)
             raise
-        try:
+        with exchange.shield:
             exchange.answered(response.status_code, response.headers)
-            response.stream = _AsyncStream(cast("httpx.AsyncByteStream", response.stream), exchange, self._client)
-        except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-            _tell(self._client, fault)
+            response.stream = _AsyncStream(cast("httpx.AsyncByteStream", response.stream), exchange)
         return response
 
     async def aclose(self) -> None:
@@ -106,7 +104,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
 def watch(client: Client, http: AnyClient) -> AnyClient:
     """Record what an existing `httpx.Client` or `httpx.AsyncClient` sends from now on, its proxies included."""
-    try:
+    with client.counters.shield:
         attributes = vars(http)
         mounts = attributes["_mounts"]
         if isinstance(http, httpx.AsyncClient):
@@ -117,8 +115,6 @@ def watch(client: Client, http: AnyClient) -> AnyClient:
             attributes["_transport"] = _watched(client, attributes["_transport"])
             for pattern, transport in mounts.items():
                 mounts[pattern] = None if transport is None else _watched(client, transport)
-    except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-        _tell(client, fault)
     return http
 
 
@@ -131,59 +127,65 @@ def _watched_async(client: Client, inner: httpx.AsyncBaseTransport) -> httpx.Asy
 
 
 class _Stream(httpx.SyncByteStream):
-    def __init__(self, inner: httpx.SyncByteStream, exchange: Exchange, client: Client) -> None:
+    def __init__(self, inner: httpx.SyncByteStream, exchange: Exchange) -> None:
         self._inner = inner
         self._exchange = exchange
-        self._client = client
 
     def __iter__(self) -> Iterator[bytes]:
         exchange = self._exchange
         try:
             for chunk in self._inner:
-                exchange.took(chunk)
+                with exchange.shield:
+                    exchange.took(chunk)
                 yield chunk
         except GeneratorExit:
             raise
         except BaseException as error:
-            _quietly_failed(self._client, exchange, error)
+            with exchange.shield:
+                exchange.failed(error)
             raise
-        _quietly_ended(self._client, exchange)
+        with exchange.shield:
+            exchange.ended()
 
     def close(self) -> None:
         try:
             self._inner.close()
         finally:
-            _quietly_ended(self._client, self._exchange)
+            with self._exchange.shield:
+                self._exchange.ended()
 
 
 class _AsyncStream(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream, exchange: Exchange, client: Client) -> None:
+    def __init__(self, inner: httpx.AsyncByteStream, exchange: Exchange) -> None:
         self._inner = inner
         self._exchange = exchange
-        self._client = client
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         exchange = self._exchange
         try:
             async for chunk in self._inner:
-                exchange.took(chunk)
+                with exchange.shield:
+                    exchange.took(chunk)
                 yield chunk
         except GeneratorExit:
             raise
         except BaseException as error:
-            _quietly_failed(self._client, exchange, error)
+            with exchange.shield:
+                exchange.failed(error)
             raise
-        _quietly_ended(self._client, exchange)
+        with exchange.shield:
+            exchange.ended()
 
     async def aclose(self) -> None:
         try:
             await self._inner.aclose()
         finally:
-            _quietly_ended(self._client, self._exchange)
+            with self._exchange.shield:
+                self._exchange.ended()
 
 
 def _begin(client: Client, request: httpx.Request) -> Exchange | None:
-    try:
+    with client.counters.shield:
         url = request.url
         if client.providers.of(url.host, url.port) is None:
             return None
@@ -194,24 +196,4 @@ def _begin(client: Client, request: httpx.Request) -> Exchange | None:
         announced = request.headers.get("content-length", "")
         size = len(body) if body is not None else int(announced) if announced.isdigit() else 0
         return begin(client, request.method, url.host, url.port, url.path, body, size)
-    except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-        _tell(client, fault)
-        return None
-
-
-def _quietly_ended(client: Client, exchange: Exchange) -> None:
-    try:
-        exchange.ended()
-    except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-        _tell(client, fault)
-
-
-def _quietly_failed(client: Client, exchange: Exchange, error: BaseException) -> None:
-    try:
-        exchange.failed(error)
-    except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-        _tell(client, fault)
-
-
-def _tell(client: Client, fault: Exception) -> None:
-    client.counters.fail("own_failures", f"{type(fault).__name__}: {fault}")
+    return None

@@ -21,7 +21,7 @@ from typing import Any, Optional, Union
 
 from nexus_client.posting import Away, Poster, Receipt
 from nexus_client.spool import Adopted, Segment, Spool
-from nexus_client.stats import Counters
+from nexus_client.stats import Counters, Shield
 
 Record = dict[str, Any]
 Item = Union[Record, Callable[[], Optional[Record]]]
@@ -65,6 +65,7 @@ class Pipeline:
         self._poster = poster
         self._limits = limits
         self._counters = counters
+        self._invalid = Shield(counters, "invalid")
         self._queue: collections.deque[Item] = collections.deque()
         self._waker = threading.Event()
         self._hurry = threading.Event()
@@ -154,12 +155,10 @@ class Pipeline:
         lines = []
         for _ in range(min(_ROUND, len(self._queue))):
             item = self._queue.popleft()
-            try:
+            with self._invalid:
                 record = item() if callable(item) else item
                 if record is not None:
                     lines.append(_encode(record))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the host program must not hear of it
-                self._counters.fail("invalid", f"{type(error).__name__}: {error}")
         return lines
 
     def _store(self, lines: list[bytes]) -> None:

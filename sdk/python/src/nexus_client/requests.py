@@ -34,13 +34,12 @@ class Adapter(BaseAdapter):
         try:
             response = self._inner.send(request, *arguments, **named)
         except BaseException as error:
-            _quietly(self._client, exchange, error)
+            with exchange.shield:
+                exchange.failed(error)
             raise
-        try:
+        with exchange.shield:
             exchange.answered(response.status_code, response.headers, is_decoded=True)
-            response.raw = _Raw(response.raw, exchange, self._client)
-        except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-            _tell(self._client, fault)
+            response.raw = _Raw(response.raw, exchange)
         return response
 
     def close(self) -> None:
@@ -59,10 +58,9 @@ def watch(client: Client, session: requests.Session) -> requests.Session:
 class _Raw:
     """The answer beneath `requests.Response`; everything but reading is the inner one's."""
 
-    def __init__(self, inner: Any, exchange: Exchange, client: Client) -> None:
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
         self._nexus_inner = inner
         self._nexus_exchange = exchange
-        self._nexus_client = client
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -80,13 +78,16 @@ class _Raw:
 
     def read(self, *arguments: Any, **named: Any) -> bytes:
         """Pass on what is read."""
+        exchange = self._nexus_exchange
         wants = arguments[0] if arguments else named.get("amt")
         try:
             content = bytes(self._nexus_inner.read(*arguments, **named))
         except BaseException as error:
-            _quietly(self._nexus_client, self._nexus_exchange, error)
+            with exchange.shield:
+                exchange.failed(error)
             raise
-        self._nexus_exchange.took(content)
+        with exchange.shield:
+            exchange.took(content)
         if wants is None or (not content and wants != 0):
             self._ended()
         return content
@@ -106,31 +107,32 @@ class _Raw:
             self._ended()
 
     def _passing(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        exchange = self._nexus_exchange
         try:
             for part in parts:
-                self._nexus_exchange.took(part)
+                with exchange.shield:
+                    exchange.took(part)
                 yield part
         except GeneratorExit:
             raise
         except BaseException as error:
-            _quietly(self._nexus_client, self._nexus_exchange, error)
+            with exchange.shield:
+                exchange.failed(error)
             raise
         self._ended()
 
     def _ended(self) -> None:
-        try:
+        size = None
+        with self._nexus_exchange.shield:
             # What went over the wire, where urllib3 tells (not of chunked answers); what was read is uncompressed.
-            size = self._nexus_inner.tell() or None
-        except Exception:  # noqa: BLE001 - then it is what was read
-            size = None
-        try:
+            tell = getattr(self._nexus_inner, "tell", None)
+            size = None if tell is None else tell() or None
+        with self._nexus_exchange.shield:
             self._nexus_exchange.ended(size=size)
-        except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-            _tell(self._nexus_client, fault)
 
 
 def _begin(client: Client, request: requests.PreparedRequest) -> Exchange | None:
-    try:
+    with client.counters.shield:
         parts = urlsplit(request.url or "")
         host = parts.hostname or ""
         if client.providers.of(host, parts.port) is None:
@@ -143,17 +145,4 @@ def _begin(client: Client, request: requests.PreparedRequest) -> Exchange | None
         announced = request.headers.get("content-length", "") or ""
         size = len(body) if body is not None else int(announced) if str(announced).isdigit() else 0
         return begin(client, request.method or "GET", host, parts.port, parts.path, body, size)
-    except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-        _tell(client, fault)
-        return None
-
-
-def _quietly(client: Client, exchange: Exchange, error: BaseException) -> None:
-    try:
-        exchange.failed(error)
-    except Exception as fault:  # noqa: BLE001 - ours, never the host program's
-        _tell(client, fault)
-
-
-def _tell(client: Client, fault: Exception) -> None:
-    client.counters.fail("own_failures", f"{type(fault).__name__}: {fault}")
+    return None

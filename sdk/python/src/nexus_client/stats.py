@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
 import time
+from types import TracebackType
 
 logger = logging.getLogger("nexus_client")
 _SECONDS_BETWEEN_WARNINGS = 60.0
@@ -43,10 +45,37 @@ class Stats:
     """What went wrong last, in words."""
 
 
+class Shield:
+    """Keeps the client's own faults away from the program: an `Exception` raised within it is counted and goes no further.
+
+    `KeyboardInterrupt`, `SystemExit`, a generator that is closed and a task that is cancelled are not ours to hold back:
+    they go on. It has no state, so it is made once and entered by any thread, again and again and within itself.
+    """
+
+    __slots__ = ("_counters", "_name")
+
+    def __init__(self, counters: Counters, name: str) -> None:
+        self._counters = counters
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._counters.fail(self._name, _in_words(error))
+        return True
+
+
 class Counters:
     """The counters behind `Stats`; many threads add to them."""
 
     def __init__(self) -> None:
+        self.shield = Shield(self, "own_failures")
+        """Within it stands whatever of ours runs in a thread of the program."""
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
         self._last: str | None = None
@@ -67,7 +96,9 @@ class Counters:
             if not quiet:
                 self._warned[name] = now
         if not quiet:
-            logger.warning("%s: %s", name, what)
+            # The program's own handlers of logs may fail; that is no reason to fail here.
+            with contextlib.suppress(Exception):
+                logger.warning("%s: %s", name, what)
 
     def get(self, name: str) -> int:
         """Return one counter."""
@@ -78,3 +109,11 @@ class Counters:
         """Return all of them as they are now."""
         with self._lock:
             return Stats(last_failure=self._last, **self._counts)
+
+
+def _in_words(error: Exception) -> str:
+    words = type(error).__name__
+    # Whoever wrote the exception may not have thought of its being shown.
+    with contextlib.suppress(Exception):
+        words = f"{words}: {error}"
+    return words
