@@ -33,6 +33,7 @@ class FarSide:
         self.status = 200
         self.headers: dict[str, str] = {"content-type": "application/json"}
         self.parts: list[bytes] = [b"{}"]
+        self.is_chunked = True
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         far = self
@@ -46,13 +47,17 @@ class FarSide:
                 self.send_response(far.status)
                 for name, value in far.headers.items():
                     self.send_header(name, value)
-                self.send_header("transfer-encoding", "chunked")
+                if far.is_chunked:
+                    self.send_header("transfer-encoding", "chunked")
+                else:
+                    self.send_header("content-length", str(sum(map(len, far.parts))))
                 self.end_headers()
                 for number, part in enumerate(far.parts):
                     if number:
                         far.may_go_on.wait(30)
-                    self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
-                self.wfile.write(b"0\r\n\r\n")
+                    self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n" if far.is_chunked else part)
+                if far.is_chunked:
+                    self.wfile.write(b"0\r\n\r\n")
 
             do_GET = do_POST
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import io
 import json
+import shutil
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 import requests
+import urllib3
 
 import nexus_client.httpx
 import nexus_client.requests
-from conftest import FarSide, spooled
+from conftest import NOBODY, FarSide, spooled
 from nexus_client import Client, attributed
 
 CHAT = {"model": "gpt-4o", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
@@ -175,6 +180,98 @@ def test_unknown_host_is_left_alone(tmp_path: Any, far: FarSide, how: str) -> No
     with Client("http://127.0.0.1:9", "nx_test", spool_dir=tmp_path) as stranger:
         assert ask(stranger, how, f"{far.url}/v1/x")[0] == 200
         assert stranger.stats.recorded == 0
+
+
+def copied(raw: Any) -> bytes:
+    target = io.BytesIO()
+    with raw:
+        shutil.copyfileobj(raw, target)
+    return target.getvalue()
+
+
+READINGS: dict[str, Callable[[Any], bytes]] = {
+    "whole": lambda raw: raw.read(),
+    "in parts": lambda raw: b"".join(iter(lambda: raw.read(7), b"")),
+    "as a file": copied,
+    "buffered": lambda raw: io.BufferedReader(raw).read(),
+    "by line": b"".join,
+    "streamed": lambda raw: b"".join(raw.stream(16)),
+}
+
+
+@pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS.keys())
+@pytest.mark.parametrize("length", ["known", "chunked"])
+def test_raw_answer_may_be_read_in_any_way(
+    client: Client, far: FarSide, reading: Callable[[Any], bytes], length: str
+) -> None:
+    far.answer(CHAT)
+    if length == "known":
+        far.is_chunked = False
+        far.parts = [b"".join(far.parts)]
+    content = b"".join(far.parts)
+    session = nexus_client.requests.watch(client, requests.Session())
+
+    with session.get(f"{far.url}/v1/chat/completions", stream=True, timeout=20) as answer:
+        assert isinstance(answer.raw, urllib3.response.HTTPResponse)
+        assert reading(answer.raw) == content
+
+    (record,) = spooled(client)
+    assert record["tokens"] == {"input": 3, "output": 2}
+    assert record["response_size_bytes"] == len(content)
+    assert client.stats.own_failures == 0
+
+
+def test_answer_that_is_dropped_is_recorded(client: Client, far: FarSide) -> None:
+    far.stream({"model": "gpt-4o"})
+    session = nexus_client.requests.watch(client, requests.Session())
+
+    session.get(f"{far.url}/v1/x", stream=True, timeout=20)
+    gc.collect()
+
+    assert len(spooled(client)) == 1
+
+
+class FileAdapter(requests.adapters.BaseAdapter):
+    """An adapter of somebody's own, whose answers are not urllib3's."""
+
+    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
+        response = requests.Response()
+        response.status_code = 200
+        response.raw = io.BytesIO(b"what stood in the file")
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+def test_answer_that_is_not_of_urllib3_passes_and_is_recorded(client: Client) -> None:
+    session = requests.Session()
+    session.mount("https://api.openai.com", FileAdapter())
+    nexus_client.requests.watch(client, session)
+
+    assert session.get("https://api.openai.com/v1/files").content == b"what stood in the file"
+
+    (record,) = spooled(client)
+    assert record["status_code"] == 200
+    assert client.stats.own_failures == 0
+
+
+@pytest.mark.parametrize("how", ["httpx", "requests"])
+def test_two_clients_may_watch_one_session(client: Client, far: FarSide, how: str, tmp_path: Any) -> None:
+    far.answer(CHAT)
+    with Client(NOBODY, "nx_other", spool_dir=tmp_path / "other", hosts={far.host: "openai"}) as other:
+        if how == "requests":
+            inner = nexus_client.requests.Adapter(other)
+            with requests.Session() as session:
+                session.mount("http://", nexus_client.requests.Adapter(client, inner))
+                session.get(far.url, timeout=20)
+        else:
+            with httpx.Client(
+                transport=nexus_client.httpx.Transport(client, nexus_client.httpx.Transport(other))
+            ) as http:
+                http.get(far.url)
+
+        assert [record["tokens"] for record in spooled(client) + spooled(other)] == [{"input": 3, "output": 2}] * 2
 
 
 FAULTS = [

@@ -5,7 +5,8 @@ session.mount("https://", nexus_client.requests.Adapter(client))
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -39,7 +40,7 @@ class Adapter(BaseAdapter):
             raise
         with exchange.shield:
             exchange.answered(response.status_code, response.headers, is_decoded=True)
-            response.raw = _Raw(response.raw, exchange)
+            _watch_answer(response.raw, exchange)
         return response
 
     def close(self) -> None:
@@ -55,80 +56,134 @@ def watch(client: Client, session: requests.Session) -> requests.Session:
     return session
 
 
-class _Raw:
-    """The answer beneath `requests.Response`; everything but reading is the inner one's."""
+class _Watch:
+    """Who wants to know what is read of an answer."""
 
-    def __init__(self, inner: Any, exchange: Exchange) -> None:
-        self._nexus_inner = inner
-        self._nexus_exchange = exchange
+    __slots__ = ("exchanges", "is_inside")
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        return type(self._nexus_inner)
+    def __init__(self) -> None:
+        self.exchanges: list[Exchange] = []
+        self.is_inside = False
+        """Whether one of the answer's own methods runs: what these read of each other is not counted again."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._nexus_inner, name)
+    def took(self, content: bytes) -> None:
+        for exchange in self.exchanges:
+            with exchange.shield:
+                exchange.took(content)
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self._passing(iter(self._nexus_inner))
-
-    def stream(self, *arguments: Any, **named: Any) -> Iterator[bytes]:
-        """Pass the answer on, part by part."""
-        return self._passing(self._nexus_inner.stream(*arguments, **named))
-
-    def read(self, *arguments: Any, **named: Any) -> bytes:
-        """Pass on what is read."""
-        exchange = self._nexus_exchange
-        wants = arguments[0] if arguments else named.get("amt")
-        try:
-            content = bytes(self._nexus_inner.read(*arguments, **named))
-        except BaseException as error:
+    def failed(self, error: BaseException) -> None:
+        for exchange in self.exchanges:
             with exchange.shield:
                 exchange.failed(error)
+
+    def ended(self, answer: Any) -> None:
+        for exchange in self.exchanges:
+            size: int | None = None
+            with exchange.shield:
+                # What went over the wire, where urllib3 tells (not of chunked answers); what was read is uncompressed.
+                tell = getattr(answer, "tell", None)
+                size = None if tell is None else tell() or None
+            with exchange.shield:
+                exchange.ended(size=size)
+
+
+def _watch_answer(answer: Any, exchange: Exchange) -> None:
+    """Have the answer beneath a `requests.Response` tell what is read of it.
+
+    It becomes one of a class derived from its own, so that it stays what it was for whoever looks: an answer of urllib3,
+    with every method and attribute. Where an object cannot change its class (an adapter of somebody's own may answer with
+    a file), the call is recorded without what the answer says.
+    """
+    kind: type = type(answer)
+    if not hasattr(kind, "_nexus_tells"):
+        try:
+            answer._nexus_watch = _Watch()  # noqa: SLF001
+            answer.__class__ = _telling(kind)
+        except (AttributeError, TypeError):
+            exchange.ended()
+            return
+    answer._nexus_watch.exchanges.append(exchange)  # noqa: SLF001
+
+
+@functools.cache
+def _telling(kind: type) -> type:
+    methods = {name: telling(getattr(kind, name)) for name, telling in _TELLING.items() if hasattr(kind, name)}
+    return type(kind.__name__, (kind,), {"__slots__": (), "_nexus_tells": True, **methods})
+
+
+def _reading(read: Callable[..., Any], *, is_whole: bool) -> Callable[..., Any]:
+    @functools.wraps(read)
+    def telling(self: Any, *arguments: Any, **named: Any) -> Any:
+        watch: _Watch = self._nexus_watch
+        if watch.is_inside:
+            return read(self, *arguments, **named)
+        wants = arguments[0] if arguments else named.get("amt")
+        watch.is_inside = True
+        try:
+            content = read(self, *arguments, **named)
+        except BaseException as error:
+            watch.failed(error)
             raise
-        with exchange.shield:
-            exchange.took(content)
-        if wants is None or (not content and wants != 0):
-            self._ended()
+        finally:
+            watch.is_inside = False
+        watch.took(content)
+        if (is_whole and wants is None) or (not content and wants != 0):
+            watch.ended(self)
         return content
 
-    def close(self) -> None:
-        """Close the answer."""
-        try:
-            self._nexus_inner.close()
-        finally:
-            self._ended()
+    return telling
 
-    def release_conn(self) -> None:
-        """Give the connection back."""
-        try:
-            self._nexus_inner.release_conn()
-        finally:
-            self._ended()
 
-    def _passing(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        exchange = self._nexus_exchange
+def _streaming(stream: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+    def passing(self: Any, parts: Iterator[bytes]) -> Iterator[bytes]:
+        watch: _Watch = self._nexus_watch
         try:
-            for part in parts:
-                with exchange.shield:
-                    exchange.took(part)
+            while True:
+                watch.is_inside = True
+                try:
+                    part = next(parts)
+                except StopIteration:
+                    break
+                finally:
+                    watch.is_inside = False
+                watch.took(part)
                 yield part
         except GeneratorExit:
             raise
         except BaseException as error:
-            with exchange.shield:
-                exchange.failed(error)
+            watch.failed(error)
             raise
-        self._ended()
+        watch.ended(self)
 
-    def _ended(self) -> None:
-        size = None
-        with self._nexus_exchange.shield:
-            # What went over the wire, where urllib3 tells (not of chunked answers); what was read is uncompressed.
-            tell = getattr(self._nexus_inner, "tell", None)
-            size = None if tell is None else tell() or None
-        with self._nexus_exchange.shield:
-            self._nexus_exchange.ended(size=size)
+    @functools.wraps(stream)
+    def telling(self: Any, *arguments: Any, **named: Any) -> Iterator[bytes]:
+        parts = stream(self, *arguments, **named)
+        return parts if self._nexus_watch.is_inside else passing(self, parts)
+
+    return telling
+
+
+def _ending(end: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(end)
+    def telling(self: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return end(self, *arguments, **named)
+        finally:
+            # urllib3 gives the connection back before it hands over the last part.
+            if not self._nexus_watch.is_inside:
+                self._nexus_watch.ended(self)
+
+    return telling
+
+
+_TELLING: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "read": functools.partial(_reading, is_whole=True),
+    "read1": functools.partial(_reading, is_whole=False),
+    "stream": _streaming,
+    "read_chunked": _streaming,
+    "close": _ending,
+    "release_conn": _ending,
+}
 
 
 def _begin(client: Client, request: requests.PreparedRequest) -> Exchange | None:
