@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nexus.dataplane.http import BodyTooLarge
 from nexus.dataplane.ingest.decode import (
     BodyCompressedWrongly,
     BodyForm,
-    BodyTooLarge,
     UnknownEncoding,
     UnknownMediaType,
     decompress,

@@ -5,46 +5,44 @@ One object asks for one decision; a list asks for many, decided one by one in it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-import structlog
 
 from nexus.contracts.keys import KeyEntry, KeyTable
 from nexus.contracts.limits import MAX_UNITS, MICRO, Call, Dimension, LimitTable
 from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.headers import decimal_units, rate_limit_headers, retry_after_seconds
 from nexus.dataplane.decide.types import Decision, Settlement
+from nexus.dataplane.http import (
+    Answer,
+    Receive,
+    Scope,
+    ScopeMissing,
+    Send,
+    authenticate,
+    encode_json,
+    read_body,
+    read_headers,
+    serve,
+)
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.kit.errors import (
     Conflict,
     FieldFault,
-    Forbidden,
     InvalidRequest,
     MalformedRequest,
     NexusError,
     NotFound,
-    TooLarge,
     TooManyRequests,
-    Unauthenticated,
     Unavailable,
 )
 from nexus.kit.ids import uuid7
 from nexus.kit.money import NANOS
-from nexus.platform.web.problems import (
-    PROBLEM_TYPE,
-    InternalError,
-    MethodNotAllowed,
-    problem_body,
-    problem_headers,
-)
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+from nexus.platform.web.problems import MethodNotAllowed
 
 ADMIT_PATH, SETTLE_PATH = "/v1/admit", "/v1/settle"
 SCOPE = "calls:admit"
@@ -52,13 +50,11 @@ PRIVILEGED_SCOPE = "token:adjust"
 MAX_BODY_BYTES = 1024 * 1024
 MAX_BATCH = 1000
 MAX_HOLD_SECONDS = 86_400
-log = structlog.get_logger("nexus.admission")
 
 Text = Annotated[str, msgspec.Meta(max_length=300, pattern=r"^[^\x00]*$")]
 HoldId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:\-]{1,100}$")]
 Units = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 Amount = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,10}(\.[0-9]{1,12})?$")]
-_encode = msgspec.json.Encoder().encode
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True):
@@ -129,18 +125,6 @@ class HoldSpent(Conflict):
     code = "hold_spent"
 
 
-class KeyRefused(Unauthenticated):
-    """Send a valid access key as `Authorization: Bearer nx_…` or in `x-api-key`."""
-
-    code = "access_key_refused"
-
-
-class ScopeMissing(Forbidden):
-    """The access key has not the scope that this needs."""
-
-    code = "scope_missing"
-
-
 _QUESTION = msgspec.json.Decoder(Question | list[Question])
 _ENDING = msgspec.json.Decoder(Ending | list[Ending])
 
@@ -155,53 +139,18 @@ class AdmissionApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name.lower(), value)
         request_id = str(scope.get("state", {}).get("request_id") or uuid7())
-        extra: list[tuple[bytes, bytes]] = []
-        media_type = b"application/json"
-        try:
-            if scope["method"] != "POST":
-                raise MethodNotAllowed(f"{scope['path']} takes POST only", allow="POST")
-            key = self._authenticate(headers)
-            body = await _read(receive)
-            answer = self._admit if scope["path"] == ADMIT_PATH else self._settle
-            status, content, extra = await answer(key, body)
-        except NexusError as error:
-            status, content, extra = _problem(error, scope["path"], request_id)
-            media_type = PROBLEM_TYPE.encode()
-        except _HungUpError:
-            return
-        except Exception:
-            # The process's edge: a fault of ours is told as one, never as the caller's.
-            log.exception("a decision failed", request_id=request_id)
-            status, content, extra = _problem(InternalError(), scope["path"], request_id)
-            media_type = PROBLEM_TYPE.encode()
-        start = [
-            (b"content-type", media_type),
-            (b"content-length", str(len(content)).encode()),
-            (b"cache-control", b"no-store"),
-            (b"x-request-id", request_id.encode("latin-1", "replace")),
-            *extra,
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": start})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+        await serve(scope, send, request_id, self._answer(scope, receive))
 
-    def _authenticate(self, headers: Mapping[bytes, bytes]) -> KeyEntry:
-        scheme, _, text = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not text.strip():
-            text = headers.get(b"x-api-key", b"").decode("latin-1")
-        if not text.strip():
-            raise KeyRefused
-        key = self._keys().find(text.strip())
-        if key is None or not key.is_valid_at(self._clock.now()):
-            raise KeyRefused("the access key is unknown, expired or revoked")
-        if not key.allows(SCOPE):
-            raise ScopeMissing(f"the access key has not the scope {SCOPE}: send one that has")
-        return key
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        if scope["method"] != "POST":
+            raise MethodNotAllowed(f"{scope['path']} takes POST only", allow="POST")
+        headers = read_headers(scope)
+        key = authenticate(headers, self._keys(), scope=SCOPE, at=self._clock.now())
+        body = await read_body(headers, receive, limit=MAX_BODY_BYTES)
+        return await (self._admit if scope["path"] == ADMIT_PATH else self._settle)(key, body)
 
-    async def _admit(self, key: KeyEntry, body: bytes) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    async def _admit(self, key: KeyEntry, body: bytes) -> Answer:
         asked = _decode(_QUESTION, body)
         table = self._admission.table
         if isinstance(asked, list):
@@ -209,16 +158,16 @@ class AdmissionApp:
             answers = []
             for call, question in zip(calls, asked, strict=True):
                 answers.append(_told(await self._decide(call, question)))
-            return 200, _encode(answers), []
+            return Answer(200, encode_json(answers))
         decision = await self._decide(call_of(key, asked, table, ""), asked)
         if decision.is_admitted:
-            return 200, _encode(_told(decision)), rate_limit_headers(decision)
+            return Answer(200, encode_json(_told(decision)), headers=rate_limit_headers(decision))
         raise refusal(decision)
 
     async def _decide(self, call: Call, question: Question) -> Decision:
         return await self._admission.decide(call, hold_id=question.hold_id or "", hold_seconds=question.hold_seconds)
 
-    async def _settle(self, key: KeyEntry, body: bytes) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    async def _settle(self, key: KeyEntry, body: bytes) -> Answer:
         asked = _decode(_ENDING, body)
         endings: list[Ending] = asked if isinstance(asked, list) else [asked]
         answers = []
@@ -229,10 +178,10 @@ class AdmissionApp:
                 settled = await self._admission.settle(key.organization_id, ending.hold_id, _actual(ending.actual))
             answers.append(_settled(ending.hold_id, settled))
         if isinstance(asked, list):
-            return 200, _encode(answers), []
+            return Answer(200, encode_json(answers))
         if answers[0]["status"] == "unknown":
             raise UnknownHold
-        return (202 if answers[0]["status"] == "unavailable" else 200), _encode(answers[0]), []
+        return Answer(202 if answers[0]["status"] == "unavailable" else 200, encode_json(answers[0]))
 
 
 def call_of(key: KeyEntry, question: Question, table: LimitTable, where: str) -> Call:
@@ -355,29 +304,3 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         message = f"give 1 to {MAX_BATCH} in a list"
         raise InvalidRequest(message, faults=[FieldFault("body", message)])
     return value
-
-
-class _HungUpError(Exception):
-    """The caller hung up before the body was whole."""
-
-
-async def _read(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _HungUpError
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise TooLarge(f"send at most {MAX_BODY_BYTES} bytes in one request")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-def _problem(error: NexusError, path: str, request_id: str) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    body = problem_body(error, instance=path, request_id=request_id)
-    headers = {name.encode(): value.encode() for name, value in problem_headers(error).items()}
-    return error.status, _encode(body), list(headers.items())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
 import structlog
 
 from nexus.contracts.keys import KeyEntry
@@ -15,7 +14,6 @@ from nexus.dataplane.gateway.errors import (
     BadPath,
     BodyTooLarge,
     KeyRefused,
-    NotLoaded,
     RecordsWait,
     ScopeMissing,
     error_body,
@@ -24,7 +22,6 @@ from nexus.dataplane.gateway.errors import (
 from nexus.dataplane.gateway.exchange import Caller, Inquiry
 from nexus.dataplane.gateway.request import (
     MAX_INSPECTED_BYTES,
-    HungUpError,
     check_path,
     inspect,
     is_json,
@@ -34,13 +31,21 @@ from nexus.dataplane.gateway.request import (
     upstream_headers,
 )
 from nexus.dataplane.gateway.routing import NAME as ROUTED
-from nexus.dataplane.gateway.service import BrokenAnswerError, ClientGoneError, Gateway, Send
+from nexus.dataplane.gateway.service import BrokenAnswerError, ClientGoneError, Gateway
+from nexus.dataplane.http import (
+    Answer,
+    HungUpError,
+    NotLoaded,
+    Receive,
+    Scope,
+    Send,
+    encode_json,
+    read_headers,
+    send_answer,
+)
 from nexus.kit.errors import FieldFault, NexusError
 from nexus.kit.ids import uuid7
 from nexus.platform.web.problems import InternalError
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 PREFIX = "/gw/"
 SCOPE = "gateway:call"
@@ -58,9 +63,7 @@ class GatewayApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name.lower(), value)
+        headers = read_headers(scope)
         request_id = str(uuid7())
         started = False
 
@@ -162,7 +165,9 @@ class GatewayApp:
         gateway = self._gateway
         if scope["method"] in {"GET", "HEAD"} and path == "/models":
             models = [{"id": alias, "object": "model", "owned_by": "nexus"} for alias in gateway.router.models(key)]
-            await _json(send, {"object": "list", "data": models}, scope["method"], request_id)
+            content = encode_json({"object": "list", "data": models})
+            known = Answer(200, content, headers=[(b"x-nexus-request-id", request_id.encode())])
+            await send_answer(scope, send, known)
             return
         if scope["method"] != "POST" or not is_json(headers):
             raise BadPath("send JSON with a `model`, as POST; other requests go to /gw/{provider}")
@@ -194,13 +199,8 @@ class GatewayApp:
 
     async def _refuse(self, error: NexusError, dialect: str, scope: Scope, request_id: str, send: Send) -> None:
         media_type, content = error_body(error, dialect, path=scope["path"], request_id=request_id)
-        headers = [
-            (b"content-type", media_type),
-            (b"content-length", str(len(content)).encode()),
-            *error_headers(error, request_id=request_id),
-        ]
-        await send({"type": "http.response.start", "status": error.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+        headers = error_headers(error, request_id=request_id)
+        await send_answer(scope, send, Answer(error.status, content, media_type, headers))
 
 
 class _Dialect:
@@ -221,17 +221,6 @@ class _Counter:
 
     def ignore(self, count: int) -> None:
         """Count nothing: the length was announced."""
-
-
-async def _json(send: Send, value: Any, method: str, request_id: str) -> None:
-    content = msgspec.json.encode(value)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(content)).encode()),
-        (b"x-nexus-request-id", request_id.encode()),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else content})
 
 
 def split_path(scope: Scope) -> tuple[str, str]:

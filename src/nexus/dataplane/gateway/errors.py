@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import msgspec
-
+from nexus.dataplane.http import encode_json, encoded_headers
 from nexus.kit.errors import (
     Forbidden,
     MalformedRequest,
@@ -15,9 +14,7 @@ from nexus.kit.errors import (
     Unauthenticated,
     Unavailable,
 )
-from nexus.platform.web.problems import PROBLEM_TYPE, problem_body, problem_headers
-
-_encode = msgspec.json.Encoder().encode
+from nexus.platform.web.problems import PROBLEM_TYPE, problem_body
 
 
 class KeyRefused(Unauthenticated):
@@ -72,12 +69,6 @@ class AddressRefused(Forbidden):
     """The provider's address is private: the operator may allow it with NEXUS_GATEWAY_ALLOW."""
 
     code = "address_refused"
-
-
-class NotLoaded(Unavailable):
-    """The service is starting and does not know any keys yet: try again in a moment."""
-
-    code = "starting"
 
 
 class RecordsWait(Unavailable):
@@ -152,15 +143,14 @@ def error_body(error: NexusError, dialect: str, *, path: str, request_id: str) -
         case "aws" | "message":
             body = {"message": error.detail}
         case _:
-            return PROBLEM_TYPE.encode(), _encode(problem_body(error, instance=path, request_id=request_id))
-    return b"application/json", _encode(body)
+            return PROBLEM_TYPE.encode(), encode_json(problem_body(error, instance=path, request_id=request_id))
+    return b"application/json", encode_json(body)
 
 
 def error_headers(error: NexusError, *, request_id: str) -> list[tuple[bytes, bytes]]:
     """Return the headers of an error, whatever its dialect."""
-    headers = [(name.encode(), value.encode()) for name, value in problem_headers(error).items()]
     return [
-        *headers,
+        *encoded_headers(error),
         (b"x-nexus-error", error.code.encode()),
         (b"x-nexus-request-id", request_id.encode("latin-1", "replace")),
         (b"cache-control", b"no-store"),
@@ -171,6 +161,6 @@ def stream_error(error: NexusError, dialect: str) -> bytes:
     """Return an event that tells a client in the middle of a stream that no more will come."""
     if dialect == "anthropic":
         body = {"type": "error", "error": {"type": "api_error", "message": error.detail}}
-        return b"event: error\ndata: " + _encode(body) + b"\n\n"
+        return b"event: error\ndata: " + encode_json(body) + b"\n\n"
     body = {"error": {"message": error.detail, "type": "api_error", "param": None, "code": error.code}}
-    return b"data: " + _encode(body) + b"\n\n"
+    return b"data: " + encode_json(body) + b"\n\n"

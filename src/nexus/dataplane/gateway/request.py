@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote_plus
@@ -17,8 +17,7 @@ from nexus.dataplane.gateway.client_key import CREDENTIAL_HEADERS, without_key
 from nexus.dataplane.gateway.errors import BadPath, RequestTimeout
 from nexus.dataplane.gateway.exchange import Inquiry, Target
 from nexus.dataplane.gateway.reading import READABLE_ENCODINGS
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+from nexus.dataplane.http import HungUpError, Receive
 
 MAX_INSPECTED_BYTES = 16 * 2**20
 """JSON bodies are looked at this far; larger ones are streamed through unread."""
@@ -41,10 +40,6 @@ _MODEL_IN_PATH = ("/models/", "/model/", "/deployments/")
 _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
 _encode = msgspec.json.Encoder().encode
-
-
-class HungUpError(Exception):
-    """The client left before its request was whole."""
 
 
 def check_path(path: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from nexus.dataplane.gateway.learned import LimitBook
 from nexus.dataplane.gateway.metrics import GatewayMetrics
 from nexus.dataplane.gateway.reading import AnswerReader
 from nexus.dataplane.gateway.recorder import Recorder
-from nexus.dataplane.gateway.request import Receive, client_headers, inspect, model_in_path, upstream_headers
+from nexus.dataplane.gateway.request import client_headers, inspect, model_in_path, upstream_headers
 from nexus.dataplane.gateway.routing import (
     MAX_ATTEMPTS,
     RETRIED_STATUSES,
@@ -48,11 +48,11 @@ from nexus.dataplane.gateway.routing import (
 )
 from nexus.dataplane.gateway.upstream import Upstream, failure
 from nexus.dataplane.gateway.usage import Usage, load_wire
+from nexus.dataplane.http import Receive, Send
 from nexus.dataplane.ingest.service import Ingest
 from nexus.kit.errors import NexusError
 from nexus.platform.settings import Settings
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _WHOLE_BYTES = 256 * 1024
 """Answers up to this length are read whole and sent in one piece."""
 _SEND_SECONDS = 120.0

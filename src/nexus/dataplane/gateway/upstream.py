@@ -20,7 +20,8 @@ from nexus.dataplane.gateway.errors import (
 )
 from nexus.dataplane.gateway.exchange import Exchange, Target
 from nexus.dataplane.gateway.guard import Guard, GuardedResolver, RefusedAddressError
-from nexus.dataplane.gateway.request import HungUpError, target_url
+from nexus.dataplane.gateway.request import target_url
+from nexus.dataplane.http import HungUpError
 from nexus.kit.errors import NexusError
 
 _MAX_HEADER_BYTES = 64 * 1024

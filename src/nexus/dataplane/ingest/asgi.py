@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import msgspec
-import structlog
 
-from nexus.contracts.keys import KeyEntry
-from nexus.dataplane.ingest.decode import BodyTooLarge, decompress, form_of
+from nexus.dataplane.http import (
+    Answer,
+    NotLoaded,
+    Receive,
+    Scope,
+    Send,
+    authenticate,
+    encode_json,
+    read_body,
+    read_headers,
+    serve,
+)
+from nexus.dataplane.ingest.decode import decompress, form_of
 from nexus.dataplane.ingest.service import Ingest, Receipt
 from nexus.kit.errors import (
     FieldFault,
-    Forbidden,
     InvalidRequest,
     MalformedRequest,
-    NexusError,
-    Unauthenticated,
     Unavailable,
 )
 from nexus.kit.ids import uuid7
-from nexus.platform.web.problems import (
-    PROBLEM_TYPE,
-    InternalError,
-    MethodNotAllowed,
-    problem_body,
-    problem_headers,
-)
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+from nexus.platform.web.problems import MethodNotAllowed
 
 PATH = "/v1/events"
 SCOPE = "events:write"
@@ -41,15 +36,6 @@ _MAX_TOLD = 20
 _MAX_HELD_BYTES = 256 * 2**20
 # Decompressing less than this takes less time than handing it to a thread.
 _THREAD_FROM_BYTES = 64 * 1024
-
-log = structlog.get_logger(__name__)
-_encode = msgspec.json.Encoder().encode
-
-
-class NotLoaded(Unavailable):
-    """The service is starting and does not know any keys yet: try again in a moment."""
-
-    code = "starting"
 
 
 class TooMuchAtOnce(Unavailable):
@@ -64,22 +50,6 @@ class EverythingRefused(InvalidRequest):
     code = "records_refused"
 
 
-class KeyRefused(Unauthenticated):
-    """Send a valid access key as `Authorization: Bearer nx_…` or in `x-api-key`."""
-
-    code = "access_key_refused"
-
-
-class ScopeMissing(Forbidden):
-    """The access key has not the scope `events:write`: send one that has."""
-
-    code = "scope_missing"
-
-
-class _HungUpError(Exception):
-    """The caller hung up before the body was whole."""
-
-
 class IngestApp:
     """The ASGI application. Give it the requests whose path is `PATH`."""
 
@@ -89,48 +59,25 @@ class IngestApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            # Of a header given twice the first counts, so that a proxy's addition cannot replace it.
-            headers.setdefault(name.lower(), value)
+        headers = read_headers(scope)
         request_id = str(scope.get("state", {}).get("request_id") or "") or _given_request_id(headers) or str(uuid7())
-        extra: list[tuple[bytes, bytes]] = []
-        try:
-            status, content = await self._answer(scope["method"], headers, receive)
-            media_type = b"application/json"
-        except _HungUpError:
-            return
-        except NexusError as error:
-            if isinstance(error, TooMuchAtOnce):
-                self._ingest.metrics.turned_away.labels(error.code).inc()
-            status, content, extra = _problem(error, scope["path"], request_id)
-            media_type = PROBLEM_TYPE.encode()
-        except Exception:
-            # The process's edge: a fault of ours is told as one, never as the caller's.
-            log.exception("ingest failed", request_id=request_id)
-            status, content, extra = _problem(InternalError(), scope["path"], request_id)
-            media_type = PROBLEM_TYPE.encode()
-        start = [
-            (b"content-type", media_type),
-            (b"content-length", str(len(content)).encode()),
-            (b"cache-control", b"no-store"),
-            (b"x-request-id", request_id.encode("latin-1", "replace")),
-            *extra,
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": start})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+        await serve(scope, send, request_id, self._answer(scope["method"], headers, receive))
 
-    async def _answer(self, method: str, headers: dict[bytes, bytes], receive: Receive) -> tuple[int, bytes]:
+    async def _answer(self, method: str, headers: dict[bytes, bytes], receive: Receive) -> Answer:
         if method != "POST":
             raise MethodNotAllowed(f"{PATH} takes POST only", allow="POST")
+        snapshots = self._ingest.snapshots
+        if not snapshots.is_loaded:
+            raise NotLoaded(retry_after_seconds=1)
         # Before the body is awaited: key and caller then come from one snapshot.
-        caller = self._ingest.caller_of(self._authenticate(headers))
+        key = authenticate(headers, snapshots.keys, scope=SCOPE, at=self._ingest.clock.now())
+        caller = self._ingest.caller_of(key)
         form = form_of(_text(headers.get(b"content-type", b"")), _text(headers.get(b"content-encoding", b"")))
         idempotency_key = _idempotency_key(headers)
         held = _Held(self._held)
         try:
-            body = await self._read(headers, receive, held)
             limit = self._ingest.limits.body_bytes
+            body = await read_body(headers, receive, limit=limit, note=held.add)
             if form.encoding != "identity":
                 if len(body) > _THREAD_FROM_BYTES:
                     body = await asyncio.to_thread(decompress, body, form.encoding, limit=limit)
@@ -140,48 +87,14 @@ class IngestApp:
             else:
                 body = decompress(body, "identity", limit=limit)
             receipt = await self._ingest.take(caller, body, is_lines=form.is_lines, idempotency_key=idempotency_key)
+        except TooMuchAtOnce as error:
+            self._ingest.metrics.turned_away.labels(error.code).inc()
+            raise
         finally:
             held.release()
         if receipt.refused and not receipt.accepted:
             raise _everything_refused(receipt)
-        return (200 if receipt.durability == "committed" else 202), _encode(receipt)
-
-    def _authenticate(self, headers: dict[bytes, bytes]) -> KeyEntry:
-        snapshots = self._ingest.snapshots
-        if not snapshots.is_loaded:
-            raise NotLoaded(retry_after_seconds=1)
-        authorization = _text(headers.get(b"authorization", b""))
-        scheme, _, text = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not text.strip():
-            text = _text(headers.get(b"x-api-key", b""))
-        if not text.strip():
-            raise KeyRefused
-        key = snapshots.keys.find(text.strip())
-        if key is None or not key.is_valid_at(self._ingest.clock.now()):
-            raise KeyRefused("the access key is unknown, expired or revoked")
-        if not key.allows(SCOPE):
-            raise ScopeMissing
-        return key
-
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive, held: _Held) -> bytes:
-        limit = self._ingest.limits.body_bytes
-        announced = headers.get(b"content-length", b"")
-        if announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
-            raise BodyTooLarge(f"send at most {limit} bytes in one request")
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _HungUpError
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
-                raise BodyTooLarge(f"send at most {limit} bytes in one request")
-            held.add(len(part))
-            parts.append(part)
-            if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+        return Answer(200 if receipt.durability == "committed" else 202, encode_json(receipt))
 
 
 class _HeldBytes:
@@ -256,9 +169,3 @@ def _everything_refused(receipt: Receipt) -> EverythingRefused:
         duplicates=0,
         refused=msgspec.to_builtins(receipt.refused),
     )
-
-
-def _problem(error: NexusError, path: str, request_id: str) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    body = problem_body(error, instance=path, request_id=request_id)
-    headers = {name.encode(): value.encode() for name, value in problem_headers(error).items()}
-    return error.status, _encode(body), list(headers.items())

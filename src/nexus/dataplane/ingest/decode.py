@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from nexus.kit.errors import MalformedRequest, TooLarge, UnsupportedMediaType
+from nexus.dataplane.http import BodyTooLarge
+from nexus.kit.errors import MalformedRequest, UnsupportedMediaType
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdDecompressor, ZstdError
@@ -41,12 +42,6 @@ class UnknownEncoding(UnsupportedMediaType):
 
     code = "unknown_content_encoding"
     answer_headers: ClassVar[Mapping[str, str]] = {"accept-encoding": "gzip, zstd, identity"}
-
-
-class BodyTooLarge(TooLarge):
-    """The body is larger than one request may be."""
-
-    code = "body_too_large"
 
 
 class BodyCompressedWrongly(MalformedRequest):
