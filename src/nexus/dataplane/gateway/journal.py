@@ -13,7 +13,6 @@ its calls are stored. The frames are those of ingest's spool.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from uuid import UUID
 import msgspec
 
 from nexus.contracts.calls import ApiCall
+from nexus.dataplane.held_files import clear_drafts, create_held, read_nobodys
 from nexus.dataplane.ingest.segments import read_frames, write_frame
 
 SUFFIX = ".calls"
@@ -126,10 +126,8 @@ class Journal:
         self._count += 1
         name = f"{time.time_ns():020d}-{os.getpid()}-{self._count}"
         draft, path = self.folder / f"{name}{_DRAFT}", self.folder / f"{name}{SUFFIX}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = create_held(draft)
         try:
-            # Locked before it has a name that others look at.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.rename(path)
         except OSError:
             os.close(descriptor)
@@ -157,27 +155,12 @@ class Journal:
 
     def leftovers(self) -> Iterator[Leftover]:
         """Take each file nobody holds, oldest first. What is given out stays held until `settle` or `release`."""
-        try:
-            paths = sorted(path for path in self.folder.iterdir() if path.suffix == SUFFIX)
-        except FileNotFoundError:
-            return
-        for path in paths:
-            if path in self._files:
-                continue
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                is_same = os.fstat(descriptor).st_ino == path.stat().st_ino
-            except (BlockingIOError, FileNotFoundError):
-                is_same = False
-            if not is_same:
-                os.close(descriptor)
-                continue
-            with open(descriptor, "rb", closefd=False) as file:
-                yield _read(path, descriptor, file.read())
+        for path, descriptor, content in read_nobodys(self.folder, SUFFIX, but=frozenset(self._files)):
+            yield _read(path, descriptor, content)
+
+    def clear_drafts(self) -> None:
+        """Delete the files of processes that died while making one; no call is marked in them."""
+        clear_drafts(self.folder, _DRAFT)
 
     def release(self, leftover: Leftover) -> None:
         """Let go of a file whose calls could not be stored now."""

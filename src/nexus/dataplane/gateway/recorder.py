@@ -145,6 +145,7 @@ class Recorder:
         return True
 
     async def _adopt_for_ever(self) -> None:
+        await asyncio.to_thread(self._journal.clear_drafts)
         while True:
             if self._ingest.snapshots.is_loaded:
                 await self.adopt()

@@ -13,7 +13,6 @@ Nothing in this module waits for the event loop: the writer calls it in a thread
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nexus.contracts.calls import CALL_COLUMNS
+from nexus.dataplane.held_files import clear_drafts, create_held, files_of, read_nobodys
 from nexus.dataplane.ingest.segments import Damage, Frame, encode_frame, encode_preamble, read_segment
 from nexus.kit.errors import Unavailable
 from nexus.platform.db.secrets import write_private
@@ -69,13 +69,7 @@ class Disk:
 
     def create(self, path: Path) -> SegmentHandle:
         """Create a file only its owner can read, and lock it."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise
-        return DiskHandle(descriptor)
+        return DiskHandle(create_held(path))
 
     def sync_folder(self, folder: Path) -> None:
         """Return when the names in a folder are on disk."""
@@ -215,10 +209,7 @@ class Spool:
         self._abandon()
 
     def _segments(self) -> list[Path]:
-        try:
-            return sorted(path for path in self.folder.iterdir() if path.suffix == SUFFIX)
-        except FileNotFoundError:
-            return []
+        return files_of(self.folder, SUFFIX)
 
     def size_bytes(self) -> int:
         """Return the bytes in all segments of the node."""
@@ -241,24 +232,9 @@ class Spool:
 
     def adopt(self) -> Iterator[Adopted]:
         """Take, oldest first, each segment nobody holds. What is given out stays held until dropped or released."""
-        for path in self._segments():
-            if self._active is not None and path == self._active.path:
-                continue
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Between our opening and locking it another process may have drained and deleted the file.
-                is_same = os.fstat(descriptor).st_ino == path.stat().st_ino
-            except (BlockingIOError, FileNotFoundError):
-                is_same = False
-            if not is_same:
-                os.close(descriptor)
-                continue
-            with open(descriptor, "rb", closefd=False) as file:
-                header, found, torn = read_segment(file.read())
+        own = frozenset() if self._active is None else frozenset({self._active.path})
+        for path, descriptor, content in read_nobodys(self.folder, SUFFIX, but=own):
+            header, found, torn = read_segment(content)
             yield Adopted(
                 path,
                 descriptor,
@@ -289,17 +265,4 @@ class Spool:
 
     def clear_drafts(self) -> None:
         """Delete the unfinished segments of processes that died while making one; nothing in them was acknowledged."""
-        if not self.folder.is_dir():
-            return
-        for path in self.folder.glob(f"*{_DRAFT_SUFFIX}"):
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink(missing_ok=True)
-            except BlockingIOError:
-                pass
-            finally:
-                os.close(descriptor)
+        clear_drafts(self.folder, _DRAFT_SUFFIX)
