@@ -196,6 +196,40 @@ def test_folder_that_is_a_file_never_raises(tmp_path: Path) -> None:
     assert client.stats.dropped == 1
 
 
+def test_system_without_file_locks_keeps_records_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nexus_client.spool.fcntl", None)
+    client = Client(NOBODY, "nx_test", spool_dir=tmp_path)
+    client.record("openai", 200)
+
+    assert not client.persist(5)
+    assert "memory only" in (client.stats.last_failure or "") or client.stats.attempts_failed
+    assert client.stats.dropped == 0
+    assert not client.close(1)
+    assert client.stats.dropped == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_client_can_be_imported_where_there_are_no_file_locks(tmp_path: Path) -> None:
+    (tmp_path / "fcntl.py").write_text("raise ImportError('there is no such module on Windows')")
+
+    done = run(
+        """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        from nexus_client import Client
+        client = Client("http://127.0.0.1:9", "nx_test", spool_dir=sys.argv[1])
+        client.record("openai", 200)
+        assert not client.persist(5)
+        client.close(1)
+        assert client.stats.disk_failures and not client.stats.own_failures, client.stats
+        """,
+        tmp_path,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_what_was_written_survives_kill(tmp_path: Path) -> None:
     done = run(
         """

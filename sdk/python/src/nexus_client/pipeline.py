@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
 from nexus_client.posting import Away, Poster, Receipt
-from nexus_client.spool import Adopted, Segment, Spool
+from nexus_client.spool import Segment, Spool
 from nexus_client.stats import Counters, Shield
 
 Record = dict[str, Any]
@@ -142,19 +142,24 @@ class Pipeline:
         while self._queue:
             with self._changed:
                 self._is_writing = True
-            try:
-                lines = self._take()
-                if lines:
-                    self._store(lines)
-            finally:
-                with self._changed:
-                    self._is_writing = False
-                    self._changed.notify_all()
+            lines = self._take()
+            is_stored = False
+            with self._counters.shield:
+                self._store(lines)
+                is_stored = True
+            if not is_stored:
+                self._counters.add("dropped", len(lines))
+            with self._changed:
+                self._is_writing = False
+                self._changed.notify_all()
 
     def _take(self) -> list[bytes]:
-        lines = []
-        for _ in range(min(_ROUND, len(self._queue))):
-            item = self._queue.popleft()
+        lines: list[bytes] = []
+        while len(lines) < _ROUND:
+            try:
+                item = self._queue.popleft()
+            except IndexError:
+                break
             with self._invalid:
                 record = item() if callable(item) else item
                 if record is not None:
@@ -196,49 +201,67 @@ class Pipeline:
         return True
 
     def _rotate(self) -> None:
-        try:
-            segment = self._spool.rotate()
-        except OSError as error:
-            self._counters.fail("disk_failures", str(error))
-            return
+        segment = self._spool.rotate()
         if segment is not None:
             self._ready.append(segment)
 
     # The sender
 
     def _send(self) -> None:
+        while True:
+            with self._counters.shield:
+                self._send_until_stopped()
+                return
+            # A fault of ours, which may come again: what was being sent is ready again, but not at once.
+            self._kick.clear()
+            if self._stops():
+                return
+            self._kick.wait(self._limits.longest_pause_seconds)
+
+    def _send_until_stopped(self) -> None:
         adopt_at = time.monotonic()
+        while self._send_own():
+            with self._changed:
+                if self._is_due():
+                    continue
+                if self._is_stopping:
+                    return
+                wait_seconds = adopt_at - time.monotonic()
+                if self._spool.records:
+                    wait_seconds = min(wait_seconds, self._seconds_to_rotation())
+                if wait_seconds > 0:
+                    self._changed.wait(wait_seconds)
+                    continue
+            # Leftovers are looked for only when there is nothing of our own to send.
+            self._adopt()
+            adopt_at = time.monotonic() + _ADOPT_EVERY_SECONDS
+
+    def _send_own(self) -> bool:
+        """Send what this process recorded, as far as it is due; False when the client is stopped before it is sent."""
         while True:
             with self._changed:
-                batch = self._next()
-                if batch is None:
-                    if self._is_stopping:
-                        return
-                    # Leftovers are looked for only when there is nothing of our own to send.
-                    wait_seconds = self._seconds_to_next(adopt_at)
-                    if wait_seconds > 0:
-                        self._changed.wait(wait_seconds)
-                        continue
-                else:
-                    self._sending = batch
+                batch = self._sending = self._next()
             if batch is None:
-                if time.monotonic() >= adopt_at:
-                    self._adopt()
-                    adopt_at = time.monotonic() + _ADOPT_EVERY_SECONDS
-                continue
-            is_done = self._deliver(batch)
-            with self._changed:
-                self._sending = None
-                if is_done:
-                    self._memory_bytes -= batch.size if isinstance(batch, MemoryBatch) else 0
-                else:
-                    self._ready.appendleft(batch)
-                self._changed.notify_all()
-                if not is_done:
-                    return
+                return True
+            is_done = False
+            try:
+                is_done = self._deliver(batch)
+            finally:
+                with self._changed:
+                    self._sending = None
+                    if not is_done:
+                        self._ready.appendleft(batch)
+                    elif isinstance(batch, MemoryBatch):
+                        self._memory_bytes -= batch.size
+                    self._changed.notify_all()
+            if not is_done:
+                return False
+
+    def _is_due(self) -> bool:
+        return bool(self._ready) or (bool(self._spool.records) and self._seconds_to_rotation() <= 0)
 
     def _next(self) -> Batch | None:
-        if not self._ready and self._spool.records and self._seconds_to_rotation() <= 0:
+        if not self._ready and self._is_due():
             self._rotate()
         return self._ready.popleft() if self._ready else None
 
@@ -247,47 +270,19 @@ class Pipeline:
             return 0.0
         return self._spool.begun_at + self._limits.batch_seconds - time.monotonic()
 
-    def _seconds_to_next(self, adopt_at: float) -> float:
-        wait_seconds = adopt_at - time.monotonic()
-        if self._spool.records:
-            wait_seconds = min(wait_seconds, self._seconds_to_rotation())
-        return wait_seconds
-
     def _adopt(self) -> None:
         try:
             for left in self._spool.adopt():
                 try:
-                    if not self._deliver_left(left):
+                    # What this process records goes first.
+                    if not all(
+                        not self._stops() and self._send_own() and self._deliver(segment) for segment in left.segments
+                    ):
                         return
                 finally:
                     left.release()
         except OSError as error:
             self._counters.fail("disk_failures", str(error))
-
-    def _deliver_left(self, left: Adopted) -> bool:
-        for segment in left.segments:
-            # What this process records goes first.
-            while True:
-                with self._changed:
-                    if self._is_stopping:
-                        return False
-                    batch = self._next()
-                    self._sending = batch
-                if batch is None:
-                    break
-                is_done = self._deliver(batch)
-                with self._changed:
-                    self._sending = None
-                    if is_done:
-                        self._memory_bytes -= batch.size if isinstance(batch, MemoryBatch) else 0
-                    else:
-                        self._ready.appendleft(batch)
-                    self._changed.notify_all()
-                if not is_done:
-                    return False
-            if not self._deliver(segment):
-                return False
-        return True
 
     def _deliver(self, batch: Batch) -> bool:
         """Send a batch until there is a receipt; False when the client is stopped before."""

@@ -21,7 +21,8 @@ from nexus_client.ids import uuid7
 
 try:
     import fcntl
-except ImportError:  # pragma: no cover - there is no such module on Windows
+except ImportError:
+    # On Windows, where records are kept in memory only.
     fcntl = None  # type: ignore[assignment]
 
 _SCAN_SECONDS = 1.0
@@ -99,9 +100,7 @@ class Spool:
 
         `SpoolFull` when the folder is at its limit, `OSError` when the disk is: the segment then ends where it was.
         """
-        if self._file is None:
-            self._begin()
-        assert self._file is not None  # noqa: S101
+        descriptor = self._begin() if self._file is None else self._file
         count, size = 0, 0
         for line in lines[: self._segment_records - self.records]:
             if count and self._size + size >= self._segment_bytes:
@@ -113,11 +112,11 @@ class Spool:
             if self._used + size > self._limit_bytes:
                 raise SpoolFull(f"the spool in {self._root} holds its {self._limit_bytes} bytes")
         try:
-            _write(self._file, b"\n".join(lines[:count]) + b"\n")
+            _write(descriptor, b"\n".join(lines[:count]) + b"\n")
             if self._fsync:
-                os.fsync(self._file)
+                os.fsync(descriptor)
         except OSError:
-            os.ftruncate(self._file, self._size)
+            os.ftruncate(descriptor, self._size)
             raise
         if not self.records:
             self.begun_at = time.monotonic()
@@ -133,13 +132,15 @@ class Spool:
 
     def rotate(self) -> Segment | None:
         """End the segment being written and return it; None when nothing is in it."""
-        if not self.records:
+        descriptor = self._file
+        if descriptor is None or not self.records:
             return None
-        assert self._file is not None  # noqa: S101
-        os.close(self._file)
-        self._file = None
         done = Segment(self._path, self.records)
+        self._file = None
         self.records = self._size = 0
+        # A disk far away may say only now that a write failed. What is missing is missed where the segment is read.
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
         return done
 
     def adopt(self) -> Iterator[Adopted]:
@@ -186,22 +187,23 @@ class Spool:
         self._file = self._lock = self._folder = None
         self.records = self._size = 0
 
-    def _begin(self) -> None:
-        if self._folder is None or not self._folder.is_dir():
-            self._claim()
-        assert self._folder is not None  # noqa: S101
+    def _begin(self) -> int:
+        folder = self._folder
+        if folder is None or not folder.is_dir():
+            folder = self._claim()
         self._scan(_SCAN_SECONDS)
         if self._used >= self._limit_bytes:
             raise SpoolFull(f"the spool in {self._root} holds its {self._limit_bytes} bytes")
         self._number += 1
-        self._path = self._folder / f"{self._number:09d}.ndjson"
-        self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        self._path = folder / f"{self._number:09d}.ndjson"
+        self._file = descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
         self.records = self._size = 0
         if self._fsync:
             # A file is there after a power cut when its folder is on the disk, too.
-            _sync_folder(self._folder)
+            _sync_folder(folder)
+        return descriptor
 
-    def _claim(self) -> None:
+    def _claim(self) -> Path:
         if fcntl is None:
             raise OSError("there are no file locks here: records are kept in memory only")
         if self._lock is not None:
@@ -229,6 +231,7 @@ class Spool:
         self._lock, self._folder, self._number = descriptor, folder, 0
         if self._fsync:
             _sync_folder(self._root)
+        return folder
 
     def _scan(self, older_than_seconds: float) -> None:
         now = time.monotonic()
