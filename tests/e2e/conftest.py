@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight")
 
-from tests.e2e.traffic import send_week  # noqa: E402
-from tests.races.node import Node  # noqa: E402
+from tests.e2e.traffic import COUNT, send_week  # noqa: E402
+from tests.races.node import Node, until  # noqa: E402
 
 CHROMIUM = os.environ.get("NEXUS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -32,6 +33,11 @@ PATIENCE = 30_000
 expect.set_options(timeout=PATIENCE)
 
 
+def rfc(at: datetime) -> str:
+    """An instant as the address carries it."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 @dataclass
 class Site:
     """A running node and its administrator's way in."""
@@ -42,6 +48,8 @@ class Site:
     key: str
     state: dict[str, Any]
     """The cookies of somebody who is signed in."""
+    span: dict[str, str]
+    """`from` and `to` of a range with the week's calls and no others: tests that send more do not move its figures."""
 
     @property
     def url(self) -> str:
@@ -81,6 +89,13 @@ async def site(node: Node, browser: Browser) -> Site:
     """The node with a week of calls, and a session of its administrator."""
     first = node.first_start()
     await send_week(node.url, first["access_key"])
+    span = {"from": "2026-01-01T00:00:00Z", "to": rfc(datetime.now(UTC))}
+
+    async def is_stored() -> bool:
+        found = await node.ask("/api/metering/summary", **span)
+        return bool(found["total"]["requests"] == COUNT)
+
+    await until(is_stored, "the week is stored")
     context = await browser.new_context()
     await context.request.post(
         f"{node.url}/api/identity/sign-in",
@@ -89,7 +104,7 @@ async def site(node: Node, browser: Browser) -> Site:
     )
     state = dict(await context.storage_state())
     await context.close()
-    return Site(node, first["admin_email"], first["admin_password"], first["access_key"], state)
+    return Site(node, first["admin_email"], first["admin_password"], first["access_key"], state, span)
 
 
 @dataclass

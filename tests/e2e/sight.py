@@ -34,9 +34,11 @@ def money(amount: str) -> str:
 
 
 async def settled(page: Page) -> None:
-    """Wait until nothing on the page is being loaded any more."""
+    """Wait until nothing on the page is being loaded any more, nor shows what was asked for before."""
     await page.wait_for_selector("h1")
-    await expect(page.locator(".mantine-Skeleton-root, [data-loading=true]")).to_have_count(0, timeout=60_000)
+    await expect(page.locator(".mantine-Skeleton-root, [data-loading=true], [aria-busy=true]")).to_have_count(
+        0, timeout=60_000
+    )
 
 
 async def faults_of_access(page: Page) -> list[str]:
@@ -59,7 +61,7 @@ async def fits(page: Page, width: int, height: int) -> bool:
     await page.set_viewport_size({"width": width, "height": height})
     wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     # Charts follow the window with the next frames.
-    for _ in range(40):
+    for _ in range(200):
         if await page.evaluate(wider) <= 0:
             return True
         await page.wait_for_timeout(50)

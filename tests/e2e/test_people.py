@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import aiohttp
 import pytest
@@ -47,7 +47,7 @@ async def _secret(page: Page) -> str:
 
 @pytest.mark.parametrize("zone", ["UTC", "Australia/Adelaide", "America/Los_Angeles"])
 async def test_costs_are_those_of_the_api_and_of_its_export_in_any_zone(visit: Any, site: Site, zone: str) -> None:
-    page = await (await visit(zone=zone)).page("/costs?range=7d&by=tag:team&interval=1d")
+    page = await (await visit(zone=zone)).page(f"/costs?{urlencode(site.span)}&by=tag:team&interval=1d")
     await settled(page)
     export = page.get_by_role("link", name="CSV")
     asked = {

@@ -1,6 +1,6 @@
 import "@mantine/core/styles.css";
 import "./app/style.css";
-import { Center, createTheme, Loader, MantineProvider } from "@mantine/core";
+import { Center, createTheme, Drawer, Loader, MantineProvider, Modal } from "@mantine/core";
 import { QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-query";
 import { createRootRoute, createRoute, createRouter, Outlet, RouterProvider, useNavigate, useSearch } from "@tanstack/react-router";
 import { lazy, StrictMode, Suspense, useEffect, type FunctionComponent } from "react";
@@ -9,6 +9,7 @@ import { ApiError, request } from "./api/client";
 import type { Account } from "./api/types";
 import { Frame } from "./app/Frame";
 import { Problem } from "./app/Problem";
+import { readSearch, writeSearch } from "./app/range";
 import { text } from "./app/text";
 import { SignIn } from "./features/identity/SignIn";
 import { Overview } from "./features/metering/Overview";
@@ -16,11 +17,16 @@ import { Overview } from "./features/metering/Overview";
 const client = new QueryClient({
   defaultOptions: { queries: { retry: (failures, error) => failures < 2 && !(error instanceof ApiError && error.problem.status >= 400 && error.problem.status < 500), refetchOnWindowFocus: true } },
 });
-const theme = createTheme({ primaryColor: "blue", primaryShade: { light: 8, dark: 8 }, fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif", defaultRadius: "md" });
+// Dialogues do not fade in: what is typed right after one was opened belongs to it, and none is in the way of what is clicked next.
+const atOnce = { defaultProps: { transitionProps: { duration: 0 } } };
+const theme = createTheme({
+  primaryColor: "blue", primaryShade: { light: 8, dark: 8 }, fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif", defaultRadius: "md",
+  components: { Modal: Modal.extend(atOnce), Drawer: Drawer.extend(atOnce) },
+});
 
 function SignedIn() {
   // Permissions are those in the organization that the address names.
-  const wanted = (useSearch({ strict: false }) as { organization?: string }).organization;
+  const wanted = useSearch({ strict: false, select: (search: { organization?: string }) => search.organization });
   const account = useQuery({
     queryKey: ["account", wanted ?? ""],
     queryFn: async () => {
@@ -35,7 +41,7 @@ function SignedIn() {
   const navigate = useNavigate();
   const isOut = account.error instanceof ApiError && account.error.problem.status === 401;
   useEffect(() => {
-    if (isOut) void navigate({ to: "/sign-in", search: { then: window.location.pathname + window.location.search } as never, replace: true });
+    if (isOut) void navigate({ to: "/sign-in", search: { then: window.location.pathname + window.location.search }, replace: true });
   }, [isOut, navigate]);
   if (account.data) return <Frame account={account.data} />;
   if (account.isError && !isOut) return <Center component="main" mih="100vh" p="md"><Problem error={account.error} retry={() => void account.refetch()} /></Center>;
@@ -63,7 +69,7 @@ const signIn = createRoute({
   getParentRoute: () => root,
   path: "/sign-in",
   component: function SignInPage() {
-    const then = (useSearch({ strict: false }) as { then?: string }).then;
+    const then = useSearch({ strict: false, select: (search: { then?: string }) => search.then });
     // Only a path of this site may follow a sign-in.
     const target = then && /^\/[\w-]*([/?#][^\\\s]*)?$/.test(then) && !then.startsWith("//") ? then : "/";
     return <SignIn then={() => router.history.push(target)} />;
@@ -73,12 +79,8 @@ const invitation = createRoute({ getParentRoute: () => root, path: "/invitation"
 const resetPassword = createRoute({ getParentRoute: () => root, path: "/reset-password", component: waiting(part(() => import("./features/identity/Links"), "ResetPassword")) });
 const router = createRouter({
   routeTree: root.addChildren([frame.addChildren(pages), signIn, invitation, resetPassword]),
-  // The address is read by people: plain names and values, no JSON.
-  parseSearch: (search) => Object.fromEntries(new URLSearchParams(search)),
-  stringifySearch: (search) => {
-    const pairs = Object.entries(search as Record<string, unknown>).filter((pair): pair is [string, string] => typeof pair[1] === "string" && pair[1] !== "");
-    return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
-  },
+  parseSearch: readSearch,
+  stringifySearch: writeSearch,
 });
 
 createRoot(document.getElementById("root") as HTMLElement).render(

@@ -5,6 +5,11 @@ export class ApiError extends Error {
   constructor(readonly problem: Problem) {
     super(problem.detail || problem.title);
   }
+  /** An error of any kind, as one that can be shown. */
+  static from(error: unknown): ApiError {
+    if (error instanceof ApiError) return error;
+    return new ApiError({ type: "about:blank", title: "Something went wrong", status: 0, detail: error instanceof Error ? error.message : String(error) });
+  }
   /** The last part of the problem's type, such as `reauthentication_required`. */
   get code(): string {
     return this.problem.type.split(/[/:]/).pop() ?? "";

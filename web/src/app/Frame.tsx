@@ -3,10 +3,11 @@ import {
 } from "@mantine/core";
 import { useDisclosure, useHotkeys } from "@mantine/hooks";
 import { useQueryClient } from "@tanstack/react-query";
-import { Outlet, useLocation, useNavigate } from "@tanstack/react-router";
-import { Suspense, useEffect, useMemo, useState } from "react";
+import { Outlet, useNavigate } from "@tanstack/react-router";
+import { Suspense, useEffect, useEffectEvent, useMemo, useState } from "react";
 import { send, workFor } from "../api/client";
 import type { Account } from "../api/types";
+import { useAddress } from "./address";
 import { SceneProvider, type Scene } from "./context";
 import { useLive } from "./live";
 import { Proof } from "./Proof";
@@ -38,41 +39,48 @@ function useMinute(): number {
 export function Frame({ account }: { account: Account }) {
   const [menuOpen, menu] = useDisclosure();
   const [paletteOpen, palette] = useDisclosure();
-  const location = useLocation();
+  const address = useAddress();
   const navigate = useNavigate();
   const client = useQueryClient();
   const minute = useMinute();
   const { setColorScheme, colorScheme } = useMantineColorScheme();
-  const view = readView(location.search as Record<string, unknown>);
+  const view = readView(address.search);
   const current = account.organizations.find((item) => item.slug === view.organization) ?? account.organization;
   workFor(current?.slug ?? null);
   const may = (permission: string) => account.permissions.includes("*") || account.permissions.includes(permission);
   const live = useLive(!view.from && may("metrics:read"), current?.slug ?? null);
   useHotkeys([["mod+K", palette.open]], []);
   const preferred = (account.user?.preferences as { theme?: string } | undefined)?.theme;
-  useEffect(() => {
-    if (preferred === "light" || preferred === "dark") setColorScheme(preferred);
-    else if (preferred === "system") setColorScheme("auto");
-  }, [preferred]);
+  const dress = useEffectEvent((wanted: string | undefined) => {
+    if (wanted === "light" || wanted === "dark") setColorScheme(wanted);
+    else if (wanted === "system") setColorScheme("auto");
+  });
+  useEffect(() => dress(preferred), [preferred]);
 
-  const go = (next: View, path: string = location.pathname) =>
-    void navigate({ to: path, search: { ...(path === location.pathname ? view : frameOf(view)), ...next } as never });
-  const span = useMemo(() => spanOf(view, minute), [view.range, view.from, view.to, minute]);
+  const go = (next: View, path?: string) => {
+    // What the address says now, not when this was drawn: of two quick changes neither is lost.
+    const now = address.now();
+    const known = readView(now.search);
+    const isHere = path === undefined || path === now.path;
+    void navigate({ to: path ?? now.path, search: { ...(isHere ? known : frameOf(known)), ...next } });
+  };
+  const { range, from, to } = view;
+  const span = useMemo(() => spanOf({ range, from, to }, minute), [range, from, to, minute]);
   const scene: Scene = { view, span, zone: view.zone ?? browserZone, organization: current?.slug ?? "", currency: current?.currency ?? "USD", account, go, may };
   const pages = PAGES.filter((page) => may(page.needs));
-  const page = PAGES.find((item) => item.path === location.pathname);
+  const page = PAGES.find((item) => item.path === address.path);
   useEffect(() => {
     document.title = page ? `${page.label} · Nexus` : "Nexus";
   }, [page]);
   const signOut = async () => {
     await send("/api/identity/sign-out");
     client.clear();
-    await navigate({ to: "/sign-in", search: {} as never });
+    await navigate({ to: "/sign-in", search: {} });
   };
   const change = async (slug: string | null) => {
     workFor(slug);
     client.removeQueries({ predicate: (query) => query.queryKey[0] !== "account" });
-    await navigate({ to: location.pathname, search: { ...frameOf(view), organization: slug ?? undefined } as never });
+    await navigate({ to: address.path, search: { ...frameOf(view), organization: slug ?? undefined } });
     await client.invalidateQueries({ queryKey: ["account"] });
   };
 
@@ -115,8 +123,8 @@ export function Frame({ account }: { account: Account }) {
         </AppShell.Header>
         <AppShell.Navbar p="xs" aria-label={text.menu}>
           {pages.map((item) => (
-            <NavLink key={item.path} label={item.label} active={location.pathname === item.path} aria-current={location.pathname === item.path ? "page" : undefined} href={item.path}
-              onClick={(event) => { if (event.metaKey || event.ctrlKey) return; event.preventDefault(); menu.close(); go(location.pathname === item.path ? Object.fromEntries(Object.keys(view).filter((name) => !(name in frameOf(view))).map((name) => [name, undefined])) : {}, item.path); }} />
+            <NavLink key={item.path} label={item.label} active={address.path === item.path} aria-current={address.path === item.path ? "page" : undefined} href={item.path}
+              onClick={(event) => { if (event.metaKey || event.ctrlKey) return; event.preventDefault(); menu.close(); go(address.path === item.path ? Object.fromEntries(Object.keys(view).filter((name) => !(name in frameOf(view))).map((name) => [name, undefined])) : {}, item.path); }} />
           ))}
           <NavLink label={text.api} href="/docs" mt="auto" />
         </AppShell.Navbar>
@@ -145,7 +153,7 @@ function Palette({ opened, close, go, pages }: { opened: boolean; close: () => v
   };
   return (
     // Opened without a fade and focused as it is drawn: whoever types right after Ctrl+K loses no letter.
-    <Modal opened={opened} onClose={close} title={text.search} closeButtonProps={{ "aria-label": text.close }} transitionProps={{ duration: 0 }}>
+    <Modal opened={opened} onClose={close} title={text.search} closeButtonProps={{ "aria-label": text.close }}>
       <TextInput autoFocus data-autofocus aria-label={text.search} placeholder={text.search} value={words} onChange={(event) => setWords(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && run(actions[0])} />
       <Stack gap={2} mt="xs">

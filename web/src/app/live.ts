@@ -2,18 +2,17 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
 const PAUSE_MS = 1000;
+const AGAIN_MS = 2000;
 
 /** Read the figures again when calls were stored; tells whether the connection holds. A hidden tab catches up when shown. */
 export function useLive(isOn: boolean, organization: string | null): "live" | "lost" | "off" {
   const client = useQueryClient();
-  const [state, setState] = useState<"live" | "lost" | "off">("off");
+  const [isOpen, setOpen] = useState<boolean | null>(null);
   useEffect(() => {
-    if (!isOn || !organization) {
-      setState("off");
-      return;
-    }
-    const source = new EventSource(`/api/live?organization=${encodeURIComponent(organization)}`);
+    if (!isOn || !organization) return;
+    let source: EventSource | undefined;
     let due: number | undefined;
+    let again: number | undefined;
     let missed = false;
     const refresh = () => {
       due = undefined;
@@ -29,18 +28,29 @@ export function useLive(isOn: boolean, organization: string | null): "live" | "l
         refresh();
       }
     };
-    source.addEventListener("calls", note);
-    source.onopen = () => {
-      setState("live");
-      note();
+    const connect = () => {
+      const made = new EventSource(`/api/live?organization=${encodeURIComponent(organization)}`);
+      source = made;
+      made.addEventListener("calls", note);
+      made.onopen = () => {
+        setOpen(true);
+        note();
+      };
+      made.onerror = () => {
+        setOpen(false);
+        // The browser itself comes back after a broken line, but gives up for good when it was answered with a refusal.
+        if (made.readyState === EventSource.CLOSED) again = window.setTimeout(connect, AGAIN_MS);
+      };
     };
-    source.onerror = () => setState("lost");
+    connect();
     document.addEventListener("visibilitychange", shown);
     return () => {
-      source.close();
+      source?.close();
       window.clearTimeout(due);
+      window.clearTimeout(again);
+      setOpen(null);
       document.removeEventListener("visibilitychange", shown);
     };
   }, [isOn, organization, client]);
-  return state;
+  return isOpen === null || !isOn ? "off" : isOpen ? "live" : "lost";
 }

@@ -1,6 +1,7 @@
 // Small parts that several pages are made of.
 import { Button, Code, CopyButton, Group, Modal, Paper, Skeleton, Stack, Table, Text, TextInput, Title } from "@mantine/core";
 import { useState, type ReactNode } from "react";
+import { useAttempt } from "./attempt";
 import { text } from "./text";
 
 export function Heading({ title, children }: { title: string; children?: ReactNode }) {
@@ -21,11 +22,11 @@ export function Panel({ title, children, aside }: { title?: string; children: Re
   );
 }
 
-/** A list with its columns; while it is loaded, as many rows of the same height. */
-export function List({ name, columns, isLoading, children, minWidth = 640 }: { name: string; columns: (string | { name: string; right?: boolean })[]; isLoading?: boolean; children: ReactNode; minWidth?: number }) {
+/** A list with its columns; while it is loaded, as many rows of the same height. Rows of the question before are shown paler. */
+export function List({ name, columns, isLoading, isStale, children, minWidth = 640 }: { name: string; columns: (string | { name: string; right?: boolean })[]; isLoading?: boolean; isStale?: boolean; children: ReactNode; minWidth?: number }) {
   return (
-    <Table.ScrollContainer minWidth={minWidth} scrollAreaProps={{ viewportProps: { tabIndex: 0, "aria-label": name } as never }}>
-      <Table highlightOnHover verticalSpacing={6} aria-label={name} aria-busy={isLoading}>
+    <Table.ScrollContainer minWidth={minWidth} scrollAreaProps={{ viewportProps: { tabIndex: 0, "aria-label": name } }}>
+      <Table highlightOnHover verticalSpacing={6} aria-label={name} aria-busy={Boolean(isLoading || isStale)} className={isStale ? "stale" : undefined}>
         <Table.Thead>
           <Table.Tr>
             {columns.map((column, place) => {
@@ -80,33 +81,25 @@ export function Confirm({ title, lead, name, act, opened, onClose, onDone }: {
   title: string; lead: string; name?: string; act: () => Promise<unknown>; opened: boolean; onClose: () => void; onDone: () => void;
 }) {
   const [typed, setTyped] = useState("");
-  const [fault, setFault] = useState<string | null>(null);
-  const [busy, setBusy] = useState(false);
+  const attempt = useAttempt();
   const close = () => {
     setTyped("");
-    setFault(null);
+    attempt.forget();
     onClose();
   };
   const run = async () => {
-    setBusy(true);
-    try {
-      await act();
-      onDone();
-      close();
-    } catch (error) {
-      setFault(error instanceof Error ? error.message : String(error));
-    } finally {
-      setBusy(false);
-    }
+    await act();
+    onDone();
+    close();
   };
   return (
     <Modal opened={opened} onClose={close} title={title} closeButtonProps={{ "aria-label": text.close }}>
-      <form onSubmit={(event) => { event.preventDefault(); if (!name || typed === name) void run(); }}>
+      <form onSubmit={(event) => { event.preventDefault(); if (!name || typed === name) void attempt.run(run); }}>
         <Stack>
           <Text size="sm">{lead}</Text>
-          {name && <TextInput data-autofocus label={text.typeName(name)} value={typed} onChange={(event) => setTyped(event.currentTarget.value)} />}
-          {fault && <Text size="sm" className="bad" role="alert">{fault}</Text>}
-          <Group justify="flex-end"><Button variant="default" onClick={close}>{text.cancel}</Button><Button type="submit" color="red" loading={busy} disabled={Boolean(name) && typed !== name}>{title}</Button></Group>
+          {name && <TextInput autoFocus data-autofocus label={text.typeName(name)} value={typed} onChange={(event) => setTyped(event.currentTarget.value)} />}
+          {attempt.fault && <Text size="sm" className="bad" role="alert">{attempt.fault.message}</Text>}
+          <Group justify="flex-end"><Button variant="default" onClick={close}>{text.cancel}</Button><Button type="submit" color="red" loading={attempt.busy} disabled={Boolean(name) && typed !== name}>{title}</Button></Group>
         </Stack>
       </form>
     </Modal>

@@ -6,6 +6,13 @@ export const DIMENSIONS = ["provider", "model", "endpoint", "method", "region", 
 export const INTERVALS = ["1h", "1d", "1w", "1mo"];
 export const browserZone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
+/** The address is read by people: plain names and values, no JSON. */
+export const readSearch = (search: string): Record<string, string> => Object.fromEntries(new URLSearchParams(search));
+export const writeSearch = (search: Record<string, unknown>): string => {
+  const pairs = Object.entries(search).filter((pair): pair is [string, string] => typeof pair[1] === "string" && pair[1] !== "");
+  return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
+};
+
 const isInstant = (value: string | undefined): value is string => value !== undefined && !Number.isNaN(Date.parse(value));
 const isZone = (value: string): boolean => {
   try {

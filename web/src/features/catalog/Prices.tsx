@@ -1,8 +1,9 @@
 import { Badge, Button, Checkbox, Code, Group, Modal, Stack, Table, Tabs, Text, TextInput } from "@mantine/core";
 import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
-import { ApiError, read, send } from "../../api/client";
+import { useState } from "react";
+import { read, send } from "../../api/client";
 import type { Import, Page, Price, PriceComponent, PriceConflict } from "../../api/types";
+import { onSubmit, useAttempt } from "../../app/attempt";
 import { useScene } from "../../app/context";
 import { count, instant } from "../../app/format";
 import { Confirm, Heading, List, Panel, Teach } from "../../app/parts";
@@ -62,7 +63,7 @@ function Book() {
       </form>
       {query.isError ? <Problem error={query.error} retry={() => void query.refetch()} /> : query.data && !rows.length ? <Text c="dimmed">{text.nothingFound}</Text> : (
         <Panel>
-          <List name={text.book} minWidth={900} isLoading={query.isPending} columns={[text.provider, text.model, text.rate, text.validFrom, text.validTo, text.source, ""]}>
+          <List name={text.book} minWidth={900} isLoading={query.isPending} isStale={query.isPlaceholderData} columns={[text.provider, text.model, text.rate, text.validFrom, text.validTo, text.source, ""]}>
             {rows.map((price) => (
               <Table.Tr key={price.id}>
                 <Table.Td>{price.provider}</Table.Td>
@@ -90,23 +91,19 @@ function Add({ onClose, onDone }: { onClose: () => void; onDone: () => void }) {
   const [model, setModel] = useState(view.model ?? "");
   const [parts, setParts] = useState<PriceComponent[]>([{ unit: "input", amount: "", per: 1_000_000, context_above: 0 }, { unit: "output", amount: "", per: 1_000_000, context_above: 0 }]);
   const [from, setFrom] = useState("");
-  const [fault, setFault] = useState<ApiError | null>(null);
+  const attempt = useAttempt();
+  const { fault } = attempt;
   const put = (place: number, change: Partial<PriceComponent>) => setParts(parts.map((part, other) => (other === place ? { ...part, ...change } : part)));
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    try {
-      await send("/api/catalog/prices", { provider, model: model || undefined, components: parts.filter((part) => part.unit && part.amount), valid_from: from ? rfc(instantOf(from, zone)) : undefined });
-      onDone();
-    } catch (error) {
-      if (error instanceof ApiError) setFault(error);
-    }
+  const submit = async () => {
+    await send("/api/catalog/prices", { provider, model: model || undefined, components: parts.filter((part) => part.unit && part.amount), valid_from: from ? rfc(instantOf(from, zone)) : undefined });
+    onDone();
   };
   return (
     <Modal opened onClose={onClose} title={text.addPrice} closeButtonProps={{ "aria-label": text.close }}>
-      <form onSubmit={(event) => void submit(event)}>
+      <form onSubmit={(event) => onSubmit(event, attempt, submit)}>
         <Stack gap="xs">
           <Text size="sm" c="dimmed">{text.addPriceLead}</Text>
-          <Group grow><TextInput data-autofocus label={text.provider} required value={provider} error={fault?.of("provider")} onChange={(event) => setProvider(event.currentTarget.value)} /><TextInput label={text.model} required value={model} error={fault?.of("model")} onChange={(event) => setModel(event.currentTarget.value)} /></Group>
+          <Group grow><TextInput autoFocus data-autofocus label={text.provider} required value={provider} error={fault?.of("provider")} onChange={(event) => setProvider(event.currentTarget.value)} /><TextInput label={text.model} required value={model} error={fault?.of("model")} onChange={(event) => setModel(event.currentTarget.value)} /></Group>
           {parts.map((part, place) => (
             <Group key={place} grow gap={6}>
               <TextInput size="xs" label={text.unit} value={part.unit} onChange={(event) => put(place, { unit: event.currentTarget.value })} />
@@ -117,7 +114,7 @@ function Add({ onClose, onDone }: { onClose: () => void; onDone: () => void }) {
           <div><Button size="compact-xs" variant="default" onClick={() => setParts([...parts, { unit: "", amount: "", per: 1_000_000, context_above: 0 }])}>+ {text.unit}</Button></div>
           <TextInput type="datetime-local" label={`${text.validFrom} (${zone})`} value={from} error={fault?.of("valid_from")} onChange={(event) => setFrom(event.currentTarget.value)} />
           {fault && <Text size="sm" className="bad" role="alert">{fault.message}</Text>}
-          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit">{text.save}</Button></Group>
+          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit" loading={attempt.busy}>{text.save}</Button></Group>
         </Stack>
       </form>
     </Modal>

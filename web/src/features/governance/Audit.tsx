@@ -42,7 +42,7 @@ export function Audit() {
       </form>
       {query.isError ? <Problem error={query.error} retry={() => void query.refetch()} /> : query.data && !rows.length ? <Teach title={text.auditTeach}>{text.auditLead}</Teach> : (
         <Panel>
-          <List name={text.audit} minWidth={760} isLoading={query.isPending} columns={[text.time, text.who, text.change, text.what, "Id", text.where]}>
+          <List name={text.audit} minWidth={760} isLoading={query.isPending} isStale={query.isPlaceholderData} columns={[text.time, text.who, text.change, text.what, "Id", text.where]}>
             {rows.map((entry) => (
               <Table.Tr key={entry.id} className="open" tabIndex={0} onClick={() => setOpen(entry)} onKeyDown={(event) => event.key === "Enter" && setOpen(entry)}>
                 <Table.Td style={{ whiteSpace: "nowrap" }}>{instant(entry.occurred_at, zone)}</Table.Td>

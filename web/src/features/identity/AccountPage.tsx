@@ -1,8 +1,9 @@
 import { Alert, Anchor, Badge, Button, Code, Group, PasswordInput, Select, SegmentedControl, Stack, Table, Text, TextInput, useMantineColorScheme } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
-import { amend, ApiError, read, remove, send } from "../../api/client";
+import { useState } from "react";
+import { amend, read, remove, send } from "../../api/client";
 import type { Page, SecondFactor, Session } from "../../api/types";
+import { onSubmit, useAttempt } from "../../app/attempt";
 import { useScene } from "../../app/context";
 import { instant } from "../../app/format";
 import { Confirm, Copyable, Heading, List, Panel } from "../../app/parts";
@@ -30,21 +31,18 @@ function Profile() {
   const [timezone, setTimezone] = useState<string | null>(account.user?.timezone ?? "UTC");
   const [home, setHome] = useState<string | null>((account.user?.preferences.default_organization as string | undefined) ?? null);
   const [theme, setTheme] = useState((account.user?.preferences.theme as string | undefined) ?? "system");
-  const [state, setState] = useState<"" | "saved" | ApiError>("");
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    try {
-      await amend("/api/identity/me", { name, timezone, preferences: { theme, default_organization: home } });
-      setColorScheme(theme === "system" ? "auto" : (theme as "light" | "dark"));
-      setState("saved");
-      await client.invalidateQueries({ queryKey: ["account"] });
-    } catch (error) {
-      if (error instanceof ApiError) setState(error);
-    }
+  const [isSaved, setSaved] = useState(false);
+  const attempt = useAttempt();
+  const submit = async () => {
+    setSaved(false);
+    await amend("/api/identity/me", { name, timezone, preferences: { theme, default_organization: home } });
+    setColorScheme(theme === "system" ? "auto" : (theme as "light" | "dark"));
+    setSaved(true);
+    await client.invalidateQueries({ queryKey: ["account"] });
   };
   return (
     <Panel title={text.profile}>
-      <form onSubmit={(event) => void submit(event)}>
+      <form onSubmit={(event) => onSubmit(event, attempt, submit)}>
         <Stack gap="xs">
           <Group grow align="start">
             <TextInput label={text.name} autoComplete="name" maxLength={200} value={name} onChange={(event) => setName(event.currentTarget.value)} />
@@ -53,7 +51,7 @@ function Profile() {
           {account.organizations.length > 1 && <Select label={text.organization} clearable value={home} onChange={setHome} data={account.organizations.map((item) => ({ value: item.slug, label: item.name }))} />}
           <div><Text size="sm" fw={500} id="theme">{text.appearance}</Text>
             <SegmentedControl size="xs" aria-labelledby="theme" value={theme} onChange={setTheme} data={[{ value: "light", label: text.light }, { value: "dark", label: text.dark }, { value: "system", label: text.system }]} /></div>
-          <Group gap="sm"><Button size="xs" type="submit">{text.save}</Button>{state === "saved" && <Text size="sm" className="good" role="status">{text.saved}</Text>}{state instanceof ApiError && <Text size="sm" className="bad" role="alert">{state.message}</Text>}</Group>
+          <Group gap="sm"><Button size="xs" type="submit" loading={attempt.busy}>{text.save}</Button>{isSaved && <Text size="sm" className="good" role="status">{text.saved}</Text>}{attempt.fault && <Text size="sm" className="bad" role="alert">{attempt.fault.message}</Text>}</Group>
         </Stack>
       </form>
     </Panel>
@@ -64,25 +62,20 @@ function Password() {
   const client = useQueryClient();
   const [current, setCurrent] = useState("");
   const [next, setNext] = useState("");
-  const [fault, setFault] = useState<ApiError | null>(null);
+  const attempt = useAttempt();
+  const { fault } = attempt;
   const [isDone, setDone] = useState(false);
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    setFault(null);
+  const submit = async () => {
     setDone(false);
-    try {
-      await send("/api/identity/me/password", { current_password: current, new_password: next });
-      setCurrent("");
-      setNext("");
-      setDone(true);
-      await client.invalidateQueries({ queryKey: ["sessions"] });
-    } catch (error) {
-      if (error instanceof ApiError) setFault(error);
-    }
+    await send("/api/identity/me/password", { current_password: current, new_password: next });
+    setCurrent("");
+    setNext("");
+    setDone(true);
+    await client.invalidateQueries({ queryKey: ["sessions"] });
   };
   return (
     <Panel title={text.changePassword}>
-      <form onSubmit={(event) => void submit(event)}>
+      <form onSubmit={(event) => onSubmit(event, attempt, submit)}>
         <Stack gap="xs">
           <Group grow align="start">
             <PasswordInput label={text.currentPassword} autoComplete="current-password" required value={current} error={fault?.of("current_password")} onChange={(event) => setCurrent(event.currentTarget.value)} />
@@ -90,7 +83,7 @@ function Password() {
           </Group>
           {fault && !fault.problem.errors?.length && <Text size="sm" className="bad" role="alert">{fault.message}</Text>}
           {isDone && <Text size="sm" className="good" role="status">{text.passwordChanged}</Text>}
-          <div><Button size="xs" type="submit">{text.changePassword}</Button></div>
+          <div><Button size="xs" type="submit" loading={attempt.busy}>{text.changePassword}</Button></div>
         </Stack>
       </form>
     </Panel>
@@ -104,24 +97,18 @@ function Factor() {
   const [codes, setCodes] = useState<string[] | null>(null);
   const [code, setCode] = useState("");
   const [isLeaving, setLeaving] = useState(false);
-  const [fault, setFault] = useState<ApiError | null>(null);
-  const attempt = async (act: () => Promise<void>) => {
-    setFault(null);
-    try {
-      await act();
-      await client.invalidateQueries({ queryKey: ["second-factor"] });
-    } catch (error) {
-      if (error instanceof ApiError) setFault(error);
-    }
+  const attempt = useAttempt();
+  const { fault } = attempt;
+  const change = async (act: () => Promise<void>) => {
+    await act();
+    await client.invalidateQueries({ queryKey: ["second-factor"] });
   };
-  const confirm = (event: FormEvent) => {
-    event.preventDefault();
-    void attempt(async () => {
-      setCodes((await send<{ recovery_codes: string[] }>("/api/identity/me/second-factor/confirm", { code })).recovery_codes);
-      setEnrolment(null);
-      setCode("");
-    });
-  };
+  const confirm = () => change(async () => {
+    setCodes((await send<{ recovery_codes: string[] }>("/api/identity/me/second-factor/confirm", { code })).recovery_codes);
+    setEnrolment(null);
+    setCode("");
+  });
+  const press = (act: () => Promise<void>) => () => void attempt.run(() => change(act));
   if (factor.isError) return <Panel title={text.secondFactor}><Problem error={factor.error} retry={() => void factor.refetch()} /></Panel>;
   return (
     <Panel title={text.secondFactor}>
@@ -135,19 +122,19 @@ function Factor() {
           </Alert>
         )}
         {enrolment ? (
-          <form onSubmit={confirm}>
+          <form onSubmit={(event) => onSubmit(event, attempt, confirm)}>
             <Stack gap="xs">
               <Text size="sm">{text.enrolLead}</Text>
               <div data-secret><Copyable value={enrolment.secret} /></div>
               <Anchor size="sm" underline="always" href={enrolment.otpauth_uri}>{text.openApp}</Anchor>
               <TextInput w={220} label={text.code.split(",")[0]} autoComplete="one-time-code" inputMode="numeric" required value={code} error={fault?.of("code") ?? fault?.message} onChange={(event) => setCode(event.currentTarget.value)} />
-              <Group><Button size="xs" type="submit">{text.confirm}</Button><Button size="xs" variant="default" onClick={() => setEnrolment(null)}>{text.cancel}</Button></Group>
+              <Group><Button size="xs" type="submit" loading={attempt.busy}>{text.confirm}</Button><Button size="xs" variant="default" onClick={() => setEnrolment(null)}>{text.cancel}</Button></Group>
             </Stack>
           </form>
         ) : (
           <Group>
-            {factor.data && !factor.data.is_enrolled && <Button size="xs" onClick={() => void attempt(async () => setEnrolment(await send("/api/identity/me/second-factor")))}>{text.enrol}</Button>}
-            {factor.data?.is_enrolled && <Button size="xs" variant="default" onClick={() => void attempt(async () => setCodes((await send<{ recovery_codes: string[] }>("/api/identity/me/second-factor/recovery-codes")).recovery_codes))}>{text.newCodes}</Button>}
+            {factor.data && !factor.data.is_enrolled && <Button size="xs" loading={attempt.busy} onClick={press(async () => setEnrolment(await send("/api/identity/me/second-factor")))}>{text.enrol}</Button>}
+            {factor.data?.is_enrolled && <Button size="xs" variant="default" loading={attempt.busy} onClick={press(async () => setCodes((await send<{ recovery_codes: string[] }>("/api/identity/me/second-factor/recovery-codes")).recovery_codes))}>{text.newCodes}</Button>}
             {factor.data?.is_enrolled && <Button size="xs" variant="default" className="bad" onClick={() => setLeaving(true)}>{text.takeAway}</Button>}
             {fault && <Text size="sm" className="bad" role="alert">{fault.message}</Text>}
           </Group>

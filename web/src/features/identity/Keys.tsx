@@ -1,8 +1,9 @@
 import { Badge, Button, Checkbox, Group, Modal, MultiSelect, Select, Stack, Table, Text, TextInput } from "@mantine/core";
 import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
-import { ApiError, read, send } from "../../api/client";
+import { useState } from "react";
+import { read, send } from "../../api/client";
 import type { AccessKey, NewAccessKey, Page, Permission } from "../../api/types";
+import { onSubmit, useAttempt } from "../../app/attempt";
 import { useScene } from "../../app/context";
 import { instant } from "../../app/format";
 import { Confirm, Heading, List, Once, Panel, Teach } from "../../app/parts";
@@ -69,7 +70,8 @@ export function Keys() {
 }
 
 function Status({ item }: { item: AccessKey }) {
-  const isOver = item.expires_at !== null && Date.parse(item.expires_at) <= Date.now();
+  const [now] = useState(Date.now);
+  const isOver = item.expires_at !== null && Date.parse(item.expires_at) <= now;
   const [label, color] = item.revoked_at ? [text.revoked, "gray"] : isOver ? [text.expired, "gray"] : [text.active, "teal"];
   return <Badge variant="dot" color={color} size="sm">{label}</Badge>;
 }
@@ -81,29 +83,25 @@ function Create({ onClose, onMade }: { onClose: () => void; onMade: (key: string
   const [application, setApplication] = useState("");
   const [scopes, setScopes] = useState<string[]>(["events:write"]);
   const [life, setLife] = useState<string | null>("365");
-  const [fault, setFault] = useState<ApiError | null>(null);
+  const attempt = useAttempt();
+  const { fault } = attempt;
   // Nobody gives what they do not hold.
   const held = (permissions.data?.items ?? []).filter((item) => account.permissions.includes("*") || account.permissions.includes(item.name));
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    try {
-      const expires_at = life && life !== "0" ? new Date(Date.now() + Number(life) * DAY_MS).toISOString() : undefined;
-      onMade((await send<NewAccessKey>("/api/identity/access-keys", { name, scopes, application, expires_at })).key);
-    } catch (error) {
-      if (error instanceof ApiError) setFault(error);
-    }
+  const submit = async () => {
+    const expires_at = life && life !== "0" ? new Date(Date.now() + Number(life) * DAY_MS).toISOString() : undefined;
+    onMade((await send<NewAccessKey>("/api/identity/access-keys", { name, scopes, application, expires_at })).key);
   };
   return (
     <Modal opened onClose={onClose} title={text.createKey} closeButtonProps={{ "aria-label": text.close }}>
-      <form onSubmit={(event) => void submit(event)}>
+      <form onSubmit={(event) => onSubmit(event, attempt, submit)}>
         <Stack>
-          <TextInput data-autofocus label={text.name} required maxLength={200} value={name} error={fault?.of("name")} onChange={(event) => setName(event.currentTarget.value)} />
+          <TextInput autoFocus data-autofocus label={text.name} required maxLength={200} value={name} error={fault?.of("name")} onChange={(event) => setName(event.currentTarget.value)} />
           <MultiSelect label={text.scopes} searchable required value={scopes} error={fault?.of("scopes")} onChange={setScopes} comboboxProps={{ withinPortal: false }} maxDropdownHeight={180}
             data={held.map((item) => ({ value: item.name, label: `${item.name} – ${item.description}` }))} />
           <TextInput label={text.application} maxLength={200} value={application} error={fault?.of("application")} onChange={(event) => setApplication(event.currentTarget.value)} />
           <Select label={text.expiryDays} allowDeselect={false} value={life} onChange={setLife} comboboxProps={{ withinPortal: false }} data={[...["30", "90", "365"].map((value) => ({ value, label: text.days(value) })), { value: "0", label: text.forever }]} />
           {fault && !fault.problem.errors?.length && <Text size="sm" className="bad" role="alert">{fault.message}</Text>}
-          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit">{text.create}</Button></Group>
+          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit" loading={attempt.busy}>{text.create}</Button></Group>
         </Stack>
       </form>
     </Modal>
@@ -112,23 +110,16 @@ function Create({ onClose, onMade }: { onClose: () => void; onMade: (key: string
 
 function Rotate({ item, onClose, onMade }: { item: AccessKey; onClose: () => void; onMade: (key: string) => void }) {
   const [overlap, setOverlap] = useState<string | null>("86400");
-  const [fault, setFault] = useState<string | null>(null);
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    try {
-      onMade((await send<NewAccessKey>(`/api/identity/access-keys/${item.id}/rotate`, { overlap_seconds: Number(overlap) })).key);
-    } catch (error) {
-      setFault(error instanceof Error ? error.message : String(error));
-    }
-  };
+  const attempt = useAttempt();
+  const submit = async () => onMade((await send<NewAccessKey>(`/api/identity/access-keys/${item.id}/rotate`, { overlap_seconds: Number(overlap) })).key);
   return (
     <Modal opened onClose={onClose} title={`${text.rotate} ${item.name}`} closeButtonProps={{ "aria-label": text.close }}>
-      <form onSubmit={(event) => void submit(event)}>
+      <form onSubmit={(event) => onSubmit(event, attempt, submit)}>
         <Stack>
           <Text size="sm">{text.rotateLead}</Text>
           <Select label={text.overlap} allowDeselect={false} value={overlap} onChange={setOverlap} comboboxProps={{ withinPortal: false }} data={Object.entries(text.overlaps).map(([value, label]) => ({ value, label }))} />
-          {fault && <Text size="sm" className="bad" role="alert">{fault}</Text>}
-          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit">{text.rotate}</Button></Group>
+          {attempt.fault && <Text size="sm" className="bad" role="alert">{attempt.fault.message}</Text>}
+          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit" loading={attempt.busy}>{text.rotate}</Button></Group>
         </Stack>
       </form>
     </Modal>

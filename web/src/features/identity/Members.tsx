@@ -1,8 +1,9 @@
 import { Badge, Button, Group, Modal, NativeSelect, Select, Stack, Table, Text, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
-import { amend, ApiError, read, remove, send } from "../../api/client";
+import { useState } from "react";
+import { amend, read, remove, send } from "../../api/client";
 import type { Invitation, Member, Page, Role } from "../../api/types";
+import { onSubmit, useAttempt } from "../../app/attempt";
 import { useScene } from "../../app/context";
 import { instant } from "../../app/format";
 import { Confirm, Heading, List, Once, Panel } from "../../app/parts";
@@ -110,23 +111,17 @@ export function Members() {
 function Invite({ onClose, onMade }: { onClose: () => void; onMade: (url: string) => void }) {
   const [email, setEmail] = useState("");
   const [role, setRole] = useState<string | null>("member");
-  const [fault, setFault] = useState<ApiError | null>(null);
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    try {
-      onMade((await send<{ url: string }>("/api/identity/invitations", { email, role })).url);
-    } catch (error) {
-      if (error instanceof ApiError) setFault(error);
-    }
-  };
+  const attempt = useAttempt();
+  const { fault } = attempt;
+  const submit = async () => onMade((await send<{ url: string }>("/api/identity/invitations", { email, role })).url);
   return (
     <Modal opened onClose={onClose} title={text.invite} closeButtonProps={{ "aria-label": text.close }}>
-      <form onSubmit={(event) => void submit(event)}>
+      <form onSubmit={(event) => onSubmit(event, attempt, submit)}>
         <Stack>
-          <TextInput data-autofocus label={text.email} type="email" required value={email} error={fault ? (fault.of("email") ?? fault.message) : undefined} onChange={(event) => setEmail(event.currentTarget.value)} />
+          <TextInput autoFocus data-autofocus label={text.email} type="email" required value={email} error={fault ? (fault.of("email") ?? fault.message) : undefined} onChange={(event) => setEmail(event.currentTarget.value)} />
           <Select label={text.role} allowDeselect={false} value={role} onChange={setRole} data={MEMBERSHIPS} comboboxProps={{ withinPortal: false }} />
           <Text size="sm" c="dimmed">{text.inviteLead}</Text>
-          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit">{text.invite}</Button></Group>
+          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit" loading={attempt.busy}>{text.invite}</Button></Group>
         </Stack>
       </form>
     </Modal>
@@ -137,24 +132,19 @@ function Grant({ member, roles, onClose, onDone }: { member: Member; roles: Role
   const { zone } = useScene();
   const [role, setRole] = useState<string | null>(null);
   const [until, setUntil] = useState("");
-  const [fault, setFault] = useState<string | null>(null);
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    try {
-      await send(`/api/identity/members/${member.user_id}/roles`, { role_id: role, ...(until ? { expires_at: rfc(instantOf(until, zone)) } : {}) });
-      onDone();
-    } catch (error) {
-      setFault(error instanceof Error ? error.message : String(error));
-    }
+  const attempt = useAttempt();
+  const submit = async () => {
+    await send(`/api/identity/members/${member.user_id}/roles`, { role_id: role, ...(until ? { expires_at: rfc(instantOf(until, zone)) } : {}) });
+    onDone();
   };
   return (
     <Modal opened onClose={onClose} title={`${text.grantTitle}: ${member.email}`} closeButtonProps={{ "aria-label": text.close }}>
-      <form onSubmit={(event) => void submit(event)}>
+      <form onSubmit={(event) => onSubmit(event, attempt, submit)}>
         <Stack>
-          <Select data-autofocus label={text.role} required value={role} onChange={setRole} searchable comboboxProps={{ withinPortal: false }} data={roles.map((item) => ({ value: item.id, label: item.name }))} />
+          <Select autoFocus data-autofocus label={text.role} required value={role} onChange={setRole} searchable comboboxProps={{ withinPortal: false }} data={roles.map((item) => ({ value: item.id, label: item.name }))} />
           <TextInput type="datetime-local" label={`${text.until} (${zone})`} value={until} onChange={(event) => setUntil(event.currentTarget.value)} />
-          {fault && <Text size="sm" className="bad" role="alert">{fault}</Text>}
-          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit" disabled={!role}>{text.grant}</Button></Group>
+          {attempt.fault && <Text size="sm" className="bad" role="alert">{attempt.fault.message}</Text>}
+          <Group justify="flex-end"><Button variant="default" onClick={onClose}>{text.cancel}</Button><Button type="submit" loading={attempt.busy} disabled={!role}>{text.grant}</Button></Group>
         </Stack>
       </form>
     </Modal>

@@ -7,7 +7,7 @@ import { count, duration, instant } from "../../app/format";
 import { Copyable, List } from "../../app/parts";
 import { Problem } from "../../app/Problem";
 import { text } from "../../app/text";
-import { useNames } from "./names";
+import { plainOf, useNames } from "./names";
 
 const FIRST = new Set(["id", "timestamp", "provider", "model", "endpoint", "method", "status_code", "response_time_ms", "cost", "currency", "error_type", "error_message", "unpriced_reason", "price_id", "price_source", "priced", "tokens", "units"]);
 
@@ -33,7 +33,7 @@ export function CallPanel({ call, onClose }: { call: Call | null; onClose: () =>
               {Object.entries(call).filter(([name, value]) => !FIRST.has(name) && value !== null && value !== "" && value !== 0).map(([name, value]) => (
                 <Table.Tr key={name}>
                   <Table.Th scope="row" w="36%" style={{ fontWeight: 500 }}>{name}</Table.Th>
-                  <Table.Td style={{ overflowWrap: "anywhere" }}>{name === "key" ? nameOf("key", value) : name.endsWith("_at") ? instant(String(value), zone) : typeof value === "object" ? <Pairs value={value as Record<string, unknown>} /> : String(value)}</Table.Td>
+                  <Table.Td style={{ overflowWrap: "anywhere" }}>{name === "key" ? nameOf("key", value) : name.endsWith("_at") ? instant(plainOf(value), zone) : typeof value === "object" ? <Pairs value={value as Record<string, unknown>} /> : plainOf(value)}</Table.Td>
                 </Table.Tr>
               ))}
             </Table.Tbody>
@@ -45,7 +45,7 @@ export function CallPanel({ call, onClose }: { call: Call | null; onClose: () =>
 }
 
 function Pairs({ value }: { value: Record<string, unknown> }) {
-  return <Group gap={6}>{Object.entries(value).map(([name, item]) => <span key={name}>{name}: {typeof item === "object" ? JSON.stringify(item) : String(item)}</span>)}</Group>;
+  return <Group gap={6}>{Object.entries(value).map(([name, item]) => <span key={name}>{name}: {typeof item === "object" ? JSON.stringify(item) : plainOf(item)}</span>)}</Group>;
 }
 
 /** An exact decimal as it is: nothing rounded away, with its currency. */

@@ -42,7 +42,7 @@ export function Calls() {
         isFiltered ? <Text c="dimmed">{text.none}</Text> : <Empty />
       ) : (
         <Panel>
-          <List name={text.calls} minWidth={760} isLoading={query.isPending}
+          <List name={text.calls} minWidth={760} isLoading={query.isPending} isStale={query.isPlaceholderData}
             columns={[text.time, text.provider, text.call, text.model, { name: text.status, right: true }, { name: text.latency, right: true }, { name: text.cost, right: true }, text.user]}>
             {rows.map((call) => (
               <Table.Tr key={call.id} className="open" tabIndex={0} onClick={() => setOpen(call)} onKeyDown={(event) => event.key === "Enter" && setOpen(call)}>

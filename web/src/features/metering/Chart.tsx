@@ -1,12 +1,12 @@
 import { BarChart, LineChart } from "echarts/charts";
 import { AriaComponent, GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
-import { connect, init, use, type ECharts } from "echarts/core";
+import { connect, init, use as register, type ECharts } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 import { useComputedColorScheme } from "@mantine/core";
-import { useEffect, useRef } from "react";
+import { useEffect, useEffectEvent, useRef } from "react";
 import { clock, instant } from "../../app/format";
 
-use([BarChart, LineChart, GridComponent, TooltipComponent, LegendComponent, AriaComponent, CanvasRenderer]);
+register([BarChart, LineChart, GridComponent, TooltipComponent, LegendComponent, AriaComponent, CanvasRenderer]);
 
 export interface Line { name: string; color: string; values: (number | null)[] }
 interface Props {
@@ -18,11 +18,13 @@ interface Props {
 export default function Chart({ title, times, lines, kind, zone, step, format, most, onZoom }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<ECharts | null>(null);
-  const zoom = useRef(onZoom);
-  zoom.current = onZoom;
   const band = useRef<HTMLDivElement>(null);
-  const range = useRef({ times, step });
-  range.current = { times, step };
+  /** Narrow the range to what lies between two places of the chart, as it is drawn now. */
+  const narrow = useEffectEvent((one: number, other: number) => {
+    const place = (at: number) => Math.min(times.length - 1, Math.max(0, Math.round(at)));
+    const [first, last] = [times[place(Math.min(one, other))], times[place(Math.max(one, other))]];
+    if (first !== undefined && last !== undefined) onZoom(first, last + step * 1000);
+  });
   const scheme = useComputedColorScheme("light");
 
   useEffect(() => {
@@ -51,10 +53,7 @@ export default function Chart({ title, times, lines, kind, zone, step, format, m
       const from = start;
       clear();
       if (from === null || Math.abs(event.offsetX - from) <= 4) return;
-      const known = range.current;
-      const place = (x: number) => Math.min(known.times.length - 1, Math.max(0, Math.round(indexAt(x))));
-      const [first, last] = [known.times[place(Math.min(from, event.offsetX))], known.times[place(Math.max(from, event.offsetX))]];
-      if (first !== undefined && last !== undefined) zoom.current(first, last + known.step * 1000);
+      narrow(indexAt(from), indexAt(event.offsetX));
     });
     canvas.on("globalout", clear);
     return () => {

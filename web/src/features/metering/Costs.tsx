@@ -6,14 +6,14 @@ import { useScene } from "../../app/context";
 import { count, money, percent, tokens } from "../../app/format";
 import { Heading, List, Panel } from "../../app/parts";
 import { Problem } from "../../app/Problem";
-import { filtersOf, INTERVALS, rfc } from "../../app/range";
+import { INTERVALS, rfc } from "../../app/range";
 import { dimensionName, text } from "../../app/text";
 import { colorOf } from "./colors";
 import { Empty } from "./Empty";
 import { Cost, isUnknown, Tile, tilesOf, Unpriced } from "./Figures";
 import { FilterBar } from "./FilterBar";
 import { splitLines, timesOf } from "./lines";
-import { useDimensions, useNames } from "./names";
+import { plainOf, useDimensions, useFilters, useNames } from "./names";
 import { seriesOf, summaryOf } from "./queries";
 
 const Chart = lazy(() => import("./Chart"));
@@ -24,7 +24,7 @@ export function Costs() {
   const { view, span, zone, organization, go, may } = useScene();
   const by = view.by ?? "provider";
   const interval = view.interval ?? (span.to - span.from <= 2 * 86_400_000 ? "1h" : "1d");
-  const filters = useMemo(() => filtersOf(view), [JSON.stringify(filtersOf(view))]);
+  const filters = useFilters();
   const now = useQuery(summaryOf(organization, span.from, span.to, by, filters));
   const before = useQuery(summaryOf(organization, span.from - (span.to - span.from), span.from, "", filters));
   const split = useQuery(seriesOf(organization, span, zone, "requests,cost", by, filters, interval));
@@ -35,7 +35,7 @@ export function Costs() {
   const lines = useMemo(() => {
     const known = split.data?.group_by?.[0] ?? by;
     return splitLines(times, split.data, (point) => nameOf(known, point[known]), (point) => (point.cost == null ? null : Number(point.cost)));
-  }, [times, split.data, by]);
+  }, [times, split.data, by, nameOf]);
   const format = useMemo(() => (value: number | null) => (value == null ? "–" : money(value.toFixed(9), currency)), [currency]);
 
   const failed = [now, split].find((query) => query.isError);
@@ -66,10 +66,10 @@ export function Costs() {
         ) : <Skeleton h={190} />}
       </Panel>
       <Panel title={`${text.by} ${dimensionName(by)}`}>
-        <List name={text.costs} minWidth={560} isLoading={!now.data}
+        <List name={text.costs} minWidth={560} isLoading={!now.data} isStale={now.isPlaceholderData}
           columns={[dimensionName(known), { name: text.cost, right: true }, { name: text.share, right: true }, { name: text.requests, right: true }, { name: text.tokens, right: true }]}>
           {groups.map((group) => {
-            const value = String(group[known] ?? "");
+            const value = plainOf(group[known]);
             const name = nameOf(known, group[known]);
             return (
               <Table.Tr key={value}>

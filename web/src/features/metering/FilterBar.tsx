@@ -4,7 +4,7 @@ import { useState } from "react";
 import { useScene } from "../../app/context";
 import { filtersOf } from "../../app/range";
 import { dimensionName, text } from "../../app/text";
-import { useDimensions, useNames } from "./names";
+import { plainOf, useDimensions, useNames } from "./names";
 import { summaryOf } from "./queries";
 
 /** The filters of the view, each with a way to remove it, and a way to add one from the values that occur. */
@@ -16,7 +16,7 @@ export function FilterBar() {
   const dimensions = useDimensions(undefined);
   const nameOf = useNames();
   const found = useQuery({ ...summaryOf(organization, span.from, span.to, dimension), enabled: open });
-  const values = [...(found.data?.groups ?? [])].sort((a, b) => b.requests - a.requests).map((group) => String(group[dimension] ?? "")).filter(Boolean);
+  const values = [...(found.data?.groups ?? [])].sort((a, b) => b.requests - a.requests).map((group) => plainOf(group[dimension])).filter(Boolean);
   const labels = new Map(values.map((item) => [nameOf(dimension, item), item]));
   const add = (chosen: string) => {
     if (!chosen) return;

@@ -5,14 +5,14 @@ import { useScene } from "../../app/context";
 import { clock, compact, count, duration, money, percent, tokens } from "../../app/format";
 import { Heading, List, Panel } from "../../app/parts";
 import { Problem } from "../../app/Problem";
-import { filtersOf, rfc } from "../../app/range";
+import { rfc } from "../../app/range";
 import { dimensionName, text } from "../../app/text";
 import { colorOf } from "./colors";
 import { Empty } from "./Empty";
 import { Cost, Tile, tilesOf, Unpriced } from "./Figures";
 import { FilterBar } from "./FilterBar";
 import { oneLine, splitLines, timesOf } from "./lines";
-import { useDimensions, useNames } from "./names";
+import { plainOf, useDimensions, useFilters, useNames } from "./names";
 import { seriesOf, summaryOf } from "./queries";
 
 const Chart = lazy(() => import("./Chart"));
@@ -22,7 +22,7 @@ const MOST_ROWS = 50;
 export function Overview() {
   const { view, span, zone, organization, go } = useScene();
   const by = view.by ?? "provider";
-  const filters = useMemo(() => filtersOf(view), [JSON.stringify(filtersOf(view))]);
+  const filters = useFilters();
   const isFiltered = Object.keys(filters).length > 0;
   const now = useQuery(summaryOf(organization, span.from, span.to, by, filters));
   const before = useQuery(summaryOf(organization, span.from - (span.to - span.from), span.from, "", filters));
@@ -49,7 +49,7 @@ export function Overview() {
       errors: oneLine(times, all.data, text.errorRate, "#d55e00", (point) => point.error_rate),
       latency: oneLine(times, all.data, text.p95, "#0072b2", (point) => point.latency_p95_ms),
     };
-  }, [times, split.data, all.data, by]);
+  }, [times, split.data, all.data, by, nameOf]);
 
   const failed = [now, all, split].find((query) => query.isError);
   if (failed) return <Problem error={failed.error} retry={() => void Promise.all([now.refetch(), all.refetch(), split.refetch()])} />;
@@ -87,11 +87,11 @@ export function Overview() {
         ))}
       </Grid>
       <Panel title={`${text.by} ${dimensionName(by)}`} aside={<Select size="xs" w={140} aria-label={text.by} data={dimensions} value={by} allowDeselect={false} searchable onChange={(chosen) => chosen && go({ by: chosen === "provider" ? undefined : chosen })} />}>
-        <List name={`${text.by} ${dimensionName(by)}`} minWidth={560} isLoading={!now.data}
+        <List name={`${text.by} ${dimensionName(by)}`} minWidth={560} isLoading={!now.data} isStale={now.isPlaceholderData}
           columns={[dimensionName(known), ...[text.requests, text.errorRate, text.p95, text.tokens, text.cost].map((name) => ({ name, right: true }))]}>
           {groups.slice(0, MOST_ROWS).map((group) => {
             const name = nameOf(known, group[known]);
-            const value = String(group[known] ?? "");
+            const value = plainOf(group[known]);
             return (
               <Table.Tr key={value}>
                 <Table.Td>
