@@ -54,6 +54,7 @@ lint: $(VENV)/.installed ## formatting, lints, types, import rules
 	$(BIN)/mypy --strict -p demo
 	cd sdk/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python web/build_hook.py lint
 
 fmt: $(VENV)/.installed ## format and fix what can be fixed
 	$(BIN)/ruff format src tests bench demo sdk

