@@ -6,15 +6,19 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
 import nexus_client.httpx
+import pytest
 from nexus_client import Client, attributed
+from nexus_client.posting import Poster
+from nexus_client.spool import Spool
 
 from tests.races.node import Node, until
 from tests.sdk.programs import Program, assert_all_there_once
@@ -163,3 +167,33 @@ async def test_server_killed_and_restarted_under_four_programs(node: Node, tmp_p
         # Whoever ended while Nexus was away has left its records to the next start.
         client.recover()
         await assert_all_there_once(node, recorded)
+
+
+def fails_once(works: Callable[..., Any]) -> Callable[..., Any]:
+    calls: list[object] = []
+
+    def failing(*arguments: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 1:
+            raise ZeroDivisionError("a fault of ours")
+        return works(*arguments)
+
+    return failing
+
+
+async def test_fault_of_the_clients_own_threads_is_counted_and_they_go_on(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spool, "append", fails_once(Spool.append))
+    monkeypatch.setattr(Poster, "post", fails_once(Poster.post))
+
+    with Client(node.url, key_of(node), spool_dir=tmp_path, longest_pause_seconds=0.1) as client:
+        lost = UUID(client.record("openai", 200))
+        assert client.persist(30)
+        kept = UUID(client.record("openai", 200))
+        await until(lambda: client.stats.sent == 1, "what came after the fault is sent")
+        stats = client.stats
+
+    assert (stats.recorded, stats.dropped, stats.own_failures) == (2, 1, 2)
+    await until(node.spool_is_empty, "the node's spool is drained")
+    assert {kept} == {kept, lost} & (await node.stored()).keys()

@@ -119,8 +119,18 @@ def test_fault_of_ours_in_a_call_is_counted_and_the_function_goes_on(
     assert client.recorded("acme")(lambda: 5)() == 5
     with pytest.raises(Refused), client.call("acme"):
         raise Refused
-    assert client.stats.own_failures == 2
+    assert client.record("acme", 200, id="the-id") == "the-id"
+    assert client.stats.own_failures == 3
     assert client.stats.last_failure == "ZeroDivisionError: a fault of ours"
+
+
+def test_fields_of_a_wrong_type_do_not_raise(client: Client) -> None:
+    client.record("acme", 200, tags="search")
+    with client.call("acme", tags=5):
+        pass
+
+    assert client.stats.own_failures == 2
+    assert spooled(client) == []
 
 
 class Wordless(Exception):

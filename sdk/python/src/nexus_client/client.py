@@ -119,18 +119,14 @@ class Client:
         The id is a UUIDv7 made now, and is the time of the call unless `timestamp` says otherwise. The values are looked
         at later, in another thread: do not change `metadata` and `tokens` after handing them over.
         """
-        record: Record = {
-            "id": uuid7(),
-            "provider": provider,
-            "status_code": status_code,
-            **self.attribution(),
-            **fields,
-        }
-        tags = fields.get("tags")
-        if tags is not None:
-            record["tags"] = {**self.attribution().get("tags", {}), **tags}
-        self.put(record)
-        return str(record["id"])
+        made = str(fields.get("id") or uuid7())
+        with self.counters.shield:
+            record: Record = {"provider": provider, "status_code": status_code, **self.attribution()}
+            tags = fields.get("tags")
+            if tags is not None:
+                fields["tags"] = {**record.get("tags", {}), **tags}
+            self.put({**record, **fields, "id": made})
+        return made
 
     def call(self, provider: str, **fields: Any) -> Call:
         """Return a context manager that times a call and records it at its end, however it ends."""
@@ -175,9 +171,10 @@ class Client:
 
     def recover(self) -> None:
         """Begin to send what ended processes left, even if this one records nothing."""
-        if self._pipeline is not None and not self._is_closed:
-            self._hook()
-            self._pipeline.start()
+        with self.counters.shield:
+            if self._pipeline is not None and not self._is_closed:
+                self._hook()
+                self._pipeline.start()
 
     def persist(self, timeout_seconds: float | None = 10.0) -> bool:
         """Wait until everything recorded is in files that outlive this process; False when it is not."""
@@ -196,7 +193,9 @@ class Client:
             return True
         self._is_closed = True
         _clients.discard(self)
-        return self._pipeline is None or self._pipeline.stop(timeout_seconds)
+        with self.counters.shield:
+            return self._pipeline is None or self._pipeline.stop(timeout_seconds)
+        return False
 
     def __enter__(self) -> Client:
         return self
@@ -220,7 +219,7 @@ class Client:
         pipeline = self._pipeline
         self._begin()
         if pipeline is not None:
-            with contextlib.suppress(OSError):
+            with self.counters.shield:
                 pipeline.forget()
 
 
