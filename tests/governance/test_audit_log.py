@@ -13,6 +13,7 @@ import pytest
 
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Actor, Database
+from nexus.platform.web import encode_cursor
 from tests.conftest import TestOrganization, make_organization
 from tests.governance.conftest import key_of
 
@@ -209,3 +210,14 @@ async def test_each_way_in_needs_its_own_permission(
     assert answer.status_code == status, answer.text
     if status == 403:
         assert answer.json()["errors"][0]["field"] == "permission"
+
+
+@pytest.mark.parametrize(
+    "instant", ["2026-01-31T12:00:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "yesterday", 5, None]
+)
+async def test_a_cursor_made_by_hand_is_a_fault_of_the_caller(auditor: httpx.AsyncClient, instant: object) -> None:
+    refused = await auditor.get(LOG, params={"cursor": encode_cursor(instant, UUID(int=5))})
+
+    assert refused.status_code == 422, refused.text
+    assert refused.json()["type"] == "urn:nexus:problem:invalid_cursor"
+    assert [fault["field"] for fault in refused.json()["errors"]] == ["cursor"]

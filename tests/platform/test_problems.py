@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.testing import TestClient
 
 from nexus.kit.errors import Conflict, FieldFault, TooManyRequests, Unauthenticated
-from nexus.platform.web import PROBLEM_TYPE, decode_cursor, encode_cursor, exception_handlers
+from nexus.platform.web import PROBLEM_TYPE, Page, decode_cursor, encode_cursor, exception_handlers, id_of, page_of
 from nexus.platform.web.pages import InvalidCursor
 
 
@@ -103,3 +104,21 @@ def test_cursors_come_back_and_strange_ones_are_refused() -> None:
     for strange in ("", "%%%", "AAAA", encode_cursor("x", "y"), "ü"):
         with pytest.raises(InvalidCursor):
             decode_cursor(strange, tuple[int, UUID])
+
+
+def test_a_cursor_holds_nothing_that_no_list_gives_out() -> None:
+    at = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+    assert decode_cursor(encode_cursor(at, "a"), tuple[datetime, str]) == (at, "a")
+    for strange in ((at.replace(tzinfo=None), "a"), ("0001-01-01T00:00:00+23:59", "a"), (at, "a\x00")):
+        with pytest.raises(InvalidCursor):
+            decode_cursor(encode_cursor(*strange), tuple[datetime, str])
+
+
+def test_pages_end_where_nothing_follows() -> None:
+    first = page_of([1, 2, 3], 2, lambda item: (item,))
+
+    assert first.items == [1, 2] and first.next_cursor == encode_cursor(2)
+    assert page_of([3], 2, lambda item: (item,)) == Page([3])
+    assert page_of([], 2, lambda item: (item,)) == Page([])
+    assert id_of(None) is None and id_of(encode_cursor(UUID(int=5))) == UUID(int=5)

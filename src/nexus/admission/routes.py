@@ -1,7 +1,7 @@
 """`/api/admission`: clusters, applications, operation costs, quotas and their versions, buckets and token transactions."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,10 +25,10 @@ from nexus.contracts.limits import LimitTable, ScopeKind
 from nexus.dataplane.decide.headers import decimal_operations
 from nexus.identity.guards import actor_of, organization_of, requires
 from nexus.kit.errors import FieldFault, InvalidRequest
-from nexus.platform.web import Page, decode_cursor, encode_cursor, web_state
-from nexus.platform.web.pages import check_limit
+from nexus.platform.web import Page, check_limit, decode_cursor, id_of, page_of, web_state
 
 AnyRequest = Request[Any, Any, Any]
+Listed = TypeVar("Listed", Cluster, Application, OperationType, CostRule)
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._\-]{0,62}$")]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
@@ -149,8 +149,12 @@ def _table(request: AnyRequest) -> LimitTable:
     return current
 
 
-def _after(cursor: str | None) -> UUID | None:
-    return decode_cursor(cursor, tuple[UUID])[0] if cursor is not None else None
+async def _listed(request: AnyRequest, kind: type[Listed], query: str, cursor: str | None, limit: int) -> Page[Listed]:
+    check_limit(limit)
+    after = id_of(cursor)
+    async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
+        found = await store.many(db, kind, query, None, after, limit + 1)
+    return page_of(found, limit, lambda item: (item.id,))
 
 
 @get("/clusters", guards=[requires("application:read")])
@@ -158,11 +162,7 @@ async def list_clusters(
     request: AnyRequest, cursor: FromQuery[str | None] = None, limit: FromQuery[int] = 50
 ) -> Page[Cluster]:
     """List clusters."""
-    check_limit(limit)
-    after = _after(cursor)
-    async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
-        found = await store.many(db, Cluster, "list_clusters", None, after, limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return await _listed(request, Cluster, "list_clusters", cursor, limit)
 
 
 @post("/clusters", guards=[requires("application:create")])
@@ -185,11 +185,7 @@ async def list_applications(
     request: AnyRequest, cursor: FromQuery[str | None] = None, limit: FromQuery[int] = 50
 ) -> Page[Application]:
     """List applications."""
-    check_limit(limit)
-    after = _after(cursor)
-    async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
-        found = await store.many(db, Application, "list_applications", None, after, limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return await _listed(request, Application, "list_applications", cursor, limit)
 
 
 @post("/applications", guards=[requires("application:create")])
@@ -214,11 +210,7 @@ async def list_operation_types(
     request: AnyRequest, cursor: FromQuery[str | None] = None, limit: FromQuery[int] = 50
 ) -> Page[OperationType]:
     """List operation types: the shipped nine and the organization's own."""
-    check_limit(limit)
-    after = _after(cursor)
-    async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
-        found = await store.many(db, OperationType, "list_operation_types", None, after, limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return await _listed(request, OperationType, "list_operation_types", cursor, limit)
 
 
 @post("/operation-types", guards=[requires("quota:create")])
@@ -242,11 +234,7 @@ async def list_cost_rules(
     request: AnyRequest, cursor: FromQuery[str | None] = None, limit: FromQuery[int] = 50
 ) -> Page[CostRule]:
     """List applications' own charges."""
-    check_limit(limit)
-    after = _after(cursor)
-    async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
-        found = await store.many(db, CostRule, "list_cost_rules", None, after, limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return await _listed(request, CostRule, "list_cost_rules", cursor, limit)
 
 
 @post("/cost-rules", guards=[requires("quota:create")])
@@ -263,10 +251,10 @@ async def list_quotas(
 ) -> Page[Quota]:
     """List quotas with the version in force."""
     check_limit(limit)
-    after, state = _after(cursor), web_state(request)
+    after, state = id_of(cursor), web_state(request)
     async with state.database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         found = await service.list_quotas(db, after, limit + 1, state.clock.now())
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return page_of(found, limit, lambda item: (item.id,))
 
 
 @post("/quotas", guards=[requires("quota:create")])
@@ -299,7 +287,7 @@ async def list_versions(
     async with state.database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         await service.get_quota(db, quota_id, state.clock.now())
         found = await service.versions(db, quota_id, state.clock.now(), before=before, limit=limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].version) if len(found) > limit else None)
+    return page_of(found, limit, lambda item: (item.version,))
 
 
 @post("/quotas/{quota_id:uuid}/versions", guards=[requires("quota:update")])
@@ -366,8 +354,7 @@ async def list_transactions(
         before = decode_cursor(cursor, tuple[Instant, bigint, small])
     async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         found = await store.many(db, TokenTransaction, "list_transactions", bucket, *before, limit + 1)
-    last = found[limit - 1] if len(found) > limit else None
-    return Page(found[:limit], encode_cursor(last.at, last.sequence, last.leg) if last else None)
+    return page_of(found, limit, lambda item: (item.at, item.sequence, item.leg))
 
 
 router = Router(

@@ -10,8 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from nexus.catalog import model_routes as service
 from nexus.catalog.model_routes import ModelRoute
 from nexus.identity.guards import actor_of, organization_of, requires
-from nexus.platform.web import Page, decode_cursor, encode_cursor, web_state
-from nexus.platform.web.pages import check_limit
+from nexus.platform.web import Page, check_limit, id_of, page_of, web_state
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -35,10 +34,10 @@ async def list_routes(
 ) -> Page[ModelRoute]:
     """List the organization's aliases of models."""
     check_limit(limit)
-    after = decode_cursor(cursor, tuple[UUID])[0] if cursor is not None else None
+    after = id_of(cursor)
     async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         found = await service.list_routes(db, after=after, alias=alias, limit=limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return page_of(found, limit, lambda item: (item.id,))
 
 
 @post("/", guards=[requires("catalog:write")])

@@ -15,8 +15,7 @@ from nexus.contracts.cost_lines import CostLine
 from nexus.identity.guards import actor_of, organization_of, requires
 from nexus.kit.errors import FieldFault, InvalidRequest
 from nexus.kit.money import format_nanos
-from nexus.platform.web import Page, decode_cursor, encode_cursor, web_state
-from nexus.platform.web.pages import check_limit
+from nexus.platform.web import Page, check_limit, decode_cursor, id_of, page_of, web_state
 
 AnyRequest = Request[Any, Any, Any]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
@@ -111,12 +110,9 @@ async def list_providers(
     """List providers: the shipped ones and the organization's own."""
     check_limit(limit)
     after = decode_cursor(cursor, tuple[str, UUID]) if cursor is not None else None
-    if after is not None:
-        _plain(after[0], "cursor")
     async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         found = await store.list_providers(db, after, _plain(category, "category"), _plain(slug, "slug"), limit + 1)
-    more = encode_cursor(found[limit - 1].slug, found[limit - 1].id) if len(found) > limit else None
-    return Page(found[:limit], more)
+    return page_of(found, limit, lambda item: (item.slug, item.id))
 
 
 @get("/endpoints", guards=[requires("catalog:read")])
@@ -128,10 +124,10 @@ async def list_endpoints(
 ) -> Page[Endpoint]:
     """List the endpoints that calls' paths are matched to."""
     check_limit(limit)
-    after = decode_cursor(cursor, tuple[UUID])[0] if cursor is not None else None
+    after = id_of(cursor)
     async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         found = await store.list_endpoints(db, after, _plain(provider, "provider"), limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return page_of(found, limit, lambda item: (item.id,))
 
 
 @get("/models", guards=[requires("catalog:read")])
@@ -145,13 +141,9 @@ async def list_models(
     """List models; `search` finds them by a part of the name."""
     check_limit(limit)
     after = decode_cursor(cursor, tuple[str, str, UUID]) if cursor is not None else None
-    if after is not None:
-        _plain(after[0], "cursor")
-        _plain(after[1], "cursor")
     async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         found = await store.list_models(db, after, _plain(provider, "provider"), _plain(search, "search"), limit + 1)
-    last = found[limit - 1] if len(found) > limit else None
-    return Page(found[:limit], encode_cursor(last.provider, last.slug, last.id) if last else None)
+    return page_of(found, limit, lambda item: (item.provider, item.slug, item.id))
 
 
 @get("/prices", guards=[requires("catalog:read")])
@@ -170,13 +162,13 @@ async def list_prices(
         raise InvalidRequest(
             "at: give an offset, such as 2026-01-31T12:00:00Z", faults=[FieldFault("at", "give an offset")]
         )
-    after = decode_cursor(cursor, tuple[UUID])[0] if cursor is not None else None
+    after = id_of(cursor)
     async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         found = await store.list_prices(
             db, after=after, provider=_plain(provider, "provider"), model=_plain(model, "model"), at=at,
             with_superseded=superseded, limit=limit + 1,
         )  # fmt: skip
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return page_of(found, limit, lambda item: (item.id,))
 
 
 @get("/prices/{price_id:uuid}", guards=[requires("catalog:read")])
@@ -222,10 +214,10 @@ async def list_conflicts(
 ) -> Page[PriceConflict]:
     """List where sources say different things."""
     check_limit(limit)
-    after = decode_cursor(cursor, tuple[UUID])[0] if cursor is not None else None
+    after = id_of(cursor)
     async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         found = await store.list_conflicts(db, after, resolved, _plain(provider, "provider"), limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return page_of(found, limit, lambda item: (item.id,))
 
 
 @post("/price-conflicts/{conflict_id:uuid}/resolve", guards=[requires("system:configure")], status_code=204)
@@ -244,10 +236,10 @@ async def list_imports(
 ) -> Page[Import]:
     """List the imports that changed something, newest first."""
     check_limit(limit)
-    before = decode_cursor(cursor, tuple[UUID])[0] if cursor is not None else None
+    before = id_of(cursor)
     async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
         found = await store.list_imports(db, before, limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return page_of(found, limit, lambda item: (item.id,))
 
 
 @post("/estimate", guards=[requires("catalog:read")], status_code=200)

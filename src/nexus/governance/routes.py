@@ -17,8 +17,7 @@ from nexus.governance.store import AuditFilter
 from nexus.governance.types import AuditEntry
 from nexus.identity.guards import actor_of, organization_of, requires
 from nexus.kit.errors import FieldFault, InvalidRequest
-from nexus.platform.web import Page, decode_cursor, encode_cursor, web_state
-from nexus.platform.web.pages import check_limit
+from nexus.platform.web import Page, check_limit, decode_cursor, page_of, web_state
 
 AnyRequest = Request[Any, Any, Any]
 _EXPORT_PAGE = 500
@@ -72,8 +71,7 @@ async def search(
     database = web_state(request).database
     async with database.tenant(organization_of(request), actor_of(request), readonly=True) as connection:
         found = await store.search(connection, wanted, before, limit + 1)
-    more = encode_cursor(found[limit - 1].occurred_at, found[limit - 1].id) if len(found) > limit else None
-    return Page(found[:limit], more)
+    return page_of(found, limit, lambda item: (item.occurred_at, item.id))
 
 
 @get("/audit-log/export", guards=[requires("audit:export")], media_type="text/csv")

@@ -12,8 +12,7 @@ from nexus.identity import access_keys, store
 from nexus.identity.fields import Name, Names
 from nexus.identity.guards import actor_of, organization_of, principal_of, requires
 from nexus.identity.types import AccessKey, NewAccessKey
-from nexus.platform.web import Page, decode_cursor, encode_cursor, web_state
-from nexus.platform.web.pages import check_limit
+from nexus.platform.web import Page, check_limit, id_of, page_of, web_state
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -43,12 +42,11 @@ async def list_keys(
 ) -> Page[AccessKey]:
     """List access keys, newest first; revoked ones on request."""
     organization_id = organization_of(request)
-    before = decode_cursor(cursor, tuple[UUID])[0] if cursor is not None else None
+    before = id_of(cursor)
     check_limit(limit)
     async with web_state(request).database.tenant(organization_id, actor_of(request), readonly=True) as db:
         found = await store.list_keys(db, organization_id, before, revoked, limit + 1)
-    more = encode_cursor(found[limit - 1].id) if len(found) > limit else None
-    return Page(found[:limit], more)
+    return page_of(found, limit, lambda item: (item.id,))
 
 
 @post("/access-keys", guards=[requires("key:create")])

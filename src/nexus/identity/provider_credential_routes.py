@@ -16,8 +16,7 @@ from nexus.identity.provider_credential_key_reach import KeyReach
 from nexus.identity.provider_credentials import ProviderCredential
 from nexus.platform.db.secrets import secret_keys
 from nexus.platform.sealing import Sealer
-from nexus.platform.web import Page, WebState, decode_cursor, encode_cursor, web_state
-from nexus.platform.web.pages import check_limit
+from nexus.platform.web import Page, WebState, check_limit, id_of, page_of, web_state
 
 AnyRequest = Request[Any, Any, Any]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -73,11 +72,11 @@ async def list_credentials(
 ) -> Page[ProviderCredential]:
     """List the organization's provider credentials, oldest first."""
     check_limit(limit)
-    after = decode_cursor(cursor, tuple[UUID])[0] if cursor is not None else None
+    after = id_of(cursor)
     organization_id = organization_of(request)
     async with web_state(request).database.tenant(organization_id, actor_of(request), readonly=True) as db:
         found = await service.list_all(db, organization_id, after=after, provider=provider, limit=limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return page_of(found, limit, lambda item: (item.id,))
 
 
 @post("/", guards=[requires("credential:manage")])
