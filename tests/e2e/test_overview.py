@@ -16,6 +16,7 @@ from playwright.async_api import expect
 
 from tests.e2e.conftest import PHONE, WIDE, Site
 from tests.e2e.sight import count, faults_of_access, fits, money, percent, settled
+from tests.e2e.traffic import send
 from tests.races.node import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -165,6 +166,25 @@ async def test_the_pages_own_snippet_sends_a_call_that_appears_without_reload(
 
     assert '"accepted":1' in done.stdout.replace(" ", ""), (done.stdout, done.stderr)
     figure = page.get_by_role("group", name="Requests", exact=True).locator("[data-figure]")
+    await expect(figure).to_have_text("1")
+    assert await page.evaluate("window.stays")
+
+
+async def test_an_answer_that_everybody_shares_gives_way_when_a_call_is_stored(visit: Any, site: Site) -> None:
+    found = await visit()
+    page = await found.page("/?range=30d&provider=rare")
+    await settled(page)
+    async with page.expect_response(lambda answer: "/api/dashboards/summary?last=30d" in answer.url) as answered:
+        await page.reload()
+    assert (await answered.value).headers["x-cache"] == "hit"
+    figure = page.get_by_role("group", name="Requests", exact=True).locator("[data-figure]")
+    await expect(figure).to_have_text("0")
+    await expect(page.get_by_text("live", exact=True)).to_be_visible()
+    await page.evaluate("window.stays = true")
+
+    # Kept answers of thirty days live for thirty minutes: only what was stored can make this one go.
+    await send(site.url, site.key, [{"id": "rare-1", "provider": "rare", "status_code": 200}])
+
     await expect(figure).to_have_text("1")
     assert await page.evaluate("window.stays")
 

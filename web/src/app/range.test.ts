@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { filtersOf, instantOf, readView, spanOf, wallOf } from "./range";
+import { before, filtersOf, instantOf, readView, spanOf, wallOf } from "./range";
 
 describe("a view in the address", () => {
   it("keeps what it knows and leaves out the rest", () => {
@@ -13,6 +13,7 @@ describe("a view in the address", () => {
   it("covers whole minutes when it is live", () => {
     const span = spanOf({ range: "1h" }, Date.parse("2026-01-01T10:00:30Z"));
     expect([span.from, span.to, span.interval]).toEqual([Date.parse("2026-01-01T09:01:00Z"), Date.parse("2026-01-01T10:01:00Z"), "1m"]);
+    expect([span.last, before(span).last, before(span).to]).toEqual(["1h", undefined, span.from]);
   });
 });
 

@@ -46,20 +46,25 @@ export const frameOf = ({ range, from, to, zone, organization }: View): View => 
 export const filtersOf = (view: View): Record<string, string> =>
   Object.fromEntries(Object.entries(view).filter((pair): pair is [string, string] => isDimension(pair[0]) && pair[1] !== undefined));
 
-export interface Span { from: number; to: number; isLive: boolean; interval: string; step: number }
+/** `last` names the range where it ends now; then everybody asks the same question, and the answer is shared. */
+export interface Span { from: number; to: number; isLive: boolean; last?: string; interval: string; step: number }
+
+/** The period of equal length before. */
+export const before = (span: Span): Span => ({ ...span, from: span.from - (span.to - span.from), to: span.from, last: undefined });
 const STEPS: [number, string, number][] = [[2 * 3600, "1m", 60], [12 * 3600, "5m", 300], [36 * 3600, "15m", 900], [14 * 86_400, "1h", 3600], [400 * 86_400, "1d", 86_400], [1600 * 86_400, "1w", 7 * 86_400]];
 
 /** The instants a view covers. A live one ends at the minute that has begun, so that requests can be cached. */
 export function spanOf(view: View, now: number): Span {
-  let from: number, to: number;
+  let from: number, to: number, last: string | undefined;
   if (view.from && view.to) [from, to] = [Date.parse(view.from), Date.parse(view.to)];
   else {
+    last = view.range ?? "24h";
     to = Math.floor(now / 60_000) * 60_000 + 60_000;
-    from = to - (RANGES[view.range ?? "24h"] ?? 86_400) * 1000;
+    from = to - (RANGES[last] ?? 86_400) * 1000;
   }
   const seconds = (to - from) / 1000;
   const [, interval, step] = STEPS.find(([limit]) => seconds <= limit) ?? [0, "1mo", 30 * 86_400];
-  return { from, to, isLive: !view.from, interval, step };
+  return { from, to, isLive: !view.from, last, interval, step };
 }
 
 export const rfc = (at: number): string => new Date(at).toISOString();

@@ -15,7 +15,7 @@ export function FilterBar() {
   const [value, setValue] = useState("");
   const dimensions = useDimensions(undefined);
   const nameOf = useNames();
-  const found = useQuery({ ...summaryOf(organization, span.from, span.to, dimension), enabled: open });
+  const found = useQuery({ ...summaryOf(organization, span, dimension), enabled: open });
   const values = [...(found.data?.groups ?? [])].sort((a, b) => b.requests - a.requests).map((group) => plainOf(group[dimension])).filter(Boolean);
   const labels = new Map(values.map((item) => [nameOf(dimension, item), item]));
   const add = (chosen: string) => {

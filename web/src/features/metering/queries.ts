@@ -6,11 +6,14 @@ import { rfc, type Span } from "../../app/range";
 const common = { placeholderData: keepPreviousData, staleTime: 15_000 };
 export type Filters = Record<string, string>;
 
-export const summaryOf = (organization: string, from: number, to: number, groupBy = "", filters: Filters = {}) =>
+/** Up to now, all who look ask one question and share its answer; it is taken out of use when calls are stored. */
+const rangeOf = ({ last, from, to }: Span) => (last ? { last } : { from: rfc(from), to: rfc(to) });
+
+export const summaryOf = (organization: string, span: Span, groupBy = "", filters: Filters = {}) =>
   queryOptions({
     ...common,
-    queryKey: ["metering", organization, "summary", from, to, groupBy, filters],
-    queryFn: ({ signal }) => read<Summary>("/api/metering/summary", { from: rfc(from), to: rfc(to), group_by: groupBy, ...filters }, signal),
+    queryKey: ["metering", organization, "summary", span.from, span.to, groupBy, filters],
+    queryFn: ({ signal }) => read<Summary>("/api/dashboards/summary", { ...rangeOf(span), group_by: groupBy, ...filters }, signal),
   });
 
 /** A series of the named metrics only: percentiles and distinct counts of many points are dear. */
@@ -19,7 +22,7 @@ export const seriesOf = (organization: string, span: Span, zone: string, metrics
     ...common,
     queryKey: ["metering", organization, "series", span.from, span.to, interval, zone, metrics, groupBy, filters],
     queryFn: ({ signal }) =>
-      read<Series>("/api/metering/series", { from: rfc(span.from), to: rfc(span.to), interval, tz: zone, metrics, group_by: groupBy, ...filters }, signal),
+      read<Series>("/api/dashboards/series", { ...rangeOf(span), interval, tz: zone, metrics, group_by: groupBy, ...filters }, signal),
   });
 
 export const callsOf = (span: Span, filters: Record<string, string | undefined>, cursor: string | undefined, signal?: AbortSignal) =>
