@@ -8,10 +8,11 @@ answer's media type, encoding, and the provider's id of the request.
 from __future__ import annotations
 
 import time
-import zlib
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
+from nexus_client.decoding import decoded
 from nexus_client.ids import uuid7
 from nexus_client.providers import model_in_path, template_of
 from nexus_client.usage import model_asked_for, read_body, read_cut_body
@@ -22,17 +23,57 @@ if TYPE_CHECKING:
 _HEAD_BYTES = 4 * 2**20
 _TAIL_BYTES = 256 * 2**10
 _REQUEST_BYTES = 256 * 2**10
-_INFLATED_BYTES = 64 * 2**20
 _REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid")
+
+
+class Ends:
+    """The beginning of an answer and its last part: model and usage stand there. What lies between is let go."""
+
+    __slots__ = ("_head", "_head_room", "_tail", "_tail_bytes")
+
+    def __init__(self) -> None:
+        self._head: list[bytes] = []
+        self._head_room = _HEAD_BYTES
+        self._tail: deque[bytes] = deque()
+        self._tail_bytes = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next part."""
+        size = len(chunk)
+        if size <= self._head_room:
+            self._head.append(chunk)
+            self._head_room -= size
+            return
+        if self._head_room:
+            self._head.append(chunk[: self._head_room])
+            chunk = chunk[self._head_room :]
+            self._head_room = 0
+        chunk = chunk[-_TAIL_BYTES:]
+        self._tail.append(chunk)
+        self._tail_bytes += len(chunk)
+        while self._tail_bytes - len(self._tail[0]) >= _TAIL_BYTES:
+            self._tail_bytes -= len(self._tail.popleft())
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it may be that something was let go."""
+        return bool(self._tail)
+
+    def head(self) -> bytes:
+        """Return the beginning; the whole where nothing was let go."""
+        return b"".join(self._head)
+
+    def tail(self) -> bytes:
+        """Return the last part."""
+        return b"".join(self._tail)
 
 
 class Exchange:
     """One call. Every method is called at most from one thread at a time."""
 
     __slots__ = (
-        "_attribution", "_began", "_began_ns", "_body", "_client", "_encoding", "_first_byte_ms", "_head", "_head_bytes",
-        "_is_over", "_media_type", "_method", "_path", "_provider", "_request_bytes", "_request_id", "_size", "_status",
-        "_tail", "_tail_bytes", "shield",
+        "_attribution", "_began", "_began_ns", "_body", "_client", "_encoding", "_ends", "_first_byte_ms", "_is_over",
+        "_media_type", "_method", "_path", "_provider", "_request_bytes", "_request_id", "_size", "_status", "shield",
     )  # fmt: skip
 
     def __init__(
@@ -47,10 +88,7 @@ class Exchange:
         self._body = body[:_REQUEST_BYTES] if body is not None and len(body) > _REQUEST_BYTES else body
         self._request_bytes = request_bytes
         self._attribution = client.attribution()
-        self._head: list[bytes] = []
-        self._head_bytes = 0
-        self._tail: list[bytes] = []
-        self._tail_bytes = 0
+        self._ends = Ends()
         self._size = 0
         self._status = 0
         self._media_type = self._encoding = ""
@@ -74,16 +112,8 @@ class Exchange:
 
     def took(self, chunk: bytes) -> None:
         """A part of the answer has passed."""
-        size = len(chunk)
-        self._size += size
-        if self._head_bytes < _HEAD_BYTES:
-            self._head.append(chunk)
-            self._head_bytes += size
-            return
-        self._tail.append(chunk)
-        self._tail_bytes += size
-        while self._tail_bytes - len(self._tail[0]) > _TAIL_BYTES:
-            self._tail_bytes -= len(self._tail.pop(0))
+        self._size += len(chunk)
+        self._ends.add(chunk)
 
     def ended(self, *, size: int | None = None) -> None:
         """The answer is over, or nobody wants the rest of it."""
@@ -139,50 +169,19 @@ class Exchange:
         return record
 
     def _read_answer(self) -> dict[str, Any]:
-        if not ("json" in self._media_type or "event-stream" in self._media_type) or not self._head:
+        if not ("json" in self._media_type or "event-stream" in self._media_type):
             return {}
-        head = b"".join(self._head)
+        ends = self._ends
         if self._encoding:
-            if self._tail:
+            if ends.is_cut:
+                # The end cannot be decoded without what lies before it.
                 return {}
-            head = inflate(head, self._encoding)
-        if self._tail:
-            return read_cut_body(head, b"".join(self._tail), self._media_type)
-        return read_body(head, self._media_type)
-
-
-def inflate(content: bytes, encoding: str) -> bytes:
-    """Undo a content encoding; as much as there is of it. Empty where the encoding cannot be read here."""
-    if encoding in {"gzip", "x-gzip", "deflate"}:
-        # 32: zlib's and gzip's headers are told apart; a raw deflate stream has none.
-        is_raw = encoding == "deflate" and content[:1] != b"\x78"
-        return zlib.decompressobj(-15 if is_raw else 47).decompress(content, _INFLATED_BYTES)
-    if encoding == "br":
-        for name in ("brotli", "brotlicffi"):
-            module = _module(name)
-            if module is not None:
-                decompressor = module.Decompressor()
-                step = getattr(decompressor, "process", None) or decompressor.decompress
-                return bytes(step(content))
-    if encoding == "zstd":
-        for name in ("compression.zstd", "backports.zstd", "zstandard"):
-            module = _module(name)
-            if module is None:
-                continue
-            if name == "zstandard":
-                return bytes(module.ZstdDecompressor().decompressobj().decompress(content))
-            return bytes(module.ZstdDecompressor().decompress(content, _INFLATED_BYTES))
-    return b""
-
-
-def _module(name: str) -> Any:
-    # Whoever asks for such an answer can read it, so what is needed is here; it is not needed otherwise.
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
+            ends = Ends()
+            for piece in decoded(self._ends.head(), self._encoding):
+                ends.add(piece)
+        if ends.is_cut:
+            return read_cut_body(ends.head(), ends.tail(), self._media_type)
+        return read_body(ends.head(), self._media_type)
 
 
 def begin(
