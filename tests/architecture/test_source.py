@@ -156,3 +156,11 @@ def test_nothing_committed_names_a_registry_or_a_path_of_a_machine() -> None:
             found += [f"{name}: {word}" for word in words if word in text]
 
     assert found == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nobody_searches_the_key_space_of_a_redis_that_others_share(path: Path) -> None:
+    called = {node.func.attr for node in ast.walk(ast.parse(path.read_text()))
+              if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}  # fmt: skip
+
+    assert not called & {"scan", "scan_iter", "flushdb", "flushall"}

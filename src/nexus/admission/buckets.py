@@ -16,7 +16,8 @@ from nexus.contracts.limits import LimitTable
 from nexus.dataplane.decide.scripts import BucketState, keys_of
 
 MOST_BUCKETS = 10_000
-"""So many are looked at; an organization with more sees some of them."""
+"""So many are looked at; an organization with more sees those that take longest to be full again."""
+_AT_ONCE = 1_000
 
 
 async def standing(redis: Redis | None, table: LimitTable, organization_id: UUID) -> list[BucketStatus]:
@@ -30,17 +31,18 @@ async def standing(redis: Redis | None, table: LimitTable, organization_id: UUID
     now_us = time.time_ns() // 1000
     found: list[BucketStatus] = []
     try:
-        names: list[bytes] = []
-        async for name in redis.scan_iter(match=keys.buckets.replace("[", "\\[") + "*", count=1000):
-            names.append(name)
-            if len(names) >= MOST_BUCKETS:
-                break
-        values = await redis.mget(names) if names else []
+        listed = cast("list[bytes]", await redis.zrange(keys.bucket_list, 0, MOST_BUCKETS - 1, desc=True))
+        names = [name for name in map(bytes.decode, listed) if name.partition(":")[0] in limits]
+        values: list[bytes | None] = []
+        for start in range(0, len(names), _AT_ONCE):
+            values += cast(
+                "list[bytes | None]",
+                await redis.mget([keys.buckets + name for name in names[start : start + _AT_ONCE]]),
+            )
     except (RedisError, OSError, TimeoutError) as error:
         raise LimiterUnavailable(retry_after_seconds=1) from error
     for name, data in zip(names, values, strict=True):
-        bucket = name.decode().removeprefix(keys.buckets)
-        limit = limits.get(bucket.partition(":")[0])
-        if limit is not None and data is not None:
-            found.append(service.bucket_status(limit, bucket, BucketState.unpack(cast("bytes", data)), now_us))
+        if data is not None:
+            limit = limits[name.partition(":")[0]]
+            found.append(service.bucket_status(limit, name, BucketState.unpack(data), now_us))
     return sorted(found, key=lambda item: (item.fill, item.bucket))

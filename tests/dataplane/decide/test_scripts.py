@@ -362,3 +362,39 @@ async def test_a_clock_that_steps_back_over_a_window_s_beginning_gives_nothing_b
     again = await clocked.decide([(known, "b", 1)])
 
     assert (stepped_back[0], again[0]) == (0, 0)
+
+
+async def test_buckets_are_listed_from_their_first_call_until_they_are_gone(clocked: ClockedRedis) -> None:
+    async def listed() -> list[bytes]:
+        names: list[bytes] = await clocked.client.zrange(clocked.keys.bucket_list, 0, -1)
+        return sorted(names)
+
+    gone, debt = limit(1, capacity=10, units=10**6), limit(2, capacity=10)
+    await clocked.decide([(limit(3, capacity=1), "refused", 2)])
+    assert await listed() == []
+    await clocked.decide([(gone, "gone", 1), (debt, "debt", 1)], hold="h", life_us=10**9)
+    await clocked.scripts.finish(clocked.keys, "h", "settle", {"requests": 50})
+    await clocked.scripts.adjust(clocked.keys, limit(4, capacity=10), "adjusted", 1, clocked.now, "by hand")
+    assert await listed() == [b"adjusted", b"debt", b"gone"]
+
+    await clocked.client.delete(clocked.keys.buckets + "gone")
+    await clocked.scripts.reap(clocked.keys)
+    assert await listed() == [b"adjusted", b"debt", b"gone"], "nobody looks before it may be gone"
+    await clocked.set(clocked.now + 10**6 * SECOND)
+    await clocked.scripts.reap(clocked.keys)
+
+    assert await listed() == [b"adjusted", b"debt"]
+    scores = dict(await clocked.client.zrange(clocked.keys.bucket_list, 0, -1, withscores=True))
+    assert min(scores.values()) > clocked.now, "what is still there is looked at again later, not at once"
+
+
+async def test_what_is_put_back_after_a_loss_is_listed(clocked: ClockedRedis) -> None:
+    budget = limit(2, capacity=10, method="fixed_window", dimension="money", period="day")
+    await clocked.decide([(budget, "w", 7)])
+    kept = await clocked.client.get(clocked.keys.buckets + "w")
+    await clocked.client.flushall()
+    await clocked.set(clocked.now)
+
+    await clocked.scripts.open_cell(clocked.keys, has_lost=True, states={"w": kept})
+
+    assert await clocked.client.zrange(clocked.keys.bucket_list, 0, -1) == [b"w"]

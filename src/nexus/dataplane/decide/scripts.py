@@ -60,6 +60,11 @@ class Keys:
         return f"nx:{{{self.cell}}}:x"
 
     @property
+    def bucket_list(self) -> str:
+        """The buckets there are, by the instant from which each may be gone."""
+        return f"nx:{{{self.cell}}}:i"
+
+    @property
     def buckets(self) -> str:
         """What bucket keys begin with."""
         return f"nx:{{{self.cell}}}:b:"
@@ -144,8 +149,8 @@ class Scripts:
     async def open_cell(self, keys: Keys, *, has_lost: bool, states: Mapping[str, bytes] | None = None) -> bool:
         """Make a cell known; tells whether it was not. One that has lost its state begins with empty buckets."""
         known = states or {}
-        names = [keys.epoch, *(keys.buckets + name for name in known)]
-        return bool(await self.run("open", names, ["1" if has_lost else "0", *known.values()]))
+        names = [keys.epoch, keys.bucket_list, *(keys.buckets + name for name in known)]
+        return bool(await self.run("open", names, ["1" if has_lost else "0", keys.buckets, *known.values()]))
 
     async def decide(
         self,
@@ -160,7 +165,8 @@ class Scripts:
     ) -> list[int]:
         """Decide one call by its limits: (limit, bucket, charge) each. `now_us` only chooses which windows are offered."""
         prefix = keys.buckets
-        names = [keys.trail, keys.open_holds, keys.epoch, keys.holds + hold if hold else keys.epoch]
+        hold_key = keys.holds + hold if hold else keys.epoch
+        names = [keys.trail, keys.open_holds, keys.bucket_list, keys.epoch, hold_key]
         arguments: list[Any] = [hold, life_us, 1 if is_privileged else 0, 1 if has_trail else 0, prefix]
         for limit, bucket, units in asked:
             names.append(prefix + bucket)
@@ -172,19 +178,20 @@ class Scripts:
     async def finish(self, keys: Keys, hold: str, kind: str, actual: Mapping[Dimension, int]) -> list[int]:
         """Settle or release a hold, once."""
         pairs = [value for name, amount in actual.items() for value in (_DIMENSION_CODES[name], amount)]
-        names = [keys.trail, keys.open_holds, keys.holds + hold]
+        names = [keys.trail, keys.open_holds, keys.bucket_list, keys.holds + hold]
         answer: list[int] = await self.run("settle", names, [keys.buckets, hold, kind, *pairs])
         return answer
 
     async def reap(self, keys: Keys, most: int = 100) -> list[int]:
-        """End holds that have expired: [now, how many, how many are still open]."""
-        answer: list[int] = await self.run("reap", [keys.trail, keys.open_holds], [keys.buckets, keys.holds, most])
+        """End holds that have expired, and forget buckets that are gone: [now, how many holds, how many are still open]."""
+        names = [keys.trail, keys.open_holds, keys.bucket_list]
+        answer: list[int] = await self.run("reap", names, [keys.buckets, keys.holds, most])
         return answer
 
     async def adjust(
         self, keys: Keys, limit: Limit, bucket: str, units: int, now_us: int, name: str
     ) -> tuple[int, int]:
         """Take units from one bucket, or give them: (status, left)."""
-        names = [keys.trail, keys.epoch, keys.buckets + bucket]
+        names = [keys.trail, keys.epoch, keys.buckets + bucket, keys.bucket_list]
         answer = await self.run("adjust", names, [name, keys.buckets, pack_limit(limit, now_us), units])
         return answer[0], answer[1]

@@ -1,6 +1,6 @@
 -- Adjusts one bucket by hand: a person gives or takes units, and says why elsewhere.
 --
--- KEYS[1] trail   KEYS[2] epoch   KEYS[3] bucket
+-- KEYS[1] trail   KEYS[2] epoch   KEYS[3] bucket   KEYS[4] the list of buckets (sorted set)
 -- ARGV[1] name of the adjustment   ARGV[2] what bucket keys begin with   ARGV[3] the packed limit
 -- ARGV[4] units to take, negative to give
 -- Returns {status, left}: 1 done, -2 other windows, -3 the cell is not known.
@@ -9,6 +9,7 @@ if not since then return { -3, 0 } end
 local b = current(redis.call('GET', KEYS[3]), ARGV[3], tonumber(since))
 if not b then return { -2, 0 } end
 charge(b, tonumber(ARGV[4]))
-save(KEYS[3], b)
-record(KEYS[1], 'adjust', ARGV[1], { string.sub(KEYS[3], #ARGV[2] + 1) }, { b })
+local name = string.sub(KEYS[3], #ARGV[2] + 1)
+save(ARGV[2], name, b, KEYS[4])
+record(KEYS[1], 'adjust', ARGV[1], { name }, { b })
 return { 1, available(b) }

@@ -45,7 +45,7 @@ local function load(state)
     -- One constructor of the final size: a table that grows costs more than all the rest.
     return { level = level, fraction = fraction, at = at, held = held, leased = leased, ends = ends, shadowed = shadowed,
              version = version, method = method, capacity = capacity, whole = whole, part = part, d = d,
-             reserve = reserve, refilled = 0, adjusted = 0, changed = 0, opened = 0, shadow = false }
+             reserve = reserve, refilled = 0, adjusted = 0, changed = 0, opened = 0, shadow = false, fresh = false }
 end
 
 local function room(b)
@@ -110,8 +110,14 @@ local function time_to(b, need)
     return ceil(need / (b.whole + b.part / b.d)) + 1
 end
 
+-- Notes a bucket in the list of those there are, to be looked at again when it may be gone (see reap).
+local function list(index, name, ttl)
+    redis.call('ZADD', index, int(now + (ttl > 0 and ttl or LINGER_US)), name)
+end
+
 -- Writes a bucket. It lives for ever while something of it is out; else until it would be as new, and a minute more.
-local function save(key, b)
+-- One that was not there is listed.
+local function save(prefix, name, b, index)
     local state = pack(STATE, b.level, b.fraction, b.at, b.held, b.leased, b.ends, b.shadowed, b.version, b.method,
         b.capacity, b.whole, b.part, b.d, b.reserve)
     local ttl
@@ -126,10 +132,11 @@ local function save(key, b)
         if b.level < b.capacity then ttl = ttl + time_to(b, b.capacity - b.level) end
     end
     if ttl > 0 then
-        redis.call('SET', key, state, 'PX', ceil(ttl / 1000))
+        redis.call('SET', prefix .. name, state, 'PX', ceil(ttl / 1000))
     else
-        redis.call('SET', key, state)
+        redis.call('SET', prefix .. name, state)
     end
+    if b.fresh then list(index, name, ttl) end
 end
 
 -- What one transaction did to one bucket: opened with, refilled, adjusted, changed, then the state after.
@@ -154,7 +161,7 @@ local function current(state, limit, since)
     if not b then
         b = { level = 0, fraction = 0, at = now, held = 0, leased = 0, ends = ends, shadowed = 0, version = version,
               method = method, capacity = capacity, whole = whole, part = part, d = d, reserve = reserve,
-              refilled = 0, adjusted = 0, changed = 0, opened = 1, shadow = false }
+              refilled = 0, adjusted = 0, changed = 0, opened = 1, shadow = false, fresh = true }
         if method == WINDOW then
             b.at = starts
         elseif method <= LEAKY then

@@ -1,6 +1,7 @@
 -- Decides one call by all limits it meets: all are charged, or none.
 --
--- KEYS[1] trail   KEYS[2] open holds (sorted set)   KEYS[3] the cell's epoch   KEYS[4] hold   KEYS[5...] buckets, one a limit
+-- KEYS[1] trail   KEYS[2] open holds (sorted set)   KEYS[3] the list of buckets (sorted set)   KEYS[4] the cell's epoch
+-- KEYS[5] hold   KEYS[6...] buckets, one a limit
 -- ARGV[1] name of the hold, '' for none   ARGV[2] its life in microseconds, 0 for none
 -- ARGV[3] 1: may use reserves   ARGV[4] 1: write the trail   ARGV[5] what bucket keys begin with
 -- ARGV[6], ARGV[7] ...  for each limit: the packed limit (see LIMIT), the charge in its units
@@ -13,8 +14,8 @@
 --        -2 no window of `limit` holds now: ask again with others   -3 the cell is not known
 local id, life = ARGV[1], tonumber(ARGV[2])
 local privileged, trailed = ARGV[3] == '1', ARGV[4] == '1'
-local count = #KEYS - 4
-local values = redis.call('MGET', unpack(KEYS, 3))
+local count = #KEYS - 5
+local values = redis.call('MGET', unpack(KEYS, 4))
 if not values[1] then return { -3, now, 0, 0 } end
 if id ~= '' and values[2] then
     local hold = cmsgpack.unpack(values[2])
@@ -22,7 +23,7 @@ if id ~= '' and values[2] then
     -- The same call again asks for the same: a name is no ticket for another call.
     for _, leg in ipairs(hold.legs) do
         for i = 1, count do
-            if KEYS[4 + i] == ARGV[5] .. leg[1] and leg[3] ~= tonumber(ARGV[5 + 2 * i]) then return { 3, now, i, 0 } end
+            if KEYS[5 + i] == ARGV[5] .. leg[1] and leg[3] ~= tonumber(ARGV[5 + 2 * i]) then return { 3, now, i, 0 } end
         end
     end
     return { 2, now, 0, 0 }
@@ -76,7 +77,7 @@ end
 local names, legs, first = {}, {}, #ARGV[5] + 1
 for i = 1, count do
     local b = buckets[i]
-    names[i] = string.sub(KEYS[4 + i], first)
+    names[i] = string.sub(KEYS[5 + i], first)
     if not b.shadow then
         charge(b, charges[i])
         answer[2 + 3 * i] = available(b)
@@ -85,10 +86,10 @@ for i = 1, count do
             legs[#legs + 1] = { names[i], ARGV[4 + 2 * i], charges[i], b.at }
         end
     end
-    save(KEYS[4 + i], b)
+    save(ARGV[5], names[i], b, KEYS[3])
 end
 if life > 0 then
-    redis.call('SET', KEYS[4], cmsgpack.pack({ legs = legs, since = now, trailed = trailed }))
+    redis.call('SET', KEYS[5], cmsgpack.pack({ legs = legs, since = now, trailed = trailed }))
     redis.call('ZADD', KEYS[2], int(now + life), id)
 end
 if trailed then record(KEYS[1], 'charge', id, names, buckets) end

@@ -4,7 +4,7 @@ local REMEMBERED_MS = '3600000'
 -- Ends one hold. `kind` is settle, release or reap; `actual` says by dimension what the call really took, in its unit;
 -- what it does not say stays as charged. Returns {status, now, then for each leg: dimension, charged, actual, left}:
 -- 1 ended now, 2 ended before (what was answered then), 0 no such hold.
-local function finish(kind, id, key, index, trail, prefix, actual)
+local function finish(kind, id, key, holds, trail, buckets_index, prefix, actual)
     local packed = redis.call('GET', key)
     if not packed then return { 0, now } end
     local hold = cmsgpack.unpack(packed)
@@ -18,8 +18,7 @@ local function finish(kind, id, key, index, trail, prefix, actual)
     for _, leg in ipairs(hold.legs) do
         local name, limit, charged, window = leg[1], leg[2], leg[3], leg[4]
         local _, method, _, _, _, _, _, _, dimension, scale, _, w1 = unpack_(LIMIT, limit)
-        local bucket_key = prefix .. name
-        local state = redis.call('GET', bucket_key)
+        local state = redis.call('GET', prefix .. name)
         local b = load(state)
         if b and b.method <= LEAKY then
             refill(b)
@@ -38,7 +37,7 @@ local function finish(kind, id, key, index, trail, prefix, actual)
         if b and b.method == method and (method ~= WINDOW or b.at == window) then
             if not late and method ~= CONCURRENCY then b.held = max(0, b.held - charged) end
             if not (late and method == CONCURRENCY) then charge(b, taken - charged) end
-            save(bucket_key, b)
+            save(prefix, name, b, buckets_index)
             names[#names + 1], buckets[#buckets + 1] = name, b
         end
         said[#said + 1] = dimension
@@ -49,7 +48,7 @@ local function finish(kind, id, key, index, trail, prefix, actual)
     hold.ended, hold.said = kind, said
     if kind ~= 'reap' then hold.legs = {} end
     redis.call('SET', key, cmsgpack.pack(hold), 'PX', REMEMBERED_MS)
-    redis.call('ZREM', index, id)
+    redis.call('ZREM', holds, id)
     if hold.trailed and #names > 0 then record(trail, kind, id, names, buckets) end
     return said
 end
