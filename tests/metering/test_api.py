@@ -16,6 +16,7 @@ import pytest
 from nexus.kit.ids import uuid7
 from nexus.metering import service
 from nexus.platform.db import Database
+from nexus.platform.web import encode_cursor
 from tests.conftest import TestOrganization
 from tests.metering.conftest import NOW, Api
 from tests.metering.records import KEYS, fold, record, store_batch
@@ -126,6 +127,44 @@ async def test_calls_come_newest_first_page_by_page(api: Api, calls: list[dict[s
     assert found[25 - 1 - 4]["ip_address"] == "192.0.2.7"
     assert found[-1]["cost"] is None and found[-1]["priced"] is False
     assert found[25 - 1 - 3]["response_time_ms"] == 37.035
+
+
+@pytest.mark.parametrize("sort", ["timestamp", "response_time_ms", "cost", "tokens"])
+@pytest.mark.parametrize("sign", ["", "-"])
+async def test_calls_are_sorted_by_a_column_page_by_page(
+    api: Api, calls: list[dict[str, Any]], database: Database, organization: TestOrganization, sort: str, sign: str
+) -> None:
+    # Equal values in two places.
+    again = [
+        record(START + timedelta(minutes=250, seconds=n), input_tokens=5, cost_nanos=5, response_time_us=7)
+        for n in range(3)
+    ]
+    await store_batch(database, organization.id, again)
+
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = (await api.get("calls", **RANGE, limit="5", sort=sign + sort, cursor=cursor)).json()
+        found += page["items"]
+        cursor = page["next_cursor"] or ""
+        if not cursor:
+            break
+
+    def value(item: dict[str, Any]) -> Decimal | None:
+        if sort == "tokens":
+            return Decimal(sum((item["tokens"] or {}).get(name, 0) for name in ("input", "output")))
+        return None if item[sort] is None else Decimal(str(item[sort]))
+
+    newest = (await api.get("calls", **RANGE, limit="500")).json()["items"]
+    if sort == "timestamp":
+        wanted = newest if sign else newest[::-1]
+    else:
+        known = [item for item in newest if value(item) is not None]
+        # Sorting keeps the order of equals: newest first, whichever way the values go.
+        wanted = sorted(known, key=lambda item: (value(item) or 0) * (-1 if sign else 1))
+        wanted += [item for item in newest if value(item) is None]
+    assert len(found) == 28
+    assert [item["id"] for item in found] == [item["id"] for item in wanted]
 
 
 async def test_calls_of_one_instant_are_paged_by_id(
@@ -253,6 +292,10 @@ async def test_exports_need_a_permission_of_their_own(reader: Api, calls: list[d
         ("calls", {"limit": "9" * 40}, ["limit"]),
         ("calls", {"cursor": "nonsense"}, ["cursor"]),
         ("calls", {"cursor": "WyJhIiwgImIiXQ"}, ["cursor"]),
+        ("calls", {"sort": "provider"}, ["sort"]),
+        ("calls", {"sort": "cost", "cursor": encode_cursor(NOW, uuid7(NOW))}, ["cursor"]),
+        ("calls", {"sort": "cost", "cursor": encode_cursor(NOW, uuid7(NOW), "1e400")}, ["cursor"]),
+        ("calls", {"sort": "-tokens", "cursor": encode_cursor(NOW, uuid7(NOW), "NaN")}, ["cursor"]),
     ],
 )  # fmt: skip
 async def test_refusals_name_the_field(api: Api, path: str, parameters: dict[str, str], fields: list[str]) -> None:

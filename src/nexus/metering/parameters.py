@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -18,15 +19,18 @@ from nexus.metering.types import (
     DISTINCT_METRICS,
     INTERVALS,
     METRICS,
+    SORTS,
     TAG_PREFIX,
     CallsQuestion,
     Filter,
     Question,
 )
-from nexus.platform.web.pages import MAX_LIMIT, decode_cursor
+from nexus.platform.web.pages import MAX_LIMIT, InvalidCursor, decode_cursor
 
 EARLIEST = datetime(1980, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+MAX_SORTED = Decimal(10) ** 19
+MAX_DECIMALS = 100
 MAX_VALUES = 200
 MAX_VALUE_CHARS = 2_048
 MAX_GROUP_BY = 6
@@ -207,11 +211,12 @@ def read_calls_question(parameters: Parameters, now: datetime) -> tuple[CallsQue
         else:
             reader.fault("limit", f"give a whole number from 1 to {MAX_LIMIT}")
     cursor = reader.one("cursor")
+    sort = reader.choice("sort", [sign + name for name in SORTS for sign in ("", "-")]) or "-timestamp"
     errors, unpriced = reader.truth("errors"), reader.truth("unpriced")
     form = reader.choice("format", FORMATS)
     filters = reader.filters()
     reader.finish()
-    after = decode_cursor(cursor, tuple[datetime, UUID]) if cursor else None
+    after, after_value = _place(cursor, is_by_time=sort.removeprefix("-") == "timestamp") if cursor else (None, None)
     question = CallsQuestion(
         start=start,
         end=end,
@@ -219,9 +224,29 @@ def read_calls_question(parameters: Parameters, now: datetime) -> tuple[CallsQue
         only_errors=errors,
         only_unpriced=unpriced,
         after=after,
+        after_value=after_value,
+        sort=sort.removeprefix("-"),
+        is_ascending=not sort.startswith("-"),
         limit=limit,
     )
     return question, form
+
+
+def _place(cursor: str, *, is_by_time: bool) -> tuple[tuple[datetime, UUID], Decimal | None]:
+    if is_by_time:
+        return decode_cursor(cursor, tuple[datetime, UUID]), None
+    at, last, value = decode_cursor(cursor, tuple[datetime, UUID, Decimal | None])
+    # Nothing that is stored is as large as this, and the database takes no exponent of any size.
+    if value is not None and not _is_storable(value):
+        raise InvalidCursor(
+            "take `cursor` from the last answer's next_cursor", faults=[FieldFault("cursor", "no such")]
+        )
+    return (at, last), value
+
+
+def _is_storable(value: Decimal) -> bool:
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and exponent > -MAX_DECIMALS and abs(value) < MAX_SORTED
 
 
 def _is_zone(name: str) -> bool:

@@ -15,7 +15,7 @@ from nexus.kit.errors import FieldFault
 from nexus.metering import exports, repricing, service
 from nexus.metering.errors import TooManyExports
 from nexus.metering.parameters import Parameters, read_calls_question, read_question
-from nexus.metering.types import CallsQuestion, Question, Repricing, RepricingNew
+from nexus.metering.types import SORTS, CallsQuestion, Question, Repricing, RepricingNew
 from nexus.platform.web import Page, WebState, decode_cursor, encode_cursor, web_state
 from nexus.platform.web.pages import check_limit
 
@@ -183,7 +183,7 @@ async def _exported_calls(
                 yield part
 
 
-@get("/calls", guards=[requires("metrics:read")], summary="Raw calls, newest first")
+@get("/calls", guards=[requires("metrics:read")], summary="Raw calls")
 async def get_calls(
     request: AnyRequest,
     start: From = None,
@@ -192,6 +192,14 @@ async def get_calls(
         Text, _text("limit", "Calls on a page, 1 to 500. Default: 50. Exports hold the whole range.")
     ] = None,
     cursor: Annotated[Text, _text("cursor", "`next_cursor` of the page before.")] = None,
+    sort: Annotated[
+        Text,
+        _text(
+            "sort",
+            f"Order by {', '.join(SORTS)}; descending with `-` before it. Default: -timestamp. Calls without the value come"
+            " last. Any order but that of time reads the whole range.",
+        ),
+    ] = None,
     errors: Annotated[Text, _text("errors", "`true`: only calls that failed.")] = None,
     unpriced: Annotated[Text, _text("unpriced", "`true`: only calls whose cost is not known.")] = None,
     form: Format = None,
@@ -206,7 +214,10 @@ async def get_calls(
     user: User = None,
     currency: Currency = None,
 ) -> Response[Any] | Stream:
-    """Return the calls of a range page by page. As CSV or Parquet the whole range is streamed."""
+    """Return the calls of a range page by page, newest first unless `sort` says otherwise.
+
+    As CSV or Parquet the whole range is streamed.
+    """
     state = web_state(request)
     question, asked = read_calls_question(_parameters(request), state.clock.now())
     form = _form(request, asked)

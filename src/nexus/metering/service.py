@@ -16,7 +16,7 @@ from nexus.metering.answers import Key, Tally, call_shown, error_bound, group_na
 from nexus.metering.errors import TooManyGroups
 from nexus.metering.plan import cover, covering_set, point_starts, raw_only
 from nexus.metering.statements import Builder
-from nexus.metering.types import CallsQuestion, Piece, Question, RangeFacts
+from nexus.metering.types import SORTS, CallsQuestion, Piece, Question, RangeFacts
 from nexus.platform.db import Connection
 
 MAX_ROWS = 100_000
@@ -165,17 +165,22 @@ async def series(connection: Connection, organization_id: UUID, question: Questi
 
 async def calls(
     connection: Connection, organization_id: UUID, question: CallsQuestion
-) -> tuple[list[dict[str, Any]], tuple[datetime, UUID] | None]:
-    """Return a page of raw calls, newest first, and the last one's place when there are more."""
+) -> tuple[list[dict[str, Any]], tuple[object, ...] | None]:
+    """Return a page of raw calls, and the last one's place in their order when there are more."""
     rows = await store.read_calls(connection, organization_id, question)
     shown = rows[: question.limit]
     more = len(rows) > question.limit
-    return [call_shown(row) for row in shown], (shown[-1]["occurred_at"], shown[-1]["id"]) if more else None
+    if not more:
+        return [call_shown(row) for row in shown], None
+    last = shown[-1]
+    place = (last["occurred_at"], last["id"])
+    is_by_time = SORTS[question.sort] is None
+    return [call_shown(row) for row in shown], place if is_by_time else (*place, last["sorted_by"])
 
 
 async def stream_calls(
     connection: Connection, organization_id: UUID, question: CallsQuestion
 ) -> AsyncIterator[list[asyncpg.Record]]:
-    """Yield all calls of a range, newest first, a few thousand at a time."""
+    """Yield all calls of a range in their order, a few thousand at a time."""
     async for rows in store.stream_calls(connection, organization_id, question, chunk=EXPORT_CHUNK):
         yield rows

@@ -11,7 +11,16 @@ import asyncpg
 
 from nexus.kit.errors import invalid
 from nexus.metering.statements import IS_ERROR, Builder, Statement, filter_text
-from nexus.metering.types import COLUMNS, INTERVALS, TAG_PREFIX, CallsQuestion, Question, RangeFacts, RepricingNew
+from nexus.metering.types import (
+    COLUMNS,
+    INTERVALS,
+    SORTS,
+    TAG_PREFIX,
+    CallsQuestion,
+    Question,
+    RangeFacts,
+    RepricingNew,
+)
 from nexus.platform.db import Connection, load_queries
 
 QUERIES = load_queries("nexus.metering")
@@ -88,9 +97,9 @@ def _calls_statement(organization_id: UUID, question: CallsQuestion, fields: Seq
         f"occurred_at >= {bind(question.start, 'timestamptz')}",
         f"occurred_at < {bind(question.end, 'timestamptz')}",
     ]
+    value, order = _order(question)
     if question.after is not None:
-        at, last = question.after
-        parts.append(f"(occurred_at, id) < ({bind(at, 'timestamptz')}, {bind(last, 'uuid')})")
+        parts.append(_is_after(statement, question, question.after, value))
     if question.only_errors:
         parts.append(IS_ERROR)
     if question.only_unpriced:
@@ -98,15 +107,37 @@ def _calls_statement(organization_id: UUID, question: CallsQuestion, fields: Seq
     for item in question.filters:
         name = item.dimension
         is_tag = name.startswith(TAG_PREFIX)
-        value = f"tags ->> {bind(name.removeprefix(TAG_PREFIX), 'text')}" if is_tag else COLUMNS[name]
-        parts.append(filter_text(statement, value, item))
-    names = ", ".join(fields)
-    text = f"SELECT {names} FROM metering.calls WHERE {' AND '.join(parts)}\nORDER BY occurred_at DESC, id DESC"
+        column = f"tags ->> {bind(name.removeprefix(TAG_PREFIX), 'text')}" if is_tag else COLUMNS[name]
+        parts.append(filter_text(statement, column, item))
+    names = ", ".join(fields) + (f", {value} AS sorted_by" if value else "")
+    text = f"SELECT {names} FROM metering.calls WHERE {' AND '.join(parts)}\nORDER BY {order}"
     return text, statement
 
 
+def _order(question: CallsQuestion) -> tuple[str | None, str]:
+    """Return the number that calls are sorted by beside their time, and the ORDER BY."""
+    value = SORTS[question.sort]
+    direction = "ASC" if question.is_ascending else "DESC"
+    if value is None:
+        return None, f"occurred_at {direction}, id {direction}"
+    return value, f"{value} {direction} NULLS LAST, occurred_at DESC, id DESC"
+
+
+def _is_after(statement: Statement, question: CallsQuestion, after: tuple[datetime, UUID], value: str | None) -> str:
+    """Return the condition that a call comes after the last one seen, in the question's order."""
+    sign = ">" if question.is_ascending else "<"
+    place = f"({statement.bind(after[0], 'timestamptz')}, {statement.bind(after[1], 'uuid')})"
+    if value is None:
+        return f"(occurred_at, id) {sign} {place}"
+    is_older = f"(occurred_at, id) < {place}"
+    if question.after_value is None:
+        return f"{value} IS NULL AND {is_older}"
+    last = statement.bind(question.after_value, "numeric")
+    return f"({value} {sign} {last} OR {value} = {last} AND {is_older} OR {value} IS NULL)"
+
+
 async def read_calls(connection: Connection, organization_id: UUID, question: CallsQuestion) -> list[Row]:
-    """Return one call more than the limit, newest first: the one more tells that there is a next page."""
+    """Return one call more than the limit, in the question's order: the one more tells that there is a next page."""
     text, statement = _calls_statement(organization_id, question, CALL_FIELDS)
     limit = statement.bind(question.limit + 1, "integer")
     rows: list[Row] = await connection.fetch(f"{text} LIMIT {limit}", *statement.arguments)
@@ -116,7 +147,7 @@ async def read_calls(connection: Connection, organization_id: UUID, question: Ca
 async def stream_calls(
     connection: Connection, organization_id: UUID, question: CallsQuestion, *, chunk: int
 ) -> AsyncIterator[list[Row]]:
-    """Yield calls newest first in chunks, through a cursor of the server: memory does not grow with the range."""
+    """Yield calls in their order in chunks, through a cursor of the server: memory does not grow with the range."""
     text, statement = _calls_statement(organization_id, question, CALL_FIELDS)
     cursor = await connection.cursor(text, *statement.arguments)
     while rows := await cursor.fetch(chunk):

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -110,9 +111,20 @@ class Question:
         return named - {"currency"}
 
 
+SORTS: Mapping[str, str | None] = MappingProxyType(
+    {
+        "timestamp": None,
+        "response_time_ms": "response_time_us::numeric",
+        "cost": "cost",
+        "tokens": "(input_tokens + output_tokens)::numeric",
+    }
+)
+"""What calls are sorted by, as the fields are called, and the number in SQL that stands before their time."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CallsQuestion:
-    """Which raw calls are asked for, newest first."""
+    """Which raw calls are asked for, and in which order: the newest first unless `sort` says otherwise."""
 
     start: datetime
     end: datetime
@@ -120,7 +132,12 @@ class CallsQuestion:
     only_errors: bool = False
     only_unpriced: bool = False
     after: tuple[datetime, UUID] | None = None
-    """Time and id of the last call seen; what is older comes next."""
+    """Time and id of the last call seen; what comes after it comes next."""
+    after_value: Decimal | None = None
+    """What the last call seen is sorted by; None where it has no such value, or the time alone sorts."""
+    sort: str = "timestamp"
+    """One of `SORTS`. Calls without the value come last, equal ones newest first."""
+    is_ascending: bool = False
     limit: int = 50
 
 
