@@ -12,7 +12,8 @@ import asyncpg
 import pytest
 
 from nexus.contracts.keys import key_hash
-from nexus.dataplane.snapshots import Snapshots
+from nexus.dataplane.freshness import Freshness
+from nexus.dataplane.snapshots import KeySource, Snapshots
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
 from tests.conftest import TestOrganization
@@ -171,3 +172,61 @@ async def test_tables_stay_while_postgresql_is_away(
     assert snapshots.keys.find(KEY) is not None
     snapshots._database = database
     assert await snapshots.refresh()
+
+
+async def test_tables_that_cannot_be_refreshed_are_told_with_their_age_and_the_reason(
+    database: Database, away: Database
+) -> None:
+    now = [100.0]
+    snapshots = Snapshots(database, freshness=Freshness(["keys", "prices"], monotonic=lambda: now[0]))
+    await snapshots.refresh()
+    now[0] += 3600
+    await snapshots.refresh()
+    assert snapshots.freshness.stale() == {}
+
+    snapshots._database = away
+    await snapshots.refresh()
+    assert snapshots.freshness.stale() == {}, "a hiccup is no news"
+    now[0] += 11
+    await snapshots.refresh()
+    stale = snapshots.freshness.stale()
+
+    assert set(stale) == {"keys", "prices"}
+    assert stale["keys"].startswith("not refreshed for 11 s (PostgreSQL does not answer")
+    snapshots._database = database
+    await snapshots.refresh()
+    assert snapshots.freshness.stale() == {}
+
+
+async def test_a_row_that_no_code_expected_stops_neither_the_poll_nor_the_serving(
+    database: Database,
+    organization: TestOrganization,
+    admin_connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await insert_key(admin_connection, organization.id)
+    now = [100.0]
+    snapshots = Snapshots(
+        database, poll_seconds=0.01, freshness=Freshness(["keys", "prices"], monotonic=lambda: now[0])
+    )
+    await snapshots.start()
+    seen = asyncio.Event()
+
+    def refuse(source: KeySource) -> None:
+        seen.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("nexus.dataplane.snapshots.build_keys", refuse)
+    await insert_key(admin_connection, organization.id, "nx_" + "j" * 40)
+    await seen.wait()
+    seen.clear()
+    await seen.wait()
+    now[0] += 11
+
+    assert "ZeroDivisionError" in snapshots.freshness.stale()["keys"]
+    assert snapshots.keys.find(KEY) is not None
+    monkeypatch.undo()
+    while snapshots.keys.find("nx_" + "j" * 40) is None:
+        await asyncio.sleep(0.01)
+    assert "keys" not in snapshots.freshness.stale()
+    await snapshots.stop()

@@ -25,6 +25,7 @@ from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane import store
 from nexus.dataplane.endpoints import EndpointTable
+from nexus.dataplane.freshness import Freshness
 from nexus.dataplane.store import (
     CredentialRow,
     EndpointEntry,
@@ -191,7 +192,10 @@ class Snapshots:
         data_dir: Path | None = None,
         poll_seconds: float = POLL_SECONDS,
         sealer: Sealer | None = None,
+        freshness: Freshness | None = None,
     ) -> None:
+        self.freshness = freshness or Freshness(["keys", "prices"])
+        """How old the tables are: `keys` (with the gateway's ways) and `prices`."""
         self._database = database
         self._sealer = sealer
         self._data_dir = data_dir
@@ -238,20 +242,31 @@ class Snapshots:
         return await self._refresh_keys() and await self._refresh_prices()
 
     async def _refresh_keys(self) -> bool:
-        return await self._reaching(self._read_keys(), _POLL_TIMEOUT_SECONDS)
+        return await self._reaching("keys", self._read_keys(), _POLL_TIMEOUT_SECONDS)
 
     async def _refresh_prices(self) -> bool:
-        return await self._reaching(self._read_prices(), _PRICES_TIMEOUT_SECONDS)
+        return await self._reaching("prices", self._read_prices(), _PRICES_TIMEOUT_SECONDS)
 
-    async def _reaching(self, work: Awaitable[None], timeout_seconds: float) -> bool:
+    async def _reaching(self, name: str, work: Awaitable[None], timeout_seconds: float) -> bool:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await work
         except _DATABASE_TROUBLE as error:
-            if self.is_current or not self.is_loaded:
-                log.warning("snapshots are not current: PostgreSQL does not answer", error=repr(error))
+            if self.freshness.fail(name, f"PostgreSQL does not answer: {type(error).__name__}"):
+                log.warning("snapshots are not current: PostgreSQL does not answer", table=name, error=repr(error))
             self.is_current = False
             return False
+        except Exception as error:
+            # The edge of a task that must outlive whatever a row holds: the last good table serves, and health says so.
+            if self.freshness.fail(name, f"it cannot be read: {type(error).__name__}"):
+                log.exception("a snapshot cannot be read: the last good one goes on serving", table=name)
+            self.is_current = False
+            return False
+        if self.freshness.confirm(name):
+            log.info("snapshots are current again", table=name)
+        # Prices have a task of their own where a new book is waiting.
+        if self._new_prices is None:
+            self.freshness.confirm("prices")
         self.is_current = True
         return True
 

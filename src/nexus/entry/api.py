@@ -120,7 +120,7 @@ class Application:
         )
         self.gateway = Gateway(ingest=self.ingest, settings=settings)
         self.forwarded = GatewayApp(self.gateway)
-        self.health = HealthChecks(self.database, self.redis, self.ingest)
+        self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits)
         self._ending = asyncio.Event()
         self.state = WebState(self.database, settings, redis=self.redis)
         self.state.parts["limits"] = lambda: self.limits.table

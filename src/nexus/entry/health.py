@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 from redis.asyncio import Redis
 
+from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.ingest.service import Ingest
 from nexus.platform.db import Database
 from nexus.platform.jobs.heartbeat import last_heartbeat
@@ -28,7 +29,8 @@ class Part(msgspec.Struct, frozen=True):
 class Readiness(msgspec.Struct, frozen=True):
     """`ready`: all is well. `degraded`: records are taken (spooled, if need be), something else is away. `unready`.
 
-    `degraded` names the parts that are away. A probe is answered 200 unless the process is unready.
+    `degraded` names the parts that are away, and `snapshot` where this process serves by keys, prices or limits that it
+    could not refresh for ten seconds. A probe is answered 200 unless the process is unready.
     """
 
     status: str
@@ -43,6 +45,7 @@ class HealthChecks:
     database: Database
     redis: Redis
     ingest: Ingest
+    limits: LimitSnapshots
     _last: tuple[float, Readiness] | None = None
 
     async def readiness(self) -> Readiness:
@@ -58,7 +61,7 @@ class HealthChecks:
             "postgres": postgres,
             "redis": redis,
             "worker": worker,
-            "snapshot": _part("" if self.ingest.snapshots.is_loaded else "keys and prices are not loaded yet"),
+            "snapshot": _part(self._ask_snapshots()),
             "spool": await _check(self._ask_spool),
             "ingest": _part(reason or ""),
         }
@@ -80,6 +83,13 @@ class HealthChecks:
         if await last_heartbeat(self.redis) is None:
             raise NoWorkerError
         return ""
+
+    def _ask_snapshots(self) -> str:
+        """Say what is not loaded, or so old that a change made since may not be in force here; nothing when all is well."""
+        if not self.ingest.snapshots.is_loaded:
+            return "keys and prices are not loaded yet"
+        stale = {**self.ingest.snapshots.freshness.stale(), **self.limits.freshness.stale()}
+        return "; ".join(f"{name} {since}" for name, since in stale.items())
 
     async def _ask_spool(self) -> str:
         waiting = await asyncio.to_thread(self.ingest.spool.size_bytes)

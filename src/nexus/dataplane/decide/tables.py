@@ -22,6 +22,7 @@ from nexus.contracts.limits import ANYBODY, Limit, LimitTable, OperationCost, Ra
 from nexus.dataplane.decide.engine import CellHistory
 from nexus.dataplane.decide.scripts import METHOD_CODES, BucketState
 from nexus.dataplane.decide.windows import to_us, window
+from nexus.dataplane.freshness import Freshness
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.kit.ids import opaque_uuid
 from nexus.platform.db import Database, load_queries
@@ -192,7 +193,9 @@ class LimitSnapshots:
         data_dir: Path | None = None,
         poll_seconds: float = POLL_SECONDS,
         clock: Clock = SYSTEM_CLOCK,
+        freshness: Freshness | None = None,
     ) -> None:
+        self.freshness = freshness or Freshness(["limits"])
         self._database = database
         self._file = data_dir / "snapshot-limits" if data_dir is not None else None
         self._poll_seconds = poll_seconds
@@ -224,9 +227,16 @@ class LimitSnapshots:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._read()
         except _TROUBLE as error:
-            if not self.is_loaded:
-                log.warning("limits cannot be read: PostgreSQL does not answer", error=repr(error))
+            if self.freshness.fail("limits", f"PostgreSQL does not answer: {type(error).__name__}"):
+                log.warning("limits are not current: PostgreSQL does not answer", error=repr(error))
             is_reached = False
+        except Exception as error:
+            # The edge of a task that must outlive whatever a row holds: the last good table serves, and health says so.
+            if self.freshness.fail("limits", f"they cannot be read: {type(error).__name__}"):
+                log.exception("limits cannot be read: the last good ones go on serving")
+            is_reached = False
+        else:
+            self.freshness.confirm("limits")
         if self._next_change is not None and self._clock.now() >= self._next_change:
             self._build()
         return is_reached
