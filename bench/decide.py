@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -118,7 +119,7 @@ async def limiters(redis: Redis, url: str, *, calls: int) -> str:
         ("this engine, one limit in Redis", lambda: one.decide(call)),
         ("this engine, four limits in Redis", lambda: four.decide(call)),
     ]
-    cases += _limits_cases(url) + _aiolimiter_cases()
+    cases += _limits_cases(url) + _aiolimiter_cases() + _throttled_cases() + await _pyrate_cases(redis)
     rows = []
     for name, run in cases:
         rate, median, high = await _timed(run, calls)
@@ -142,7 +143,7 @@ def _limits_cases(url: str) -> list[tuple[str, Callable[[], Awaitable[object]]]]
     item = RateLimitItemPerSecond(10**6)
     memory = strategies.FixedWindowRateLimiter(storage.MemoryStorage())
     found: list[tuple[str, Callable[[], Awaitable[object]]]] = [
-        ("limits, fixed window in memory", lambda: memory.hit(item, "bench")),
+        ("limits, fixed window in memory", partial(memory.hit, item, "bench")),
     ]
     path = url.removeprefix("unix://")
     shared = storage.RedisStorage(f"async+redis+unix://{path}", implementation="redispy")
@@ -150,25 +151,40 @@ def _limits_cases(url: str) -> list[tuple[str, Callable[[], Awaitable[object]]]]
         ("fixed window", strategies.FixedWindowRateLimiter(shared)),
         ("sliding window counter", strategies.SlidingWindowCounterRateLimiter(shared)),
     ):
-        found.append((f"limits, {name} in Redis", lambda strategy=strategy: strategy.hit(item, "bench")))  # type: ignore[misc]
+        found.append((f"limits, {name} in Redis", partial(strategy.hit, item, "bench")))
     return found
 
 
 def _aiolimiter_cases() -> list[tuple[str, Callable[[], Awaitable[object]]]]:
-    found: list[tuple[str, Callable[[], Awaitable[object]]]] = []
-    if importlib.util.find_spec("aiolimiter") is not None:
-        from aiolimiter import AsyncLimiter
+    if importlib.util.find_spec("aiolimiter") is None:
+        return []
+    from aiolimiter import AsyncLimiter
 
-        bucket = AsyncLimiter(10**9, 1)
-        found.append(("aiolimiter, in memory", bucket.acquire))
-    if importlib.util.find_spec("throttled") is not None:
-        from throttled.asyncio import RateLimiterType, Throttled, rate_limiter, store
+    return [("aiolimiter, in memory", AsyncLimiter(10**9, 1).acquire)]
 
-        memory = Throttled(
-            key="bench", using=RateLimiterType.GCRA.value, quota=rate_limiter.per_sec(10**6), store=store.MemoryStore()
-        )
-        found.append(("throttled-py, GCRA in memory", memory.limit))
-    return found
+
+def _throttled_cases() -> list[tuple[str, Callable[[], Awaitable[object]]]]:
+    if importlib.util.find_spec("throttled") is None:
+        return []
+    from throttled.asyncio import RateLimiterType, Throttled, rate_limiter, store
+
+    memory = Throttled(
+        key="bench", using=RateLimiterType.GCRA.value, quota=rate_limiter.per_sec(10**6), store=store.MemoryStore()
+    )
+    return [("throttled-py, GCRA in memory", memory.limit)]
+
+
+async def _pyrate_cases(redis: Redis) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
+    if importlib.util.find_spec("pyrate_limiter") is None:
+        return []
+    from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, RedisBucket
+
+    rates = [Rate(10**6, Duration.SECOND)]
+    buckets = [("memory", InMemoryBucket(rates)), ("Redis", await RedisBucket.init(rates, redis, "bench"))]
+    return [
+        (f"pyrate-limiter, window log in {place}", partial(Limiter(bucket).try_acquire_async, "bench", blocking=False))
+        for place, bucket in buckets
+    ]
 
 
 async def worker(url: str, a_second: int, seconds: float, factor: float, processes: int) -> None:
