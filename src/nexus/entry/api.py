@@ -24,6 +24,7 @@ from nexus.catalog.routes import router as catalog_router
 from nexus.dashboards.routes import router as dashboards_router
 from nexus.dataplane.decide.asgi import ADMIT_PATH, SETTLE_PATH, AdmissionApp
 from nexus.dataplane.decide.engine import Admission
+from nexus.dataplane.decide.gate import Gate
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.gateway.asgi import PREFIX as GATEWAY_PREFIX
 from nexus.dataplane.gateway.asgi import GatewayApp
@@ -118,7 +119,8 @@ class Application:
             restore=self.limits.history,
             timeout_seconds=settings.admission_timeout_ms / 1000,
         )
-        self.gateway = Gateway(ingest=self.ingest, settings=settings)
+        gate = Gate(self.admission, keys=lambda: self.snapshots.keys, prices=lambda: self.snapshots.prices.book)
+        self.gateway = Gateway(ingest=self.ingest, settings=settings, gate=gate)
         self.forwarded = GatewayApp(self.gateway)
         self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits)
         self._ending = asyncio.Event()

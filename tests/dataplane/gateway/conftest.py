@@ -30,6 +30,7 @@ from nexus.platform.sealing import Sealer
 from nexus.platform.settings import Settings
 from nexus.sandbox.app import Sandbox
 from tests.conftest import TestOrganization
+from tests.dataplane.decide.conftest import own_redis  # noqa: F401 - a fixture
 
 SECRET = "sk-provider-secret-0123456789"
 SECRET_KEY = "a key for the tests, long enough"

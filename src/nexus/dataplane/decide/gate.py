@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from statistics import median_high
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -53,12 +54,24 @@ _ASKED = msgspec.json.Decoder(_Asked)
 
 
 @dataclass(frozen=True, slots=True)
+class Priced:
+    """What a call is priced by, but for its usage."""
+
+    key: KeyEntry
+    provider: str
+    model: str
+    endpoint: str
+    method: str | None
+    region: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ticket:
     """An admitted call."""
 
     organization_id: UUID
     decision: Decision
-    model: tuple[str, str]
+    call: Priced
     input_tokens: int
 
 
@@ -100,6 +113,10 @@ class Gate:
         self._answers: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
         self._tasks: set[asyncio.Task[Settlement]] = set()
 
+    def concerns(self, key: KeyEntry) -> bool:
+        """Whether calls with this key have any limit to be asked."""
+        return bool(self._admission.table.limits.get(key.organization_id))
+
     async def admit(
         self,
         key: KeyEntry,
@@ -112,32 +129,28 @@ class Gate:
         body: bytes = b"",
         input_tokens: int = 0,
         request_bytes: int = 0,
+        hold_seconds: float = HOLD_SECONDS,
     ) -> Ticket | None:
         """Ask for one call. None where its organization has no limits; raises what the client is told when it is refused."""
-        if not self._admission.table.limits.get(key.organization_id):
+        if not self.concerns(key):
             return None
+        call = Priced(key, provider, model, endpoint, method, region)
         output = 0
         if input_tokens or model:
             said = most_output_tokens(body)
             output = self._usual_output((provider, model)) if said is None else said
-        organization = self._keys().organizations.get(key.organization_id)
-        currency = organization.currency if organization is not None else ""
-        priced = price_call(
-            self._prices(), organization_id=key.organization_id, tier=organization.tier if organization else "standard",
-            provider=provider, model=model or None, endpoint=endpoint or None, method=method, region=region,
-            at=self._clock.now(), usage={"input": input_tokens, "output": output, "requests": 1}, currency=currency or None,
-        )  # fmt: skip
+        cost, currency = self._price(call, {"input": input_tokens, "output": output, "requests": 1})
         decision = await self._admission.decide(
             Call(
                 organization_id=key.organization_id, application=key.application, user_id=key.user_id, key_id=key.id,
                 provider=provider, model=model, endpoint=endpoint, bytes=request_bytes, tokens=input_tokens + output,
-                money=min(priced.cost_nanos or 0, MAX_UNITS), currency=currency,
+                money=min(cost or 0, MAX_UNITS), currency=currency,
             ),
-            hold_seconds=HOLD_SECONDS,
+            hold_seconds=hold_seconds,
         )  # fmt: skip
         if not decision.is_admitted:
             raise refusal(decision)
-        return Ticket(key.organization_id, decision, (provider, model), input_tokens)
+        return Ticket(key.organization_id, decision, call, input_tokens)
 
     def settle(
         self,
@@ -151,12 +164,28 @@ class Gate:
         if ticket is None:
             return
         if tokens is not None and tokens > ticket.input_tokens:
-            self._learn(ticket.model, tokens - ticket.input_tokens)
+            self._learn((ticket.call.provider, ticket.call.model), tokens - ticket.input_tokens)
         known: dict[Dimension, int | None] = {"tokens": tokens, "money": cost_nanos, "bytes": size_bytes}
         actual: dict[Dimension, int] = {
             name: min(value, MAX_UNITS) for name, value in known.items() if value is not None
         }
         self._beside(self._admission.settle(ticket.organization_id, ticket.decision.hold_id, actual))
+
+    def cost(
+        self,
+        ticket: Ticket,
+        usage: Mapping[str, int],
+        *,
+        model: str,
+        variant: Mapping[str, str],
+        is_failure: bool,
+    ) -> int | None:
+        """Price what a call took, in nanos of its organization's currency; None where the book cannot tell.
+
+        `usage` and `variant` are as a record has them; `model` is the one that answered.
+        """
+        call = replace(ticket.call, model=model or ticket.call.model)
+        return self._price(call, {**usage, "requests": 1}, variant=variant, is_failure=is_failure)[0]
 
     def release(self, ticket: Ticket | None) -> None:
         """Give everything back: the call was never made."""
@@ -166,6 +195,26 @@ class Gate:
     async def stop(self) -> None:
         """Wait for settlements that are under way."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _price(
+        self,
+        call: Priced,
+        usage: Mapping[str, int],
+        *,
+        variant: Mapping[str, str] = MappingProxyType({}),
+        is_failure: bool = False,
+    ) -> tuple[int | None, str]:
+        """Return nanos and their currency."""
+        organization_id = call.key.organization_id
+        organization = self._keys().organizations.get(organization_id)
+        currency = organization.currency if organization is not None else ""
+        priced = price_call(
+            self._prices(), organization_id=organization_id, tier=organization.tier if organization else "standard",
+            provider=call.provider, model=call.model or None, endpoint=call.endpoint or None, method=call.method,
+            region=call.region, at=self._clock.now(), usage=usage, variant=variant, currency=currency or None,
+            is_failure=is_failure,
+        )  # fmt: skip
+        return priced.cost_nanos, currency
 
     def _beside(self, work: Coroutine[Any, Any, Settlement]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -14,6 +14,7 @@ from nexus.contracts.calls import MAX_PATH_CHARS, MAX_USER_AGENT_CHARS, ApiCall
 from nexus.contracts.gateway import CredentialEntry, ProviderEntry
 from nexus.contracts.keys import KeyEntry
 from nexus.contracts.prices import PriceBook
+from nexus.dataplane.decide.gate import Ticket
 from nexus.dataplane.gateway.journal import Begin, JournalFile
 from nexus.dataplane.gateway.usage import ProviderFacts, Usage, text_of
 from nexus.kit.ids import uuid7, uuid7_time
@@ -96,6 +97,8 @@ class Exchange:
     inquiry: Inquiry
     attempt: int = 1
     id: UUID = field(default_factory=uuid7)
+    ticket: Ticket | None = None
+    """What was reserved for it, where its organization has limits."""
     file: JournalFile | None = None
     began: float = field(default_factory=time.perf_counter)
     """When the attempt began, on the monotonic clock."""

@@ -1,7 +1,7 @@
 """The gateway of one process: finds out who calls what, forwards it, and records each attempt.
 
-`forward` is the way of one attempt. The admission decision has its place in it, marked, before anything is sent; the
-reservation's settling has its place in `end`, where the usage is known.
+`forward` is the way of one attempt: it is admitted before anything is sent, and `end`, where the usage is known, settles
+what was reserved for it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ from aiohttp.abc import AbstractResolver
 
 from nexus.contracts.gateway import CredentialEntry, ProviderEntry
 from nexus.contracts.keys import KeyEntry
+from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded
+from nexus.dataplane.decide.gate import Gate, Ticket
+from nexus.dataplane.decide.headers import rate_limit_headers
+from nexus.dataplane.endpoints import guess_template
 from nexus.dataplane.gateway.errors import (
     AllEndpointsDown,
     NoBaseUrl,
     NoCredential,
     NotAllowedHere,
     UnknownProvider,
+    UpstreamNotConnected,
     stream_error,
 )
 from nexus.dataplane.gateway.exchange import Caller, Exchange, Inquiry, Target
@@ -78,6 +83,7 @@ class Gateway:
         ingest: Ingest,
         settings: Settings,
         metrics: GatewayMetrics | None = None,
+        gate: Gate | None = None,
         resolver: AbstractResolver | None = None,
         journal_folder: Path | None = None,
     ) -> None:
@@ -92,6 +98,7 @@ class Gateway:
         self.recorder = Recorder(ingest, self.journal, self.metrics)
         self.health = HealthBook()
         self.limits = LimitBook()
+        self.gate = gate
         self.router = Router(self.snapshots, self.wire, self.health)
         self._open: set[Exchange] = set()
         self._turn = 0
@@ -112,6 +119,8 @@ class Gateway:
             self.end(exchange)
         await self.upstream.stop()
         await self.recorder.stop()
+        if self.gate is not None:
+            await self.gate.stop()
         self.journal.close()
 
     def target(self, key: KeyEntry, name: str, path: str, query: bytes) -> Target:
@@ -191,11 +200,13 @@ class Gateway:
     ) -> tuple[Exchange, aiohttp.ClientResponse]:
         """Send one attempt and return it with the answer's beginning.
 
-        Raises what the client is told when there is no answer; the attempt is recorded then. With an answer, `relay` must follow.
+        Raises what the client is told when there is no answer; the attempt is recorded then, unless a limit refused it: nothing
+        was sent. With an answer, `relay` must follow.
         """
         exchange = Exchange(caller, target, method, full_path(target), inquiry, attempt)
         exchange.request_bytes = request_bytes
-        # The admission decision belongs here: key, target and inquiry are known, nothing is sent or noted yet.
+        if self.gate is not None and self.gate.concerns(caller.key):
+            exchange.ticket = await self._admit(self.gate, exchange)
         self.begin(exchange)
         try:
             answer = await self.upstream.send(exchange, headers, body)
@@ -209,6 +220,33 @@ class Gateway:
         if target.credential is not None:
             self.limits.note(target.credential.id, exchange.headers, status_code=answer.status, at=self.clock.now())
         return exchange, answer
+
+    async def _admit(self, gate: Gate, exchange: Exchange) -> Ticket | None:
+        """Reserve what the attempt is thought to take; raises what the client is told when a limit refuses."""
+        target, inquiry = exchange.target, exchange.inquiry
+        slug, facts = target.provider.slug, target.facts
+        endpoint = self.snapshots.prices.endpoints.find(slug, exchange.method, exchange.path)
+        return await gate.admit(
+            exchange.caller.key, provider=slug, model=inquiry.model, endpoint=endpoint or guess_template(exchange.path),
+            method=exchange.method, region=target.region, body=inquiry.body, input_tokens=inquiry.rough_input(),
+            request_bytes=exchange.request_bytes,
+            # As long as the call may last: a hold that ends before it would be charged as estimated.
+            hold_seconds=facts.connect_seconds + facts.total_seconds + facts.drain_seconds,
+        )  # fmt: skip
+
+    def _settle(self, gate: Gate, ticket: Ticket, exchange: Exchange) -> None:
+        """Settle what was reserved to what the attempt took; what nobody knows stays as estimated."""
+        if exchange.error_type == UpstreamNotConnected.code:
+            gate.release(ticket)
+            return
+        counts = exchange.usage.counts
+        is_failure = exchange.status_code >= 400
+        tokens = cost = None
+        if counts or is_failure:
+            tokens = counts.get("input", 0) + counts.get("output", 0)
+            usage = {name.removeprefix("units."): count for name, count in counts.items()}
+            cost = gate.cost(ticket, usage, model=exchange.model, variant=exchange.variant, is_failure=is_failure)
+        gate.settle(ticket, tokens=tokens, cost_nanos=cost, size_bytes=exchange.request_bytes + exchange.response_bytes)
 
     async def forward_routed(
         self,
@@ -244,6 +282,10 @@ class Gateway:
                         caller, target, method=method, inquiry=asked, headers=upstream_headers(headers, target, asked),
                         body=sent, request_bytes=len(sent), attempt=attempt,
                     )  # fmt: skip
+                except (QuotaExceeded, LimiterAway) as error:
+                    # Nothing was sent. Another endpoint may have limits of its own.
+                    health.is_trying = False
+                    last_error = error
                 except NexusError as error:
                     health.note(worked=False, now=time.monotonic())
                     if not is_retried(error):
@@ -304,7 +346,8 @@ class Gateway:
                 is_rewritten=reader.hides,
                 secret=credential.secret if credential and exchange.target.auth_form == "query_key" else "",
                 request_id=exchange.caller.request_id,
-            ),
+            )
+            + (rate_limit_headers(exchange.ticket.decision) if exchange.ticket else []),
         }
         try:
             length = answer.content_length
@@ -435,6 +478,8 @@ class Gateway:
                 self.metrics.unjournaled.inc()
                 log.error("the gateway's journal cannot be written", error=repr(error))
         self.recorder.add(key, call, exchange.file)
+        if self.gate is not None and exchange.ticket is not None:
+            self._settle(self.gate, exchange.ticket, exchange)
         self.metrics.calls.labels(exchange.target.provider.slug, f"{exchange.status_code // 100}xx").inc()
         if exchange.client_left:
             self.metrics.hang_ups.inc()
