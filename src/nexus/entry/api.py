@@ -52,6 +52,7 @@ from nexus.platform.settings import Settings
 from nexus.platform.telemetry import render_metrics
 from nexus.platform.web import PROBLEM_TYPE, WebState, exception_handlers, problem_body
 from nexus.platform.web.problems import InternalError, MethodNotAllowed, problem_headers
+from nexus.platform.web.proxies import TrustedProxies, read_networks
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -106,6 +107,7 @@ class Application:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.proxies = TrustedProxies(read_networks(settings.trusted_proxies), settings.proxy_header)
         self.database = Database(
             DatabaseUrls.from_settings(settings), application_name="nexus-web", max_size=settings.database_pool_size
         )
@@ -158,6 +160,7 @@ class Application:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        self.proxies.resolve(scope)
         path: str = scope["path"]
         if path.startswith(GATEWAY_PREFIX):
             # Nothing is added to what a provider answers, and nothing is done twice on the busiest way.

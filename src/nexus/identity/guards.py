@@ -91,7 +91,7 @@ def organization_of(connection: AnyConnection) -> UUID:
 
 
 def client_ip(connection: AnyConnection) -> str | None:
-    """Return the address of the peer. Headers of proxies are not believed."""
+    """Return the client's address, which headers tell only where a trusted proxy wrote them (NEXUS_TRUSTED_PROXIES)."""
     client = connection.scope.get("client")
     return str(client[0]) if client else None
 

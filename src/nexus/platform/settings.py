@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ class Settings:
     workers: int = _setting("NEXUS_WORKERS", 2, "number of web processes")
     public_url: str | None = _setting(
         "NEXUS_PUBLIC_URL", None, "address people use, where it differs from host and port"
+    )
+    trusted_proxies: str | None = _setting(
+        "NEXUS_TRUSTED_PROXIES",
+        None,
+        "addresses and networks of reverse proxies that are believed who the client is, comma separated; unset: none",
+    )
+    proxy_header: str = _setting(
+        "NEXUS_PROXY_HEADER",
+        "x-forwarded",
+        "what trusted proxies write: x-forwarded (X-Forwarded-For and -Proto) or forwarded (RFC 7239)",
     )
 
     admin_url: str | None = _setting(
@@ -138,6 +149,12 @@ class Settings:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
+    def local_url(self) -> str:
+        """The address at which this machine reaches it, whatever it listens on and is called elsewhere."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def embeds_postgres(self) -> bool:
         """Whether this node runs its own PostgreSQL."""
         return self.database_url is None and self.admin_url is None
@@ -146,6 +163,14 @@ class Settings:
     def embeds_redis(self) -> bool:
         """Whether this node runs its own Redis."""
         return self.redis_url is None
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check(values: Mapping[str, Any]) -> list[FieldFault]:
@@ -165,6 +190,17 @@ def _check(values: Mapping[str, Any]) -> list[FieldFault]:
             value, str
         ):
             expect(value.startswith(("postgresql://", "postgres://")), item.metadata["env"], "begin with postgresql://")
+    for part in (values.get("trusted_proxies") or "").split(","):
+        expect(
+            not part.strip() or _is_network(part.strip()),
+            "NEXUS_TRUSTED_PROXIES",
+            f"{part.strip()!r} is no address and no network such as 10.0.0.0/8",
+        )
+    expect(
+        values.get("proxy_header", "x-forwarded") in {"x-forwarded", "forwarded"},
+        "NEXUS_PROXY_HEADER",
+        "x-forwarded or forwarded",
+    )
     redis_url = values.get("redis_url", "redis://")
     expect(
         redis_url.startswith(("redis://", "rediss://", "unix://")),
