@@ -28,6 +28,7 @@ PATHS = {
     "identity/provider_credential_commands.py": "the operator on the machine",
     "catalog/routes.py": "shared prices: conflicts decided for all, estimates by the whole book",
     "catalog/commands.py": "the operator on the machine",
+    "catalog/price_import_routes.py": "shared prices: lists taken in for all",
     "operations/routes.py": "system configuration belongs to no organization",
     "admission/commands.py": "the operator on the machine",
     "admission/jobs.py": "drains the trails of all organizations into the token transactions",

@@ -120,6 +120,10 @@ UPDATE catalog.prices SET superseded_at = $2 WHERE id = $1 AND superseded_at IS 
 -- role: nexus_system
 INSERT INTO catalog.imports (id, source, digest, imported_by, summary) VALUES ($1, $2, $3, $4, $5::jsonb)
 
+-- query: record_import
+-- role: nexus_system
+SELECT platform.record_action_v1('price_list_import', $1::jsonb ->> 'source', $1::jsonb)
+
 -- query: summarise_import
 -- role: nexus_system
 UPDATE catalog.imports SET summary = $2::jsonb WHERE id = $1
