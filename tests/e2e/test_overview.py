@@ -90,7 +90,7 @@ async def test_a_figure_leads_to_the_calls_behind_it(visit: Any, site: Site) -> 
     await settled(page)
     asked = parse_qs(urlsplit(page.url).query)
     assert asked["provider"] == ["anthropic"] and asked["range"] == ["7d"]
-    providers = await page.locator("tbody tr td:nth-child(2)").all_inner_texts()
+    providers = await page.locator("tbody [data-column=provider]").all_inner_texts()
     assert providers and set(providers) == {"anthropic"}
 
 
@@ -102,7 +102,7 @@ async def test_only_errors_are_shown_when_only_they_are_asked_for(visit: Any) ->
 
     await page.wait_for_url("**errors=true**")
     await expect(page.locator("tbody tr").first).to_contain_text(re.compile("429|500|503"))
-    statuses = await page.locator("tbody tr td:nth-child(5)").all_inner_texts()
+    statuses = await page.locator("tbody [data-column=status]").all_inner_texts()
     assert statuses and set(statuses) <= {"429", "500", "503"}
 
 
@@ -139,7 +139,15 @@ async def _empty_organization(page: Any, site: Site, slug: str) -> str:
         headers={**headers, "x-nexus-organization": slug},
     )
     assert answer.status == 201, await answer.text()
-    return str((await answer.json())["key"])
+    key = str((await answer.json())["key"])
+
+    async def is_known() -> bool:
+        headers = {"authorization": f"Bearer {key}"}
+        return (await page.context.request.post(f"{site.url}/v1/events", data="[]", headers=headers)).status != 401
+
+    # The data plane learns of it within a second.
+    await until(is_known, "the new key is known")
+    return key
 
 
 @pytest.mark.parametrize("language", ["curl", "Python"])

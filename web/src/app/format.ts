@@ -28,6 +28,9 @@ export function duration(ms: number | null | undefined): string {
   return `${(ms / 60_000).toFixed(1)}\u202fmin`;
 }
 
+/** A number of bytes. */
+export const size = (bytes: number | null | undefined): string => (bytes == null ? DASH : `${compact(bytes)}${bytes < 1000 ? "\u202f" : ""}B`);
+
 const SYMBOLS: Record<string, string> = { USD: "$", EUR: "€", GBP: "£", JPY: "¥", CNY: "¥" };
 
 /** Money from its exact decimal text, with enough digits for small amounts and no float in between. */

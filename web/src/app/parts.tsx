@@ -1,5 +1,5 @@
 // Small parts that several pages are made of.
-import { Button, Code, CopyButton, Group, Modal, Paper, Skeleton, Stack, Table, Text, TextInput, Title } from "@mantine/core";
+import { Button, Code, CopyButton, Group, Modal, Paper, Skeleton, Stack, Table, Text, TextInput, Title, UnstyledButton } from "@mantine/core";
 import { useState, type ReactNode } from "react";
 import { useAttempt } from "./attempt";
 import { text } from "./text";
@@ -22,16 +22,28 @@ export function Panel({ title, children, aside }: { title?: string; children: Re
   );
 }
 
+export interface Column { name: string; right?: boolean; sort?: string }
+
 /** A list with its columns; while it is loaded, as many rows of the same height. Rows of the question before are shown paler. */
-export function List({ name, columns, isLoading, isStale, children, minWidth = 640 }: { name: string; columns: (string | { name: string; right?: boolean })[]; isLoading?: boolean; isStale?: boolean; children: ReactNode; minWidth?: number }) {
+export function List({ name, columns, isLoading, isStale, sort, onSort, children, minWidth = 640 }: {
+  name: string; columns: (string | Column)[]; isLoading?: boolean; isStale?: boolean; children: ReactNode; minWidth?: number;
+  /** By what the rows are sorted, with `-` where the largest come first. */
+  sort?: string; onSort?: (sort: string) => void;
+}) {
   return (
     <Table.ScrollContainer minWidth={minWidth} scrollAreaProps={{ viewportProps: { tabIndex: 0, "aria-label": name } }}>
       <Table highlightOnHover verticalSpacing={6} aria-label={name} aria-busy={Boolean(isLoading || isStale)} className={isStale ? "stale" : undefined}>
         <Table.Thead>
           <Table.Tr>
             {columns.map((column, place) => {
-              const { name: label, right } = typeof column === "string" ? { name: column, right: false } : column;
-              return label ? <Table.Th key={label} className={right ? "right" : undefined}>{label}</Table.Th> : <Table.Td key={place} />;
+              const { name: label, right, sort: by } = typeof column === "string" ? { name: column } as Column : column;
+              if (!label) return <Table.Td key={place} />;
+              const order = by && sort?.replace("-", "") === by ? (sort.startsWith("-") ? "descending" : "ascending") : undefined;
+              return (
+                <Table.Th key={label} className={right ? "right" : undefined} aria-sort={order}>
+                  {by && onSort ? <UnstyledButton fz="inherit" fw="inherit" className="sorter" onClick={() => onSort(order === "descending" ? by : `-${by}`)}>{label}<span aria-hidden>{order === "descending" ? " ↓" : order ? " ↑" : ""}</span></UnstyledButton> : label}
+                </Table.Th>
+              );
             })}
           </Table.Tr>
         </Table.Thead>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { before, filtersOf, instantOf, readView, spanOf, wallOf } from "./range";
+import { before, calendarOf, filtersOf, instantOf, readView, spanOf, wallOf } from "./range";
 
 describe("a view in the address", () => {
   it("keeps what it knows and leaves out the rest", () => {
@@ -21,6 +21,13 @@ describe("the wall clock of a zone", () => {
   it("goes there and back, summer and winter", () => {
     for (const zone of ["UTC", "Asia/Kolkata", "America/Los_Angeles", "Europe/Berlin", "Australia/Lord_Howe"])
       for (const at of ["2026-01-15T03:30:00Z", "2026-07-15T22:10:00Z"]) expect(instantOf(wallOf(Date.parse(at), zone), zone)).toBe(Date.parse(at));
+  });
+  it("begins days, weeks and months where the zone does", () => {
+    const [from, to] = [Date.parse("2026-03-27T12:00:00Z"), Date.parse("2026-04-01T12:00:00Z")];
+    const shown = (zone: string, interval: string) => calendarOf(from, to, zone, interval).map((at) => new Date(at).toISOString().slice(0, 16));
+    expect(shown("Europe/Berlin", "1d")).toEqual(["2026-03-26T23:00", "2026-03-27T23:00", "2026-03-28T23:00", "2026-03-29T22:00", "2026-03-30T22:00", "2026-03-31T22:00"]);
+    expect(shown("UTC", "1w")).toEqual(["2026-03-23T00:00", "2026-03-30T00:00"]);
+    expect(shown("Asia/Kolkata", "1mo")).toEqual(["2026-02-28T18:30", "2026-03-31T18:30"]);
   });
   it("is not a number for what is no time", () => {
     expect(instantOf("", "UTC")).toBeNaN();

@@ -33,9 +33,10 @@ export function readView(search: Record<string, unknown>): View {
   if (isInstant(given.from) && isInstant(given.to) && Date.parse(given.from) < Date.parse(given.to)) [view.from, view.to] = [given.from, given.to];
   if (given.zone && isZone(given.zone)) view.zone = given.zone;
   if (given.by && isDimension(given.by)) view.by = given.by;
+  if (given.sort && /^-?(timestamp|response_time_ms|cost|tokens)$/.test(given.sort)) view.sort = given.sort;
   if (given.interval && INTERVALS.includes(given.interval)) view.interval = given.interval;
   for (const name of ["errors", "unpriced"]) if (given[name] === "true") view[name] = "true";
-  for (const name of ["organization", "q", "table_name", "action", "tab"]) if (given[name]) view[name] = given[name];
+  for (const name of ["organization", "q", "table_name", "action", "tab", "columns"]) if (given[name]) view[name] = given[name];
   return view;
 }
 
@@ -79,6 +80,23 @@ const parts = (at: number, zone: string): number => {
 
 /** The wall clock of a zone as a form field writes it: 2026-01-31T12:00. */
 export const wallOf = (at: number, zone: string): string => new Date(parts(at, zone)).toISOString().slice(0, 16);
+
+const DAY_MS = 86_400_000;
+
+/** Where the days, weeks (from Monday) or months of a zone begin that a range touches. */
+export function calendarOf(from: number, to: number, zone: string, interval: string): number[] {
+  const day = new Date(Math.floor(parts(from, zone) / DAY_MS) * DAY_MS);
+  if (interval === "1w") day.setUTCDate(day.getUTCDate() - ((day.getUTCDay() + 6) % 7));
+  if (interval === "1mo") day.setUTCDate(1);
+  const found: number[] = [];
+  for (;;) {
+    const at = instantOf(day.toISOString().slice(0, 16), zone);
+    if (at >= to) return found;
+    found.push(at);
+    if (interval === "1mo") day.setUTCMonth(day.getUTCMonth() + 1);
+    else day.setUTCDate(day.getUTCDate() + (interval === "1w" ? 7 : 1));
+  }
+}
 
 /** The instant at which a zone's wall clock shows this; in the hour that is repeated, the first. NaN for no such text. */
 export function instantOf(wall: string, zone: string): number {

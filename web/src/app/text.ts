@@ -36,6 +36,12 @@ const english = {
   newOrganization: "New organization", slug: "Short name", profile: "Profile", timezone: "Time zone", appearance: "Appearance", light: "Light", dark: "Dark", system: "As the system says", currentPassword: "Current password", newPassword: "New password", changePassword: "Change password", passwordChanged: "Password changed. Every other session ended.",
   sessions: "Sessions", current: "this one", end: "End", endAll: "Sign out everywhere else", endAllLead: "Every other session of yours ends at once.", browser: "Browser", address: "Address", enrol: "Turn on", takeAway: "Turn off", takeAwayLead: "Signing in will need your password only.", secret: "Secret", factorLead: "With an authenticator app, somebody who knows your password cannot sign in.", factorOn: (n: string) => `On. ${n} recovery codes are left.`, enrolLead: "Add this secret to your authenticator app, then give the code that it shows.", recovery: "Recovery codes", recoveryLead: "Each works once, when your app is away. Keep them safe; they are not shown again.", newCodes: "New recovery codes", confirm: "Confirm", openApp: "Open in an app on this device",
   secondStep: "One more step", back: "Back", join: "Join", joinLead: (organization: string, role: string) => `You are invited to ${organization} as ${role}.`, yourName: "Your name", setPassword: "Set a new password", passwordSet: "The password is set. You can sign in now.", badLink: "This link is not whole. Ask for a new one.", signInFirst: "You have an account already: sign in, then open the link again.",
+  columns: "Columns", usual: "The usual ones", region: "Region", tags: "Tags", versusBefore: "Before", periodBefore: "the period before", savePng: (what: string) => `Save ${what} as PNG`,
+  field: {
+    received_at: "Received", time_to_first_byte_ms: "First byte after", request_size_bytes: "Request size", response_size_bytes: "Response size", region: "Region", service_variant: "Service variant",
+    key: "Key", application: "Application", user: "User", end_user: "End user", session_id: "Session", request_id: "Request", trace_id: "Trace", tags: "Tags", metadata: "Metadata", user_agent: "Browser or client",
+    ip_address: "Address", request_headers: "Request headers", response_headers: "Response headers",
+  } as Record<string, string>,
   loading: "Loading", noPage: "There is no such page.",
 };
 export const text = english;

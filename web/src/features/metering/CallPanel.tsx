@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { send } from "../../api/client";
 import type { Call, CostSum } from "../../api/types";
 import { useScene } from "../../app/context";
-import { count, duration, instant } from "../../app/format";
+import { count, duration, instant, size } from "../../app/format";
 import { Copyable, List } from "../../app/parts";
 import { Problem } from "../../app/Problem";
 import { text } from "../../app/text";
@@ -32,8 +32,8 @@ export function CallPanel({ call, onClose }: { call: Call | null; onClose: () =>
             <Table.Tbody>
               {Object.entries(call).filter(([name, value]) => !FIRST.has(name) && value !== null && value !== "" && value !== 0).map(([name, value]) => (
                 <Table.Tr key={name}>
-                  <Table.Th scope="row" w="36%" style={{ fontWeight: 500 }}>{name}</Table.Th>
-                  <Table.Td style={{ overflowWrap: "anywhere" }}>{name === "key" ? nameOf("key", value) : name.endsWith("_at") ? instant(plainOf(value), zone) : typeof value === "object" ? <Pairs value={value as Record<string, unknown>} /> : plainOf(value)}</Table.Td>
+                  <Table.Th scope="row" w="36%" style={{ fontWeight: 500 }}>{text.field[name] ?? name}</Table.Th>
+                  <Table.Td style={{ overflowWrap: "anywhere" }}>{name === "key" ? nameOf("key", value) : name.endsWith("_at") ? instant(plainOf(value), zone) : name.endsWith("_ms") ? duration(Number(value)) : name.endsWith("_bytes") ? size(Number(value)) : typeof value === "object" ? <Pairs value={value as Record<string, unknown>} /> : plainOf(value)}</Table.Td>
                 </Table.Tr>
               ))}
             </Table.Tbody>

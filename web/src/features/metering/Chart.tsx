@@ -2,13 +2,15 @@ import { BarChart, LineChart } from "echarts/charts";
 import { AriaComponent, GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
 import { connect, init, use as register, type ECharts } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
-import { useComputedColorScheme } from "@mantine/core";
+import { UnstyledButton, useComputedColorScheme } from "@mantine/core";
 import { useEffect, useEffectEvent, useRef } from "react";
 import { clock, instant } from "../../app/format";
+import { text } from "../../app/text";
 
 register([BarChart, LineChart, GridComponent, TooltipComponent, LegendComponent, AriaComponent, CanvasRenderer]);
 
-export interface Line { name: string; color: string; values: (number | null)[] }
+/** `isBefore`: of the period before, drawn dashed and never part of a stack. */
+export interface Line { name: string; color: string; values: (number | null)[]; isBefore?: boolean }
 interface Props {
   title: string; times: number[]; lines: Line[]; kind: "bar" | "line"; zone: string; step: number; format: (value: number | null) => string; most?: number;
   onZoom: (from: number, to: number) => void;
@@ -82,16 +84,27 @@ export default function Chart({ title, times, lines, kind, zone, step, format, m
         xAxis: { type: "category", data: times.map(label), axisLabel: { color: ink, fontSize: 11, hideOverlap: true }, axisTick: { show: false }, axisLine: { lineStyle: { color: rule } } },
         yAxis: { type: "value", min: 0, ...(most === undefined ? {} : { max: most }), splitNumber: 3, axisLabel: { color: ink, fontSize: 11, formatter: (value: number) => format(value) }, splitLine: { lineStyle: { color: rule } } },
         series: lines.map((line) => ({
-          name: line.name, type: kind, data: line.values, color: line.color, showSymbol: false, connectNulls: false, barMaxWidth: 18,
-          ...(kind === "bar" ? { stack: "all" } : { lineStyle: { width: 1.8 } }),
+          name: line.name, type: line.isBefore ? "line" : kind, data: line.values, color: line.color, showSymbol: false, connectNulls: false, barMaxWidth: 18,
+          ...(line.isBefore ? { lineStyle: { width: 1.3, type: "dashed" }, z: 3 } : kind === "bar" ? { stack: "all" } : { lineStyle: { width: 1.8 } }),
         })),
       },
       { notMerge: true },
     );
   }, [times, lines, kind, scheme, step, title, zone, format, most]);
 
+  const save = () => {
+    const picture = chart.current?.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: scheme === "dark" ? "#242424" : "#ffffff" });
+    if (!picture) return;
+    const bytes = Uint8Array.from(atob(picture.slice(picture.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
+    const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+    Object.assign(document.createElement("a"), { href: url, download: `nexus-${title.toLowerCase().replace(/[^a-z0-9]+/g, "-")}.png` }).click();
+    // The browser has begun to read it by then.
+    window.setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  };
+
   return (
     <div style={{ position: "relative" }}>
+      <UnstyledButton className="save" onClick={save} aria-label={text.savePng(title)}>PNG</UnstyledButton>
       <div ref={box} style={{ height: 190, width: "100%" }} role="img" aria-label={title} />
       <div ref={band} className="band" />
     </div>

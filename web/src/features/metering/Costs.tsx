@@ -10,9 +10,9 @@ import { before as periodBefore, INTERVALS, rfc } from "../../app/range";
 import { dimensionName, text } from "../../app/text";
 import { colorOf } from "./colors";
 import { Empty } from "./Empty";
-import { Cost, isUnknown, Tile, tilesOf, Unpriced } from "./Figures";
+import { Cost, isUnknown, Then, Tile, tilesOf, Unpriced } from "./Figures";
 import { FilterBar } from "./FilterBar";
-import { splitLines, timesOf } from "./lines";
+import { costOf, lineBefore, splitLines, timesOf } from "./lines";
 import { plainOf, useDimensions, useFilters, useNames } from "./names";
 import { seriesOf, summaryOf } from "./queries";
 
@@ -26,16 +26,18 @@ export function Costs() {
   const interval = view.interval ?? (span.to - span.from <= 2 * 86_400_000 ? "1h" : "1d");
   const filters = useFilters();
   const now = useQuery(summaryOf(organization, span, by, filters));
-  const before = useQuery(summaryOf(organization, periodBefore(span), "", filters));
+  const before = useQuery(summaryOf(organization, periodBefore(span), by, filters));
   const split = useQuery(seriesOf(organization, span, zone, "requests,cost", by, filters, interval));
+  const then = useQuery(seriesOf(organization, periodBefore(span), zone, "requests,cost", "", filters, interval));
   const dimensions = useDimensions(view.by);
   const nameOf = useNames();
   const currency = now.data?.currency ?? "USD";
-  const times = useMemo(() => timesOf({ ...span, step: STEP[interval] ?? 86_400 }, split.data), [span, interval, split.data]);
+  const times = useMemo(() => timesOf({ ...span, step: STEP[interval] ?? 86_400 }, split.data, zone, interval), [span, interval, split.data, zone]);
   const lines = useMemo(() => {
     const known = split.data?.group_by?.[0] ?? by;
-    return splitLines(times, split.data, (point) => nameOf(known, point[known]), (point) => (point.cost == null ? null : Number(point.cost)));
-  }, [times, split.data, by, nameOf]);
+    const old = lineBefore(times, { ...periodBefore(span), step: STEP[interval] ?? 86_400 }, then.data, zone, costOf, interval);
+    return [...splitLines(times, split.data, (point) => nameOf(known, point[known]), costOf), ...old];
+  }, [times, split.data, then.data, by, nameOf, span, zone, interval]);
   const format = useMemo(() => (value: number | null) => (value == null ? "–" : money(value.toFixed(9), currency)), [currency]);
 
   const failed = [now, split].find((query) => query.isError);
@@ -44,6 +46,7 @@ export function Costs() {
   const range = { from: rfc(span.from), to: rfc(span.to), group_by: by, ...filters };
   const download = (form: string) => linkOf("/api/metering/series", { ...range, interval, tz: zone, metrics: "requests,cost,unpriced,tokens_input,tokens_output", format: form });
   const total = now.data?.total;
+  const earlier = new Map((before.data?.groups ?? []).map((group) => [plainOf(group[known]), group]));
   const groups = [...(now.data?.groups ?? [])].sort((a, b) => Number(b.cost ?? -1) - Number(a.cost ?? -1));
   if (total && total.requests === 0 && !Object.keys(filters).length) return <Stack><Heading title={text.costs} /><Empty /></Stack>;
   return (
@@ -67,7 +70,7 @@ export function Costs() {
       </Panel>
       <Panel title={`${text.by} ${dimensionName(by)}`}>
         <List name={text.costs} minWidth={560} isLoading={!now.data} isStale={now.isPlaceholderData}
-          columns={[dimensionName(known), { name: text.cost, right: true }, { name: text.share, right: true }, { name: text.requests, right: true }, { name: text.tokens, right: true }]}>
+          columns={[dimensionName(known), { name: text.cost, right: true }, { name: text.versusBefore, right: true }, { name: text.share, right: true }, { name: text.requests, right: true }, { name: text.tokens, right: true }]}>
           {groups.map((group) => {
             const value = plainOf(group[known]);
             const name = nameOf(known, group[known]);
@@ -78,6 +81,7 @@ export function Costs() {
                   {value ? <Anchor size="sm" href={`/calls?${known}=${encodeURIComponent(value)}`} onClick={(event) => { event.preventDefault(); go({ ...filters, [known]: value }, "/calls"); }}>{name}</Anchor> : <Text span size="sm" c="dimmed">{name}</Text>}
                 </Table.Td>
                 <Table.Td className="right"><Cost metrics={group} currency={currency} /></Table.Td>
+                <Table.Td className="right"><Then metrics={earlier.get(value)} now={group} currency={currency} /></Table.Td>
                 <Table.Td className="right">{isUnknown(group) || !Number(total?.cost) ? "–" : percent(Number(group.cost) / Number(total?.cost))}</Table.Td>
                 <Table.Td className="right">{count(group.requests)}</Table.Td>
                 <Table.Td className="right">{tokens(group.tokens_input, group.tokens_output)}</Table.Td>
@@ -87,7 +91,7 @@ export function Costs() {
           {total && (
             <Table.Tr>
               <Table.Th scope="row">{text.total}</Table.Th>
-              <Table.Td className="right" fw={600}><Cost metrics={total} currency={currency} /></Table.Td><Table.Td /><Table.Td className="right" fw={600}>{count(total.requests)}</Table.Td>
+              <Table.Td className="right" fw={600}><Cost metrics={total} currency={currency} /></Table.Td><Table.Td className="right"><Then metrics={before.data?.total} now={total} currency={currency} /></Table.Td><Table.Td /><Table.Td className="right" fw={600}>{count(total.requests)}</Table.Td>
               <Table.Td className="right" fw={600}>{tokens(total.tokens_input, total.tokens_output)}</Table.Td>
             </Table.Tr>
           )}

@@ -15,6 +15,13 @@ export function Cost({ metrics, currency }: { metrics: Metrics; currency: string
   return reason || others ? <Tooltip label={[others, reason].filter(Boolean).join("; ")}><span>{shown}{others ? " +" : ""}{reason ? " *" : ""}</span></Tooltip> : <>{shown}</>;
 }
 
+/** What the period before cost, and how much more or less it is now. */
+export function Then({ metrics, now, currency }: { metrics: Metrics | undefined; now: Metrics; currency: string }) {
+  if (!metrics || isUnknown(metrics)) return <Text span size="sm" c="dimmed">–</Text>;
+  const change = isUnknown(now) ? null : delta(Number(now.cost ?? 0), Number(metrics.cost ?? 0));
+  return <>{money(metrics.cost, currency)}{change && <Text span size="xs" c="dimmed" ml={6}>{change}</Text>}</>;
+}
+
 export interface TileData { label: string; value: string; change: string | null; isGood: boolean | null; note: string; path?: string; more?: Record<string, string> }
 
 export function tilesOf(now: Metrics | undefined, before: Metrics | undefined, currency: string): TileData[] {

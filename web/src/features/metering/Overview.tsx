@@ -1,6 +1,7 @@
 import { Anchor, Grid, Select, SimpleGrid, Skeleton, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useMemo } from "react";
+import type { Point } from "../../api/types";
 import { useScene } from "../../app/context";
 import { clock, compact, count, duration, money, percent, tokens } from "../../app/format";
 import { Heading, List, Panel } from "../../app/parts";
@@ -11,7 +12,7 @@ import { colorOf } from "./colors";
 import { Empty } from "./Empty";
 import { Cost, Tile, tilesOf, Unpriced } from "./Figures";
 import { FilterBar } from "./FilterBar";
-import { oneLine, splitLines, timesOf } from "./lines";
+import { costOf, lineBefore, oneLine, splitLines, timesOf } from "./lines";
 import { plainOf, useDimensions, useFilters, useNames } from "./names";
 import { seriesOf, summaryOf } from "./queries";
 
@@ -27,11 +28,12 @@ export function Overview() {
   const now = useQuery(summaryOf(organization, span, by, filters));
   const before = useQuery(summaryOf(organization, periodBefore(span), "", filters));
   const all = useQuery(seriesOf(organization, span, zone, "requests,error_rate,latency_p95_ms", "", filters));
+  const allBefore = useQuery(seriesOf(organization, periodBefore(span), zone, "requests,error_rate,latency_p95_ms,cost", "", filters));
   const split = useQuery(seriesOf(organization, span, zone, "requests,cost", by, filters));
   const dimensions = useDimensions(view.by);
   const nameOf = useNames();
   const onZoom = (from: number, to: number) => go({ range: undefined, from: rfc(from), to: rfc(to) });
-  const times = useMemo(() => timesOf(span, all.data), [span, all.data]);
+  const times = useMemo(() => timesOf(span, all.data, zone), [span, all.data, zone]);
   const currency = now.data?.currency ?? "USD";
   const shape = useMemo(() => ({
     cost: (value: number | null) => (value == null ? "–" : money(value.toFixed(9), currency)),
@@ -43,13 +45,14 @@ export function Overview() {
     // While another dimension is being read the answer to the one before still stands.
     const known = split.data?.group_by?.[0] ?? by;
     const name = (point: Record<string, unknown>) => nameOf(known, point[known]);
+    const old = (value: (point: Point) => number | null) => lineBefore(times, periodBefore(span), allBefore.data, zone, value);
     return {
-      requests: splitLines(times, split.data, name, (point) => point.requests),
-      cost: splitLines(times, split.data, name, (point) => (point.cost == null ? null : Number(point.cost))),
-      errors: oneLine(times, all.data, text.errorRate, "#d55e00", (point) => point.error_rate),
-      latency: oneLine(times, all.data, text.p95, "#0072b2", (point) => point.latency_p95_ms),
+      requests: [...splitLines(times, split.data, name, (point) => point.requests), ...old((point) => point.requests)],
+      cost: [...splitLines(times, split.data, name, costOf), ...old(costOf)],
+      errors: [...oneLine(times, all.data, text.errorRate, "#d55e00", (point) => point.error_rate), ...old((point) => point.error_rate)],
+      latency: [...oneLine(times, all.data, text.p95, "#0072b2", (point) => point.latency_p95_ms), ...old((point) => point.latency_p95_ms)],
     };
-  }, [times, split.data, all.data, by, nameOf]);
+  }, [times, split.data, all.data, allBefore.data, by, nameOf, span, zone]);
 
   const failed = [now, all, split].find((query) => query.isError);
   if (failed) return <Problem error={failed.error} retry={() => void Promise.all([now.refetch(), all.refetch(), split.refetch()])} />;

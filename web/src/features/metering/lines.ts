@@ -1,23 +1,40 @@
 // From the API's points to the lines of a chart.
 import type { Point, Series } from "../../api/types";
-import type { Span } from "../../app/range";
+import { calendarOf, type Span } from "../../app/range";
 import { text } from "../../app/text";
 import type { Line } from "./Chart";
-import { colorOf } from "./colors";
+import { colorOf, OTHER } from "./colors";
 
 const MAX_SERIES = 8;
 
-/** Where the points of a chart lie. Days, weeks and months begin where the zone says, so their instants come from the answer. */
-export function timesOf(span: Span, data: Series | undefined): number[] {
-  if (span.step >= 86_400) return [...new Set((data?.points ?? []).map((point) => Date.parse(point.at)))].sort((a, b) => a - b);
+const CLOSE_MS = 3 * 3_600_000;
+
+/** Where the points of a chart lie, those without calls too. Days, weeks and months begin where the zone says. */
+export function timesOf(span: Span, data: Series | undefined, zone: string, interval = span.interval): number[] {
+  if (["1d", "1w", "1mo"].includes(interval)) {
+    // Where midnight is skipped a day begins later; the answer knows when.
+    const known = [...new Set((data?.points ?? []).map((point) => Date.parse(point.at)))];
+    const found = calendarOf(span.from, span.to, zone, interval).map((at) => known.find((other) => Math.abs(other - at) < CLOSE_MS) ?? at);
+    return [...new Set([...found, ...known])].sort((a, b) => a - b);
+  }
   const step = span.step * 1000;
   const first = Math.floor(span.from / step) * step;
   return Array.from({ length: Math.ceil((span.to - first) / step) }, (_, place) => first + place * step);
 }
 
+export const costOf = (point: Point): number | null => (point.cost == null ? null : Number(point.cost));
+
 export function oneLine(times: number[], data: Series | undefined, name: string, color: string, value: (point: Point) => number | null): Line[] {
   const found = new Map((data?.points ?? []).map((point) => [Date.parse(point.at), value(point)]));
   return [{ name, color, values: times.map((at) => found.get(at) ?? null) }];
+}
+
+/** The period before as one dashed line: its first point stands under the first one of now, and so on. */
+export function lineBefore(times: number[], span: Span, data: Series | undefined, zone: string, value: (point: Point) => number | null, interval = span.interval): Line[] {
+  if (!data?.points.length) return [];
+  const then = timesOf(span, data, zone, interval);
+  const found = new Map(data.points.map((point) => [Date.parse(point.at), value(point)]));
+  return [{ name: text.periodBefore, color: OTHER, isBefore: true, values: times.map((_, place) => found.get(then[place] ?? NaN) ?? null) }];
 }
 
 /** One line for each value of a dimension, the largest eight apart and the rest together. */
