@@ -53,6 +53,17 @@ async def test_what_is_read_only_says_so(client: aiohttp.ClientSession, path: st
     assert answer.headers["allow"] == "GET, HEAD"
 
 
+async def test_a_websocket_is_for_providers_and_is_refused_with_the_reason(client: aiohttp.ClientSession) -> None:
+    refused: dict[str, tuple[int, str | None]] = {}
+    for path in ("/gw/openai/v1/realtime", "/api/live"):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as found:
+            await client.ws_connect(path)
+        assert found.value.headers is not None
+        refused[path] = found.value.status, found.value.headers.get("x-nexus-error")
+
+    assert refused == {"/gw/openai/v1/realtime": (401, "access_key_refused"), "/api/live": (403, None)}
+
+
 async def test_metrics_are_prometheus_text_and_count_over_all_processes(
     client: aiohttp.ClientSession, running: Node
 ) -> None:

@@ -145,6 +145,7 @@ class Application:
     def end_streams(self) -> None:
         """End what would go on for ever, so that the server can finish the requests it has. Nothing else is refused."""
         self._ending.set()
+        self.gateway.leaving.set()
 
     async def stop(self) -> None:
         """End in order: nothing that was acknowledged is lost, nothing new is taken."""
@@ -158,13 +159,17 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             return
         self.proxies.resolve(scope)
         path: str = scope["path"]
         if path.startswith(GATEWAY_PREFIX):
             # Nothing is added to what a provider answers, and nothing is done twice on the busiest way.
             await self.forwarded(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            # Sessions are for providers; the pages' own streams are server-sent events.
+            await send({"type": "websocket.close"})
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id

@@ -61,7 +61,7 @@ async def _web(settings: Settings) -> None:
         backlog=1024,
         # Waiting requests are bounded by the ingest queue, which answers 503; the server must not stall before that.
         backpressure=4096,
-        websockets=False,
+        websockets=True,
         log_enabled=False,
         log_level=LogLevels.error,
     )

@@ -31,6 +31,8 @@ from nexus.platform.settings import Settings
 from nexus.sandbox.app import Sandbox
 from tests.conftest import TestOrganization
 from tests.dataplane.decide.conftest import own_redis  # noqa: F401 - a fixture
+from tests.dataplane.decide.test_engine import Node as Engine
+from tests.dataplane.gateway.limited import Limited
 
 SECRET = "sk-provider-secret-0123456789"
 SECRET_KEY = "a key for the tests, long enough"
@@ -44,7 +46,7 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
+async def served(app: Any, *, websockets: bool = False) -> AsyncIterator[str]:
     """Serve an ASGI application as the product does; gives its address."""
     from granian.constants import Interfaces
     from granian.log import LogLevels
@@ -59,7 +61,7 @@ async def served(app: Any) -> AsyncIterator[str]:
             address="127.0.0.1",
             port=port,
             interface=Interfaces.ASGINL,
-            websockets=False,
+            websockets=websockets,
             backpressure=4096,
             log_enabled=False,
             log_level=LogLevels.critical,
@@ -173,3 +175,14 @@ async def node(
     await gateway.stop()
     await ingest.stop()
     await snapshots.stop()
+
+
+@pytest.fixture
+async def limited(node: Node, redis_url: str) -> AsyncIterator[Limited]:
+    """The node with limits, asked in a real Redis."""
+    engine = Engine(redis_url)
+    yield Limited(node, engine)
+    assert node.gateway.gate is not None
+    await node.gateway.gate.stop()
+    node.gateway.gate = None
+    await engine.close()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
-from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -14,61 +12,16 @@ import openai
 import pytest
 
 from nexus.catalog import model_routes
-from nexus.contracts.limits import Limit, LimitTable
-from nexus.dataplane.decide.engine import Admission
-from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS, Gate
-from nexus.dataplane.decide.scripts import BucketState, keys_of
+from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS
 from nexus.dataplane.gateway.health import FAILURES_IN_A_ROW
 from nexus.kit.money import NANOS
-from tests.dataplane.decide.cases import SECOND, limit
+from tests.dataplane.decide.cases import limit
 from tests.dataplane.decide.conftest import OwnRedis
 from tests.dataplane.decide.test_engine import Node as Engine
 from tests.dataplane.gateway.conftest import Node, free_port, price
+from tests.dataplane.gateway.limited import DAY, Limited
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
-DAY = 86_400 * SECOND
-
-
-class Limited:
-    """A node whose organization has limits."""
-
-    def __init__(self, node: Node, engine: Engine) -> None:
-        self.node = node
-        self._engine = engine
-        admission: Admission = engine.engine
-        node.gateway.gate = Gate(admission, keys=lambda: node.snapshots.keys, prices=lambda: node.snapshots.prices.book)
-
-    def have(self, *limits: Limit) -> None:
-        """Put limits in force."""
-        mine = tuple(dataclasses.replace(item, organization_id=self.node.organization_id) for item in limits)
-        self._engine.table = LimitTable(1, MappingProxyType({self.node.organization_id: mine}))
-
-    async def used(self, number: int = 1) -> tuple[int, int]:
-        """What is taken of a limit, and how much of that is still held."""
-        data = await self._engine.client.get(keys_of(self.node.organization_id).buckets + f"{number:032x}")
-        if data is None:
-            return 0, 0
-        state = BucketState.unpack(data)
-        return state.capacity - state.level, state.held
-
-    async def settled(self, number: int = 1) -> int:
-        """Wait until nothing is held any more; returns what is taken."""
-        for _ in range(500):
-            taken, held = await self.used(number)
-            if not held:
-                return taken
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"{held} are held for ever")
-
-
-@pytest.fixture
-async def limited(node: Node, redis_url: str) -> AsyncIterator[Limited]:
-    engine = Engine(redis_url)
-    yield Limited(node, engine)
-    assert node.gateway.gate is not None
-    await node.gateway.gate.stop()
-    node.gateway.gate = None
-    await engine.close()
 
 
 @pytest.fixture

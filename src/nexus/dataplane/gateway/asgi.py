@@ -1,15 +1,18 @@
-"""`/gw/{provider}/{path}` as a bare ASGI application: authenticates, finds the provider, forwards, tells errors."""
+"""`/gw/{provider}/{path}` as a bare ASGI application: authenticates, finds the provider, forwards, tells errors.
+
+Requests and WebSockets take the same way until something is sent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import structlog
 
 from nexus.contracts.keys import KeyEntry
-from nexus.dataplane.gateway.client_key import find_key
+from nexus.dataplane.gateway.client_key import find_key, key_in_protocols
 from nexus.dataplane.gateway.errors import (
     BadPath,
     BodyTooLarge,
@@ -26,12 +29,14 @@ from nexus.dataplane.gateway.request import (
     inspect,
     is_json,
     model_in_path,
+    model_in_query,
     read_body,
     rest_of_body,
     upstream_headers,
 )
 from nexus.dataplane.gateway.routing import NAME as ROUTED
 from nexus.dataplane.gateway.service import BrokenAnswerError, ClientGoneError, Gateway
+from nexus.dataplane.gateway.websocket import WebSocketSession
 from nexus.dataplane.http import (
     Answer,
     HungUpError,
@@ -76,7 +81,8 @@ class GatewayApp:
         try:
             name, path = split_path(scope)
             told.name = self._gateway.wire.facts(name, {}).error
-            await self._serve(scope, headers, name, path, request_id, receive, respond, told)
+            serve = self._serve_websocket if scope["type"] == "websocket" else self._serve
+            await serve(scope, headers, name, path, request_id, receive, respond, told)
         except (HungUpError, ClientGoneError):
             return
         except BrokenAnswerError:
@@ -185,11 +191,47 @@ class GatewayApp:
         )  # fmt: skip
         await gateway.relay(exchange, answer, receive, send)
 
-    def _authenticate(self, headers: dict[bytes, bytes], query: bytes) -> KeyEntry:
+    async def _serve_websocket(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        name: str,
+        path: str,
+        request_id: str,
+        receive: Receive,
+        send: Send,
+        told: _Dialect,
+    ) -> None:
+        gateway = self._gateway
+        if (await receive())["type"] != "websocket.connect":
+            return
+        query: bytes = scope.get("query_string") or b""
+        offered = scope.get("subprotocols") or ()
+        key = self._authenticate(headers, query, offered)
+        if gateway.recorder.is_full:
+            raise RecordsWait(retry_after_seconds=2)
+        if name == ROUTED:
+            raise BadPath("a WebSocket goes to its provider: /gw/{provider}/{path}")
+        target = gateway.target(key, name, path, query)
+        told.name = target.facts.error
+        inquiry = Inquiry(model=model_in_path(path) or model_in_query(query))
+        gateway.check_reach(key, target, inquiry, is_post=True)
+
+        def is_allowed() -> bool:
+            try:
+                return self._authenticate(headers, query, offered).id == key.id
+            except NexusError:
+                return False
+
+        caller = _caller(scope, headers, key, request_id)
+        session = WebSocketSession(gateway, caller, target, scope, model=inquiry.model, is_allowed=is_allowed)
+        await session.run(receive, send)
+
+    def _authenticate(self, headers: dict[bytes, bytes], query: bytes, offered: Sequence[str] = ()) -> KeyEntry:
         gateway = self._gateway
         if not gateway.snapshots.is_loaded:
             raise NotLoaded(retry_after_seconds=1)
-        text = find_key(headers, query)
+        text = find_key(headers, query) or key_in_protocols(offered)
         key = gateway.snapshots.keys.find(text) if text else None
         if key is None or not key.is_valid_at(gateway.clock.now()):
             raise KeyRefused
@@ -200,7 +242,15 @@ class GatewayApp:
     async def _refuse(self, error: NexusError, dialect: str, scope: Scope, request_id: str, send: Send) -> None:
         media_type, content = error_body(error, dialect, path=scope["path"], request_id=request_id)
         headers = error_headers(error, request_id=request_id)
-        await send_answer(scope, send, Answer(error.status, content, media_type, headers))
+        if scope["type"] != "websocket":
+            await send_answer(scope, send, Answer(error.status, content, media_type, headers))
+        elif "websocket.http.response" in (scope.get("extensions") or ()):
+            # Who is not accepted is told why as if it had asked for a page.
+            headers.append((b"content-type", media_type))
+            await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": content})
+        else:
+            await send({"type": "websocket.close", "code": 1008})
 
 
 class _Dialect:

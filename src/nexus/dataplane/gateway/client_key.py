@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
 CREDENTIAL_HEADERS = frozenset(
@@ -41,6 +42,15 @@ def find_key(headers: dict[bytes, bytes], query: bytes) -> str:
             name, _, given = part.partition(b"=")
             if name.decode("latin-1").lower() in _QUERY_NAMES and given.startswith(b"nx_"):
                 return unquote_plus(given.decode("latin-1"))
+    return ""
+
+
+def key_in_protocols(offered: Sequence[str]) -> str:
+    """Return the access key among a WebSocket's subprotocols, where browsers' clients put it; empty when there is none."""
+    for name in offered:
+        place = name.find(_PREFIX)
+        if place == 0 or (place > 0 and name[place - 1] in ".-"):
+            return name[place:]
     return ""
 
 

@@ -11,6 +11,7 @@ from nexus.kit.errors import (
     NexusError,
     NotFound,
     TooLarge,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
 )
@@ -109,6 +110,12 @@ class UpstreamNotConnected(UpstreamError):
 
     code = "upstream_not_connected"
     is_connect = True
+
+
+class UpstreamLimited(TooManyRequests):
+    """The provider takes no more sessions now."""
+
+    code = "upstream_limited"
 
 
 class UpstreamTimeout(NexusError):

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
 from multidict import CIMultiDict
@@ -222,6 +222,15 @@ def model_in_path(path: str) -> str:
                 if not colon:
                     return ""
             return name.replace("%3A", ":").replace("%3a", ":")[:200]
+    return ""
+
+
+def model_in_query(query: bytes) -> str:
+    """Return the model where the query names it, as of realtime sessions (`?model=…`, `?deployment=…`); else nothing."""
+    for part in query.split(b"&"):
+        name, _, given = part.partition(b"=")
+        if name in {b"model", b"deployment"}:
+            return unquote_plus(given.decode("latin-1"))[:200]
     return ""
 
 

@@ -100,6 +100,8 @@ class Gateway:
         self.limits = LimitBook()
         self.gate = gate
         self.router = Router(self.snapshots, self.wire, self.health)
+        self.leaving = asyncio.Event()
+        """Set when the process is about to end: sessions that would go on for ever are told to end."""
         self._open: set[Exchange] = set()
         self._turn = 0
 
@@ -115,7 +117,8 @@ class Gateway:
                 "interrupted",
                 "the process was stopped before the answer ended",
             )
-            exchange.usage = Usage({"input": count} if (count := exchange.inquiry.exact_input()) else {}, False)
+            if not exchange.usage.counts:
+                exchange.usage = Usage({"input": count} if (count := exchange.inquiry.exact_input()) else {}, False)
             self.end(exchange)
         await self.upstream.stop()
         await self.recorder.stop()
@@ -205,8 +208,7 @@ class Gateway:
         """
         exchange = Exchange(caller, target, method, full_path(target), inquiry, attempt)
         exchange.request_bytes = request_bytes
-        if self.gate is not None and self.gate.concerns(caller.key):
-            exchange.ticket = await self._admit(self.gate, exchange)
+        await self.admit(exchange)
         self.begin(exchange)
         try:
             answer = await self.upstream.send(exchange, headers, body)
@@ -221,13 +223,15 @@ class Gateway:
             self.limits.note(target.credential.id, exchange.headers, status_code=answer.status, at=self.clock.now())
         return exchange, answer
 
-    async def _admit(self, gate: Gate, exchange: Exchange) -> Ticket | None:
+    async def admit(self, exchange: Exchange) -> None:
         """Reserve what the attempt is thought to take; raises what the client is told when a limit refuses."""
-        target, inquiry = exchange.target, exchange.inquiry
+        key, target, inquiry = exchange.caller.key, exchange.target, exchange.inquiry
+        if self.gate is None or not self.gate.concerns(key):
+            return
         slug, facts = target.provider.slug, target.facts
         endpoint = self.snapshots.prices.endpoints.find(slug, exchange.method, exchange.path)
-        return await gate.admit(
-            exchange.caller.key, provider=slug, model=inquiry.model, endpoint=endpoint or guess_template(exchange.path),
+        exchange.ticket = await self.gate.admit(
+            key, provider=slug, model=inquiry.model, endpoint=endpoint or guess_template(exchange.path),
             method=exchange.method, region=target.region, body=inquiry.body, input_tokens=inquiry.rough_input(),
             request_bytes=exchange.request_bytes,
             # As long as the call may last: a hold that ends before it would be charged as estimated.
