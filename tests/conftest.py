@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 import redis as redis_client
 from hypothesis import settings
+from prometheus_client import REGISTRY
 
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
@@ -32,6 +33,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+_COUNTED = "nexus_ingest_records_received"
 _OWN_FOLDER = pytest.StashKey[Path]()
 
 
@@ -47,6 +49,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Take the session's folder away."""
     if _OWN_FOLDER in config.stash:
         shutil.rmtree(config.stash[_OWN_FOLDER], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_metrics_left_behind() -> Iterator[None]:
+    """A process has one set of counters: what a test leaves in the registry fails whichever application comes next."""
+    before = _COUNTED in REGISTRY._names_to_collectors
+    yield
+    is_left = _COUNTED in REGISTRY._names_to_collectors and not before
+    assert not is_left, "give what the test makes a CollectorRegistry of its own"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.freshness import Freshness
+from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.dataplane.ingest.service import Ingest
 from nexus.dataplane.snapshots import Snapshots
 from nexus.entry.health import HealthChecks
@@ -22,7 +24,12 @@ async def test_a_process_whose_tables_are_old_is_degraded_and_says_which(
     now = [100.0]
     snapshots = Snapshots(database, freshness=Freshness(["keys", "prices"], monotonic=lambda: now[0]))
     limits = LimitSnapshots(database, freshness=Freshness(["limits"], monotonic=lambda: now[0]))
-    ingest = Ingest(database=database, settings=Settings(data_dir=tmp_path), snapshots=snapshots)
+    ingest = Ingest(
+        database=database,
+        settings=Settings(data_dir=tmp_path),
+        snapshots=snapshots,
+        metrics=IngestMetrics(CollectorRegistry()),
+    )
     await snapshots.refresh()
     await limits.refresh()
     await ingest.start()
