@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import decide, gateway, ingest, queries, report
+from bench import decide, gateway, ingest, queries, report, streams
 from bench.node import Node
 
-SECTIONS = ["ingest", "queries", "gateway", "decide"]
+SECTIONS = ["ingest", "queries", "gateway", "decide", "streams"]
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -36,6 +36,13 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
             parts.append(await gateway.measure(node, rounds=arguments.rounds, seconds=arguments.seconds))
         finally:
             node.stop()
+    if "streams" in arguments.only:
+        node = Node(folder / "streams", folder / "streams.log", workers=arguments.workers)
+        try:
+            await node.start()
+            parts.append(await streams.measure(node, streams=arguments.streams))
+        finally:
+            node.stop()
     if "decide" in arguments.only:
         parts.append(await decide.measure(folder / "decide"))
     return "\n\n".join(parts) + "\n"
@@ -51,6 +58,7 @@ def main() -> None:
     parser.add_argument("--ingest-rows", type=int, default=200_000, help="rows a round")
     parser.add_argument("--query-rows", type=int, nargs="+", default=[1_000_000, 10_000_000], help="rows in the table")
     parser.add_argument("--repeats", type=int, default=100, help="times each question is asked")
+    parser.add_argument("--streams", type=int, default=streams.STREAMS, help="live streams held open at once")
     parser.add_argument("--print-only", action="store_true", help="leave RESULTS.md as it is")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="nexus-bench-"))

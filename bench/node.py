@@ -16,6 +16,7 @@ import asyncpg
 import msgspec
 import psutil
 
+from nexus.entry.first_start import FILE, FirstStartFile
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.embedded import EmbeddedPostgres
 
@@ -82,23 +83,36 @@ class Node:
 
     async def add_credential(self, provider: str, base_url: str) -> None:
         """Keep what the node sends to a provider, which here is a sandbox."""
-        body = msgspec.json.encode({"provider": provider, "name": "bench", "secret": "sk-bench", "base_url": base_url})
+        body = {"provider": provider, "name": "bench", "secret": "sk-bench", "base_url": base_url}
+        await self.post("/api/identity/provider-credentials", body)
+        await asyncio.sleep(1.5)
+
+    async def post(self, path: str, body: dict[str, object]) -> None:
+        """Make something over HTTP, as the first key may."""
         asked = urllib.request.Request(
-            f"{self.url}/api/identity/provider-credentials",
-            data=body,
+            f"{self.url}{path}",
+            data=msgspec.json.encode(body),
             headers={"authorization": f"Bearer {KEY}", "content-type": "application/json"},
         )
         with await asyncio.to_thread(urllib.request.urlopen, asked, timeout=10) as answer:
             if answer.status != 201:
-                raise RuntimeError(f"the credential was not taken: {answer.status}")
-        await asyncio.sleep(1.5)
+                raise RuntimeError(f"{path} was not taken: {answer.status}")
 
-    def web_process(self) -> psutil.Process:
-        """Return the node's first web process."""
+    def web_processes(self) -> list[psutil.Process]:
+        """Return the node's web processes."""
         if self._process is None:
             raise RuntimeError("the node does not run")
         children = psutil.Process(self._process.pid).children(recursive=True)
-        return next(child for child in children if child.cmdline()[-1:] == ["web"])
+        return [child for child in children if child.cmdline()[-1:] == ["web"]]
+
+    def web_process(self) -> psutil.Process:
+        """Return the node's first web process."""
+        return self.web_processes()[0]
+
+    def administrator(self) -> tuple[str, str]:
+        """Return the e-mail address and the password of the first administrator."""
+        made = msgspec.json.decode((self.data_dir / FILE).read_bytes(), type=FirstStartFile)
+        return made.admin_email, made.admin_password
 
     def _url(self, role: str) -> str:
         return EmbeddedPostgres(self.data_dir).url(role, "nexus")

@@ -173,7 +173,7 @@ def hub_of(redis: Redis | None, version_of: Callable[[], Awaitable[int]] = versi
 async def test_a_slow_viewer_hears_the_sum(redis: Redis) -> None:
     hub = hub_of(redis)
     owner = UUID(int=3)
-    watching = hub.watch(owner, allowed)
+    watching = hub.watch(hub.viewer(owner, allowed))
     assert await anext(watching) is None
     assert await anext(watching) == Announcement(0, "2026-04-03T12:00:00Z")
     for count in (1, 2, 3):
@@ -191,7 +191,7 @@ async def test_a_slow_viewer_hears_the_sum(redis: Redis) -> None:
 async def test_nonsense_on_the_channel_is_passed_over(redis: Redis) -> None:
     hub = hub_of(redis)
     owner = UUID(int=3)
-    watching = hub.watch(owner, allowed)
+    watching = hub.watch(hub.viewer(owner, allowed))
     await anext(watching)
     await anext(watching)
     await redis.publish(live_channel(owner), b"\xff{")
@@ -209,7 +209,8 @@ async def test_a_quiet_stream_shows_that_it_lives_and_asks_whether_it_may(monkey
     async def may() -> bool:
         return next(answers)
 
-    heard = [item async for item in hub_of(None).watch(UUID(int=1), may)]
+    hub = hub_of(None)
+    heard = [item async for item in hub.watch(hub.viewer(UUID(int=1), may))]
 
     # One of the answers is taken by the first look at the keys, which shows nothing unless it meets a sign of life.
     assert heard in ([None, None], [None, None, None])
@@ -218,9 +219,64 @@ async def test_a_quiet_stream_shows_that_it_lives_and_asks_whether_it_may(monkey
 async def test_a_process_holds_so_many_streams_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MAX_VIEWERS", 1)
     hub = hub_of(None)
-    watching = hub.watch(UUID(int=1), allowed)
+    watching = hub.watch(hub.viewer(UUID(int=1), allowed))
     await anext(watching)
 
     with pytest.raises(TooManyViewers):
-        await anext(hub.watch(UUID(int=2), allowed))
+        hub.viewer(UUID(int=2), allowed)
     await watching.aclose()
+
+
+async def test_viewers_of_one_credential_are_asked_together_after_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CHECK_SECONDS", 0.01)
+    versions, asked = [1], []
+
+    async def may() -> bool:
+        asked.append(versions[0])
+        return versions[0] < 3
+
+    async def version_now() -> int:
+        return versions[0]
+
+    hub = hub_of(None, version_now)
+    streams = [hub.watch(hub.viewer(UUID(int=1), may, credential="one")) for _ in range(20)]
+    other = hub.watch(hub.viewer(UUID(int=1), allowed, credential="other"))
+    for stream in [*streams, other]:
+        assert await anext(stream) is None
+    ends = [asyncio.create_task(anext(stream, None)) for stream in streams]
+    for number in (2, 3):
+        while number - 1 not in asked:
+            await asyncio.sleep(0)
+        versions[0] = number
+    await asyncio.gather(*ends)
+
+    assert asked == [1, 2, 3]
+    assert hub.viewers == 1, "who asks by another credential stays"
+    await other.aclose()
+
+
+async def test_who_cannot_be_asked_about_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "HEARTBEAT_SECONDS", 0.01)
+
+    async def away() -> bool:
+        raise OSError
+
+    hub = hub_of(None)
+    watching = hub.watch(hub.viewer(UUID(int=1), away))
+
+    assert [await anext(watching) for _ in range(3)] == [None] * 3
+    await watching.aclose()
+
+
+async def test_streams_end_with_their_process_and_those_that_come_late_too() -> None:
+    hub = hub_of(None)
+    viewer = hub.viewer(UUID(int=1), allowed)
+    watching = hub.watch(viewer)
+    await anext(watching)
+    waiting = asyncio.create_task(anext(watching, "ended"))
+
+    hub.end()
+
+    assert await waiting == "ended" and viewer.is_gone
+    assert [item async for item in hub.watch(hub.viewer(UUID(int=1), allowed))] == [None]
+    assert hub.viewers == 0

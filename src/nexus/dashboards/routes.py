@@ -1,6 +1,8 @@
 """`/api/live`: a stream that says when calls were stored. `/api/dashboards`: the meter's answers, shared while they hold."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import sha256
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -8,11 +10,14 @@ import msgspec
 from litestar import Request, Response, Router, get
 from litestar.params import QueryParameter
 from litestar.response import Stream
+from litestar.response.base import ASGIResponse
+from litestar.response.streaming import ASGIStreamingResponse
+from litestar.types import HTTPResponseBodyEvent, Receive, Send
 
 from nexus.dashboards import store, usage_routes
 from nexus.dashboards.cached import LAST, CachedMeter
-from nexus.dashboards.service import LiveHub
-from nexus.identity.authentication import AuthenticationMiddleware
+from nexus.dashboards.service import LiveHub, Viewer
+from nexus.identity.authentication import ORGANIZATION_HEADER, AuthenticationMiddleware
 from nexus.identity.guards import organization_of, requires
 from nexus.kit.errors import NexusError
 from nexus.platform.redis.cache import ReadCache
@@ -25,7 +30,8 @@ Last = Annotated[
 ]
 
 
-def _hub(state: WebState) -> LiveHub:
+def live_hub(state: WebState) -> LiveHub:
+    """Return what fans announcements out to the streams of this process."""
     hub = state.parts.get("live")
     if hub is None:
 
@@ -53,14 +59,69 @@ def _still_allowed(request: AnyRequest, organization_id: UUID) -> Callable[[], A
     return check
 
 
-async def _events(hub: LiveHub, organization_id: UUID, check: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
+def _credential_of(request: AnyRequest) -> bytes:
+    """Return what tells apart who asks: all that authentication looks at, unreadable."""
+    asked = "authorization", "x-api-key", "cookie", ORGANIZATION_HEADER
+    parts = [request.headers.get(name, "") for name in asked]
+    return sha256("\0".join([*parts, request.url.query]).encode("utf-8", "surrogatepass")).digest()
+
+
+async def _events(hub: LiveHub, viewer: Viewer) -> AsyncIterator[bytes]:
     yield b"retry: 2000\n\n"
-    async for announcement in hub.watch(organization_id, check):
+    async for announcement in hub.watch(viewer):
         if announcement is None:
             yield b": alive\n\n"
         else:
             yield b"event: calls\ndata: " + msgspec.json.encode(announcement) + b"\n\n"
-    yield b"event: end\ndata: {}\n\n"
+    if not viewer.is_gone:
+        yield b"event: end\ndata: {}\n\n"
+
+
+class _SentEvents(ASGIStreamingResponse):
+    """Sends a viewer's events until it leaves. The framework's own answer holds a group of tasks for each stream."""
+
+    def __init__(self, viewer: Viewer, **more: Any) -> None:
+        super().__init__(**more)
+        self._viewer = viewer
+
+    async def send_body(self, send: Send, receive: Receive) -> None:
+        """Send events until there are no more."""
+        leaving = asyncio.create_task(self._until_left(receive), name="live.leaving")
+        try:
+            async for event in self.iterator:
+                await send(_part(event))
+            await send(_part(None))
+        finally:
+            leaving.cancel()
+
+    async def _until_left(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._viewer.leave()
+
+
+def _part(event: bytes | str | None) -> HTTPResponseBodyEvent:
+    body = event.encode() if isinstance(event, str) else event or b""
+    return {"type": "http.response.body", "body": body, "more_body": event is not None}
+
+
+class _EventStream(Stream):
+    """The answer that a viewer's events are sent in."""
+
+    def __init__(self, events: AsyncIterator[bytes], viewer: Viewer) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._viewer = viewer
+
+    def to_asgi_response(
+        self, app: Any, request: AnyRequest, *, headers: dict[str, str] | None = None, **more: Any
+    ) -> ASGIResponse:
+        """Make what sends it."""
+        given = {name: more[name] for name in ("background", "cookies", "encoded_headers") if name in more}
+        return _SentEvents(
+            self._viewer, iterator=self.iterator, headers={**(headers or {}), **self.headers}, media_type=self.media_type,
+            status_code=200, content_length=0, **given,
+        )  # fmt: skip
 
 
 @get("/live", guards=[requires("metrics:read")], summary="Live announcements", media_type="text/event-stream")
@@ -70,10 +131,9 @@ async def get_live(request: AnyRequest) -> Stream:
     `event: calls` carries how many were stored since the last one; ask the meter for figures. A comment every 15 seconds
     shows that the stream lives. It ends with `event: end` when the key or the session does.
     """
-    organization_id = organization_of(request)
-    events = _events(_hub(web_state(request)), organization_id, _still_allowed(request, organization_id))
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return Stream(events, media_type="text/event-stream", headers=headers)
+    organization_id, hub = organization_of(request), live_hub(web_state(request))
+    viewer = hub.viewer(organization_id, _still_allowed(request, organization_id), _credential_of(request))
+    return _EventStream(_events(hub, viewer), viewer)
 
 
 def _meter(state: WebState) -> CachedMeter:

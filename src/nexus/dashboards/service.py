@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
@@ -45,26 +45,54 @@ class Announcement(msgspec.Struct):
     at: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Viewer:
-    """One open stream. Announcements that it has not taken yet are added up, so a slow viewer holds no queue."""
+    """One open stream. Announcements that it has not taken yet are added up, so a slow viewer holds no queue.
+
+    There are thousands in a process, so each waits by one future, without a task or an event of its own.
+    """
 
     organization_id: UUID
     still_allowed: StillAllowed
+    credential: object
+    """Viewers of one credential are asked together whether they still may."""
     pending: Announcement | None = None
     must_check: bool = False
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    is_gone: bool = False
+    _waiting: asyncio.Future[bool] | None = None
 
     def add(self, announcement: Announcement) -> None:
         """Take an announcement in."""
         stored = announcement.stored + (self.pending.stored if self.pending else 0)
         self.pending = Announcement(stored, announcement.at)
-        self.wake.set()
+        self._wake()
 
     def check(self) -> None:
         """Have the stream asked whether it still may."""
         self.must_check = True
-        self.wake.set()
+        self._wake()
+
+    def leave(self) -> None:
+        """End the stream: nobody looks any more."""
+        self.is_gone = True
+        self._wake()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until there is something to do; False when nothing came for so long."""
+        if self.pending is not None or self.must_check or self.is_gone:
+            return True
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        timer = loop.call_later(seconds, self._wake, False)
+        try:
+            return await self._waiting
+        finally:
+            timer.cancel()
+            self._waiting = None
+
+    def _wake(self, has_something: bool = True) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(has_something)
 
 
 class LiveHub:
@@ -77,26 +105,34 @@ class LiveHub:
         self._viewers: dict[UUID, set[Viewer]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._pubsub: redis_client.client.PubSub | None = None
+        self._asked = 0
+        """How often all viewers were asked whether they still may."""
+        self._checks: dict[tuple[object, int], asyncio.Future[bool]] = {}
+        self._is_ending = False
 
     @property
     def viewers(self) -> int:
         """How many streams are open."""
         return sum(len(group) for group in self._viewers.values())
 
-    async def watch(self, organization_id: UUID, still_allowed: StillAllowed) -> AsyncIterator[Announcement | None]:
-        """Yield announcements for an organization, None as a sign of life; ends when the viewer no longer may."""
-        viewer = Viewer(organization_id, still_allowed)
+    def viewer(self, organization_id: UUID, still_allowed: StillAllowed, credential: object = None) -> Viewer:
+        """Make a viewer to `watch` by; `TooManyViewers` when this process holds as many as it can."""
+        if self.viewers >= MAX_VIEWERS:
+            raise TooManyViewers(retry_after_seconds=30)
+        return Viewer(organization_id, still_allowed, still_allowed if credential is None else credential)
+
+    async def watch(self, viewer: Viewer) -> AsyncIterator[Announcement | None]:
+        """Yield announcements for a viewer, None as a sign of life; ends when it left or, with `is_gone` unset, may no more."""
         await self._enter(viewer)
         try:
             yield None
             while True:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(viewer.wake.wait(), HEARTBEAT_SECONDS)
-                quiet = not viewer.wake.is_set()
-                viewer.wake.clear()
+                quiet = not await viewer.wait(HEARTBEAT_SECONDS)
+                if viewer.is_gone:
+                    return
                 if quiet or viewer.must_check:
                     viewer.must_check = False
-                    if not await still_allowed():
+                    if not await self._may(viewer):
                         return
                 pending, viewer.pending = viewer.pending, None
                 if pending is not None or quiet:
@@ -104,9 +140,29 @@ class LiveHub:
         finally:
             await self._leave(viewer)
 
+    def end(self) -> None:
+        """End all streams, and each that begins from now on: the process stops, and viewers go to another one."""
+        self._is_ending = True
+        for group in self._viewers.values():
+            for viewer in group:
+                viewer.leave()
+
+    async def _may(self, viewer: Viewer) -> bool:
+        """Ask whether a viewer still may, once for all of its credential that were told to ask by the same change."""
+        question = viewer.credential, self._asked
+        answer = self._checks.get(question)
+        if answer is None:
+            answer = self._checks[question] = asyncio.ensure_future(viewer.still_allowed())
+            answer.add_done_callback(lambda _: self._checks.pop(question, None))
+        try:
+            # A viewer that leaves meanwhile must not take the answer from the others.
+            return await asyncio.shield(answer)
+        except Exception as error:  # noqa: BLE001  # while the database is away, nobody's rights can have changed
+            _log.debug("cannot ask whether a viewer still may", error=type(error).__name__)
+            return True
+
     async def _enter(self, viewer: Viewer) -> None:
-        if self.viewers >= MAX_VIEWERS:
-            raise TooManyViewers(retry_after_seconds=30)
+        viewer.is_gone = viewer.is_gone or self._is_ending
         group = self._viewers.setdefault(viewer.organization_id, set())
         group.add(viewer)
         if not self._tasks:
@@ -190,6 +246,7 @@ class LiveHub:
             else:
                 # The first look asks everybody, too: a key may have gone between its stream's beginning and now.
                 if version != known:
+                    self._asked += 1
                     for group in self._viewers.values():
                         for viewer in group:
                             viewer.check()

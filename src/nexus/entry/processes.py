@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import sys
 import warnings
@@ -24,6 +25,7 @@ def run_web() -> None:
     """Serve until told to stop. Several such processes share the port (SO_REUSEPORT)."""
     settings = Settings.from_environment()
     configure_logging(settings, role="web")
+    raise_open_files()
     uvloop.run(_web(settings))
 
 
@@ -31,7 +33,22 @@ def run_worker() -> None:
     """Do background work until told to stop."""
     settings = Settings.from_environment()
     configure_logging(settings, role="worker")
+    raise_open_files()
     uvloop.run(_worker(settings))
+
+
+def raise_open_files() -> int:
+    """Let this process open as many files as its hard limit allows; returns how many.
+
+    Each connection is one. The usual soft limit, 1,024, is there for programs of old that cannot count further.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        _log.warning("the limit of open files stays as it is", limit=soft, error=str(error))
+        return soft
+    return hard
 
 
 def _on_stop(stop: Callable[[], None]) -> None:
@@ -49,6 +66,7 @@ async def _web(settings: Settings) -> None:
         warnings.simplefilter("ignore")  # it says that it is experimental
         from granian.server.embed import Server
 
+    from nexus.dashboards.service import MAX_VIEWERS
     from nexus.entry.api import Application
 
     application = Application(settings)
@@ -59,8 +77,9 @@ async def _web(settings: Settings) -> None:
         port=settings.port,
         interface=Interfaces.ASGINL,
         backlog=1024,
-        # Waiting requests are bounded by the ingest queue, which answers 503; the server must not stall before that.
-        backpressure=4096,
+        # Waiting requests are bounded by the ingest queue, which answers 503; the server must not stall before that, nor
+        # because people look at dashboards: each live stream is a request that goes on.
+        backpressure=4096 + MAX_VIEWERS,
         websockets=True,
         log_enabled=False,
         log_level=LogLevels.error,

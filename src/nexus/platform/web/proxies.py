@@ -72,7 +72,7 @@ class TrustedProxies:
             if not self._trusts(address):
                 break
         scope["client"] = (address, 0)
-        if scheme in _SCHEMES:
+        if scheme in _SCHEMES and scope.get("type") != "websocket":
             scope["scheme"] = scheme
 
     def _hops(self, headers: Iterable[tuple[bytes, bytes]]) -> list[Hop]:
