@@ -83,6 +83,9 @@ async def test_lines_of_one_instant_are_paged_by_id(
         ({"row_id": "1"}, ["1", "1"]),
         ({"actor_user_id": str(BOB)}, ["@4", "3"]),
         ({"request_id": "r-1"}, ["2", "1", "1"]),
+        ({"actor": "BO"}, ["@4", "3"]),
+        ({"actor": "%"}, []),
+        ({"actor": "ada", "action": "closed"}, ["1"]),
         ({"request_id": "r-1", "action": "opened", "row_id": "2"}, ["2"]),
         ({"table_name": "metering.calls"}, []),
         ({"action": "OPENED"}, []),
@@ -114,6 +117,7 @@ async def test_rows_are_found_by_table_and_a_range_is_half_open(auditor: httpx.A
         ({"to": "yesterday"}, "to"),
         ({"actor_user_id": "ada"}, "actor_user_id"),
         ({"action": "a\x00b"}, "action"),
+        ({"actor": "a\x00b"}, "actor"),
         ({"cursor": "nonsense"}, "cursor"),
     ],
 )
@@ -149,6 +153,15 @@ async def test_another_organizations_lines_are_in_no_page_and_no_export(
     answer = await http.get(LOG, params={"cursor": cursor}, headers={"authorization": f"Bearer {key}"})
     assert answer.status_code == 200
     assert not {"1", "2", "3", "@4"} & {item["row_id"] for item in answer.json()["items"]}
+
+
+async def test_an_export_is_narrowed_as_a_search_is(auditor: httpx.AsyncClient) -> None:
+    answer = await auditor.get(f"{LOG}/export", params={"actor": "Ada", "row_id": "1"})
+
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["actor_label"], row["action"], row["row_id"]) for row in rows] == [
+        ("ada", "closed", "1"), ("ada", "opened", "1"),
+    ]  # fmt: skip
 
 
 async def test_the_export_holds_every_line_runs_no_formula_and_is_written_down(

@@ -44,10 +44,12 @@ def _filter(
     row_id: str | None,
     actor_user_id: UUID | None,
     request_id: str | None,
+    actor: str | None,
 ) -> AuditFilter:
     return AuditFilter(
         _aware(since, "from"), _aware(until, "to"), _clean(table_name, "table_name"), _clean(action, "action"),
         _clean(row_id, "row_id"), actor_user_id, _clean(request_id, "request_id"),
+        _clean(actor, "actor"),
     )  # fmt: skip
 
 
@@ -61,12 +63,13 @@ async def search(
     row_id: FromQuery[str | None] = None,
     actor_user_id: FromQuery[UUID | None] = None,
     request_id: FromQuery[str | None] = None,
+    actor: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
     limit: FromQuery[int] = 50,
 ) -> Page[AuditEntry]:
-    """Search the audit log of the organization, newest first."""
+    """Search the audit log of the organization, newest first; `actor` is a part of how somebody is called."""
     check_limit(limit)
-    wanted = _filter(since, until, table_name, action, row_id, actor_user_id, request_id)
+    wanted = _filter(since, until, table_name, action, row_id, actor_user_id, request_id, actor)
     before = decode_cursor(cursor, tuple[datetime, UUID]) if cursor is not None else None
     database = web_state(request).database
     async with database.tenant(organization_of(request), actor_of(request), readonly=True) as connection:
@@ -81,9 +84,13 @@ async def export(
     until: Annotated[datetime | None, QueryParameter(name="to")] = None,
     table_name: FromQuery[str | None] = None,
     action: FromQuery[str | None] = None,
+    row_id: FromQuery[str | None] = None,
+    actor_user_id: FromQuery[UUID | None] = None,
+    request_id: FromQuery[str | None] = None,
+    actor: FromQuery[str | None] = None,
 ) -> Stream:
     """Export the audit log as CSV, newest first; the export itself is written into the log."""
-    wanted = _filter(since, until, table_name, action, None, None, None)
+    wanted = _filter(since, until, table_name, action, row_id, actor_user_id, request_id, actor)
     organization_id, actor, database = organization_of(request), actor_of(request), web_state(request).database
     async with database.tenant(organization_id, actor) as connection:
         await store.record_action(connection, "audit_log_export", "", {"from": since, "to": until})

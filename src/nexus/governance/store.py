@@ -24,6 +24,8 @@ class AuditFilter(msgspec.Struct, frozen=True):
     row_id: str | None = None
     actor_user_id: UUID | None = None
     request_id: str | None = None
+    actor: str | None = None
+    """A part of how the actor is called, such as an address or a key's name; case does not matter."""
 
 
 async def search(

@@ -10,9 +10,10 @@ WHERE organization_id = platform.current_organization_id()
   AND ($5::text IS NULL OR row_id = $5)
   AND ($6::uuid IS NULL OR actor_user_id = $6)
   AND ($7::text IS NULL OR request_id = $7)
-  AND ($8::timestamptz IS NULL OR (occurred_at, id) < ($8, $9::uuid))
+  AND ($8::text IS NULL OR strpos(lower(actor_label), lower($8)) > 0)
+  AND ($9::timestamptz IS NULL OR (occurred_at, id) < ($9, $10::uuid))
 ORDER BY occurred_at DESC, id DESC
-LIMIT $10
+LIMIT $11
 
 -- query: record_action
 SELECT platform.record_action_v1($1, $2, $3::jsonb)
