@@ -18,7 +18,8 @@ const client = new QueryClient({
   defaultOptions: { queries: { retry: (failures, error) => failures < 2 && !(error instanceof ApiError && error.problem.status >= 400 && error.problem.status < 500), refetchOnWindowFocus: true } },
 });
 // Dialogues do not fade in: what is typed right after one was opened belongs to it, and none is in the way of what is clicked next.
-const atOnce = { defaultProps: { transitionProps: { duration: 0 } } };
+// Their heads are no second head of the page.
+const atOnce = { defaultProps: { transitionProps: { duration: 0 }, attributes: { header: { role: "presentation" } } } };
 const theme = createTheme({
   primaryColor: "blue", primaryShade: { light: 8, dark: 8 }, fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif", defaultRadius: "md",
   components: { Modal: Modal.extend(atOnce), Drawer: Drawer.extend(atOnce) },
@@ -58,6 +59,7 @@ const pages = [
   page("/", Overview),
   page("/calls", part(() => import("./features/metering/Calls"), "Calls")),
   page("/costs", part(() => import("./features/metering/Costs"), "Costs")),
+  page("/providers", part(() => import("./features/catalog/Providers"), "Providers")),
   page("/prices", part(() => import("./features/catalog/Prices"), "Prices")),
   page("/keys", part(() => import("./features/identity/Keys"), "Keys")),
   page("/members", part(() => import("./features/identity/Members"), "Members")),

@@ -52,8 +52,18 @@ export interface Import { id: string; source: string; digest: string; imported_a
 export interface CostLine { unit: string; count: number; amount: string; per: number; cost: string }
 export interface CostSum { lines: CostLine[]; cost: string | null; currency: string; reason: string | null }
 export interface AuditEntry {
-  id: string; occurred_at: string; table_name: string; action: string; row_id: string; old_row: Record<string, unknown> | null; new_row: Record<string, unknown> | null;
+  id: string; occurred_at: string; table_name: string | null; action: string; row_id: string | null; old_row: Record<string, unknown> | null; new_row: Record<string, unknown> | null;
   actor_user_id: string | null; actor_key_id: string | null; actor_label: string; ip_address: string | null; user_agent: string | null; request_id: string | null;
 }
 export interface OrganizationDetails { id: string; name: string; slug: string; plan: string; tier: string; currency: string; reporting_zone: string; billing_email: string | null; settings: Record<string, unknown> }
 export interface ConfigurationValue { key: string; value: boolean | number | string; default: boolean | number | string; is_changed: boolean; description: string }
+export interface Provider {
+  id: string; slug: string; name: string; description: string; category: string; status: string; base_url: string | null; docs_url: string | null; status_url: string | null; website_url: string | null; source: string; is_shared: boolean;
+}
+export interface Endpoint { id: string; provider: string; method: string; path_template: string; name: string; is_deprecated: boolean }
+export interface ProviderCredential {
+  id: string; provider: string; name: string; description: string; prefix: string; secret_hash: string; auth_form: string; base_url: string | null; weight: number; is_active: boolean; expires_at: string | null; created_at: string;
+}
+export interface ImportSummary {
+  source: string; digest: string; providers_added: number; models_added: number; providers_changed: number; models_changed: number; prices_added: number; prices_changed: number; prices_unchanged: number; conflicts: number; new_conflicts: number; skipped: string[]; is_dry_run: boolean;
+}

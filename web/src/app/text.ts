@@ -42,6 +42,12 @@ const english = {
     key: "Key", application: "Application", user: "User", end_user: "End user", session_id: "Session", request_id: "Request", trace_id: "Trace", tags: "Tags", metadata: "Metadata", user_agent: "Browser or client",
     ip_address: "Address", request_headers: "Request headers", response_headers: "Response headers",
   } as Record<string, string>,
+  providers: "Providers", searchIn: (what: string) => `Search ${what.toLowerCase()}`, providersLead: "Who your calls go to and how they go in this range; a click shows endpoints and the credentials Nexus sends.", category: "Category", credentials: "Credentials", notInCatalog: "not in the catalog",
+  website: "Website", documentation: "Documentation", itsStatus: "Its status page", upstream: "The gateway forwards to", endpoints: "Endpoints", noEndpoints: "The catalog knows no endpoints of it; calls are matched by their path as sent.", deprecated: "deprecated",
+  addCredential: "Add credential", noCredentials: "None. The gateway needs one to forward calls; programs that call the provider themselves need none here.", secretLead: "Sealed when it is kept; it is never shown again, not even to you.", sentAs: "Sent as", asUsual: "as this provider usually takes it",
+  otherUrl: "Another address than the provider's own", removeCredential: "The gateway stops sending it within a second. Calls that need it are refused until there is another.", rotateCredential: "The new secret takes the place of the old one within a second. End the old one at the provider after that.",
+  importPrices: "Import a price list", importPricesLead: "Prices change for this whole installation. Where another source is in force, nothing is overwritten: both stand among the conflicts.", file: "File", fileOrBundled: "prices/data.json; without a file the list that Nexus came with", dryRun: "Only tell what it would do", wouldDo: "It would do this", didDo: "Done", nothingChanged: "Nothing is new in it.",
+  skipped: (n: string) => `${n} entries could not be taken`, tryDry: "Try", importNow: "Import",
   loading: "Loading", noPage: "There is no such page.",
 };
 export const text = english;

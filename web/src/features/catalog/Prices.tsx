@@ -10,6 +10,7 @@ import { Confirm, Heading, List, Panel, Teach } from "../../app/parts";
 import { Problem } from "../../app/Problem";
 import { instantOf, rfc } from "../../app/range";
 import { text } from "../../app/text";
+import { ImportList } from "./ImportList";
 
 const spell = (parts: PriceComponent[]) =>
   parts.map((part) => `${part.unit} ${part.amount}${part.per === 1 ? "" : `/${part.per >= 1_000_000 ? `${part.per / 1_000_000}M` : part.per >= 1000 ? `${part.per / 1000}k` : part.per}`}${part.context_above ? ` >${count(part.context_above)}` : ""}`).join(", ");
@@ -156,12 +157,12 @@ function Conflicts() {
 }
 
 function Imports() {
-  const { organization, zone } = useScene();
+  const { organization, zone, may } = useScene();
   const query = useQuery({ queryKey: ["imports", organization], queryFn: () => read<Page<Import>>("/api/catalog/imports") });
   if (query.isError) return <Problem error={query.error} retry={() => void query.refetch()} />;
   return (
     <Stack gap="sm">
-      <Text size="sm">{text.importLead} <Code>nexus catalog import genai-prices | litellm FILE | models.dev FILE</Code></Text>
+      <Group justify="space-between"><Text size="sm">{text.importLead} <Code>nexus catalog import genai-prices | litellm FILE | models.dev FILE</Code></Text>{may("system:configure") && <ImportList />}</Group>
       <Panel>
         <List name={text.imports} minWidth={560} isLoading={query.isPending} columns={[text.time, text.source, text.who, text.change]}>
           {query.data?.items.map((item) => (

@@ -1,6 +1,6 @@
 import { Badge, Button, Group, Modal, NativeSelect, Select, Stack, Table, Text, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useState, type MouseEvent } from "react";
 import { amend, read, remove, send } from "../../api/client";
 import type { Invitation, Member, Page, Role } from "../../api/types";
 import { onSubmit, useAttempt } from "../../app/attempt";
@@ -15,7 +15,7 @@ const MEMBERSHIPS = ["owner", "admin", "member", "viewer"];
 
 /** Who may do what here: members with their roles, invitations that are out, and what each role holds. */
 export function Members() {
-  const { organization, zone, may, account } = useScene();
+  const { organization, zone, may, account, go } = useScene();
   const client = useQueryClient();
   const [isInviting, setInviting] = useState(false);
   const [link, setLink] = useState<{ title: string; lead: string; url: string } | null>(null);
@@ -65,6 +65,8 @@ export function Members() {
                 <Table.Td>{member.last_login_at ? instant(member.last_login_at, zone) : text.never}</Table.Td>
                 <Table.Td>
                   <Group gap={6} wrap="nowrap" justify="flex-end">
+                    {may("audit:read") && <Button component="a" size="compact-xs" variant="default" href={`/audit?who=${member.user_id}`} aria-label={`${text.audit}: ${member.email}`}
+                      onClick={(event: MouseEvent) => { event.preventDefault(); go({ who: member.user_id }, "/audit"); }}>{text.audit}</Button>}
                     {may("user:update") && !isSelf && <Button size="compact-xs" variant="default" aria-label={`${text.resetPassword}: ${member.email}`}
                       onClick={() => void attempt(async () => { const made = await send<{ url: string }>(`/api/identity/members/${member.user_id}/password-reset`); setLink({ title: text.resetPassword, lead: text.resetLead, url: made.url }); })}>{text.resetPassword}</Button>}
                     {may("member:manage") && !isSelf && <Button size="compact-xs" variant="default" className="bad" aria-label={`${text.removeMember} ${member.email}`} onClick={() => setRemoved(member)}>{text.removeMember}</Button>}
