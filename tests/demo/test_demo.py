@@ -10,18 +10,21 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from demo import sending
-from demo.setting_up import Api, Ready, Secrets
-from demo.traffic import OUTAGE_PROVIDER, Call, calls, hours, outage
-from demo.world import COMPANIES, Company
+from nexus.demo import sending
+from nexus.demo.setting_up import Api, Ready, Secrets
+from nexus.demo.traffic import OUTAGE_PROVIDER, Call, calls, hours, outage
+from nexus.demo.world import COMPANIES, Company
+from nexus.entry.cli import apart
+from nexus.entry.supervisor import read_processes
 from nexus.kit.ids import uuid7_time
+from nexus.platform.settings import Settings
 from tests.races.node import ROOT, free_port
 
 DAYS = 11
@@ -88,6 +91,29 @@ def test_days_have_a_rhythm() -> None:
     assert count(monday, 9) > 3 * count(monday - timedelta(days=1), 9)
 
 
+def test_demo_has_a_folder_of_its_own_unless_one_is_chosen() -> None:
+    chosen = {"NEXUS_DATA_DIR": "/somewhere/nexus"}
+
+    assert apart(Settings.from_environment({}), {}).data_dir.name == "nexus-demo"
+    assert apart(Settings.from_environment(chosen), chosen).data_dir == Path("/somewhere/nexus")
+
+
+def test_demo_that_cannot_sign_in_says_so_and_is_not_tried_again(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "nexus.entry.processes", "demo", "1", "1"],
+        cwd=ROOT, env={**environment, "NEXUS_DATA_DIR": str(tmp_path)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+    # Code 0: the supervisor starts again whatever ends with another one.
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"error: the demo: there is no {tmp_path / 'first-start.json'}: set NEXUS_ADMIN_EMAIL and "
+        "NEXUS_ADMIN_PASSWORD to sign in with\n"
+    )
+
+
 def test_live_calls_are_sent_when_they_end(tmp_path: Path) -> None:
     keys = {f"{company.slug}/{item.name}": "nx_test" for company in COMPANIES for item in company.applications}
     since = datetime.now(UTC)
@@ -116,31 +142,41 @@ def test_live_calls_are_sent_when_they_end(tmp_path: Path) -> None:
     assert all(since <= told[name] <= until for name in sent)
 
 
+def wait_for(condition: Callable[[], bool], what: str, *, within_seconds: float = 240) -> None:
+    limit = time.monotonic() + within_seconds
+    while not condition():
+        assert time.monotonic() < limit, what
+        time.sleep(0.1)
+
+
+def said_by(folder: Path) -> str:
+    return folder.with_suffix(".out").read_text()
+
+
+def demo_pid(folder: Path) -> int | None:
+    entries = read_processes(folder / "run" / "processes.json")
+    return next((entry.pid for entry in entries if entry.role == "demo"), None)
+
+
 @contextmanager
 def running(folder: Path, port: int) -> Iterator[Api]:
     """A demo whose days are filled; an administrator is signed in."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")}
-    said = folder.with_suffix(".out")
-    with said.open("wb") as output:
+    environment |= {"NEXUS_DATA_DIR": str(folder), "NEXUS_PORT": str(port)}
+    with folder.with_suffix(".out").open("wb") as output:
         process = subprocess.Popen(
-            [
-                sys.executable, "-m", "demo", "--data-dir", str(folder), "--port", str(port),
-                "--days", str(DAYS), "--volume", str(VOLUME),
-            ],
+            [sys.executable, "-m", "nexus", "up", "--demo", "--days", str(DAYS), "--volume", str(VOLUME)],
             cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
     try:
-        limit = time.monotonic() + 240
-        while "Ctrl-C stops it" not in said.read_text():
-            assert process.poll() is None, said.read_text()
-            assert time.monotonic() < limit, said.read_text()
-            time.sleep(0.1)
+        wait_for(lambda: "New calls keep coming" in said_by(folder) or process.poll() is not None, "days are filled")
+        assert process.poll() is None, said_by(folder)
         api = Api(f"http://127.0.0.1:{port}")
-        email, password = said.read_text().partition("Sign in as")[2].split()[:2]
+        email, password = said_by(folder).partition("Sign in as")[2].split()[:2]
         api.sign_in(email, password)
         yield api
         process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 0, said.read_text()
+        assert process.wait(120) == 0, said_by(folder)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -193,6 +229,11 @@ def test_figures_are_those_of_the_story_and_stay_when_it_starts_again(tmp_path: 
     assert (folder / "demo.json").stat().st_mode & 0o077 == 0
 
     with running(folder, port) as api:
+        killed = demo_pid(folder)
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: demo_pid(folder) not in {None, killed}, "the demo is started again")
+        wait_for(lambda: said_by(folder).count("New calls keep coming") == 2, "it has filled what was missing")
         for company in COMPANIES:
             assert figures(api, company, start, end) == first[company.slug]
             keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]

@@ -1,7 +1,7 @@
 """`nexus up`: everything on one machine, in order, and kept running.
 
 lock -> PostgreSQL (embedded unless its URL is set) -> roles, migrations, catalog, first start
-     -> Redis (likewise) -> worker -> web processes
+     -> Redis (likewise) -> worker -> web processes -> the demo, where it is asked for
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import aiohttp
 import structlog
 from rich.console import Console
 
+from nexus.demo.traffic import Amount
 from nexus.entry import lifeline
 from nexus.entry.first_start import FILE, FirstStartFile, make_first_start
 from nexus.entry.leftovers import MODULE, end_leftovers
@@ -94,8 +95,9 @@ def check_port(settings: Settings) -> None:
 class AllInOne:
     """One node: supervisor of everything it starts."""
 
-    def __init__(self, settings: Settings, *, processes_file: Path | None = None) -> None:
+    def __init__(self, settings: Settings, *, processes_file: Path | None = None, demo: Amount | None = None) -> None:
         self.settings = settings
+        self._demo_amount = demo
         self.supervisor = Supervisor(processes_file or settings.data_dir / "run" / PROCESSES_FILE)
         # Only this process holds the writing end: its death is the end of file the children watch for.
         self._lifeline, self._lifeline_held = os.pipe()
@@ -108,9 +110,9 @@ class AllInOne:
             lifeline.VARIABLE: str(self._lifeline),
         }
 
-    def _popen(self, role: str) -> subprocess.Popen[bytes]:
+    def _popen(self, role: str, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", MODULE, role],
+            [sys.executable, "-m", MODULE, role, *arguments],
             stdin=subprocess.DEVNULL,
             env=self._child_environment(),
             pass_fds=[self._lifeline],
@@ -125,6 +127,16 @@ class AllInOne:
     def worker(self) -> subprocess.Popen[bytes]:
         """Start a worker."""
         return self._popen("worker")
+
+    def demo(self, amount: Amount) -> Program:
+        """Return the demo's program. It needs a Nexus that answers, so it is added last and stopped first."""
+        return Program(
+            "demo",
+            lambda: self._popen("demo", str(amount.days), str(amount.volume)),
+            may_end=True,
+            # Six applications each wait a while for the receipt of what they have just sent.
+            stop_within_seconds=40,
+        )
 
     def _log_file(self, name: str) -> Any:
         folder = self.settings.data_dir / "log"
@@ -182,11 +194,10 @@ class AllInOne:
         )
 
     async def _web_is_ready(self) -> bool:
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)  # noqa: S104
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as client,
-                client.get(f"http://{host}:{self.settings.port}/health/ready") as answer,
+                client.get(f"{self.settings.local_url}/health/ready") as answer,
             ):
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -232,6 +243,8 @@ class AllInOne:
             await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 _welcome(self.settings, starting.result())
+                if self._demo_amount is not None:
+                    await self.supervisor.add(self.demo(self._demo_amount))
                 await waiting
         finally:
             waiting.cancel()
@@ -258,8 +271,8 @@ def _welcome(settings: Settings, first: FirstStartFile | None) -> None:
     _out.print("Ctrl-C stops it.", markup=False)
 
 
-def up(settings: Settings) -> None:
-    """Run everything in this terminal until it is told to stop."""
+def up(settings: Settings, demo: Amount | None = None) -> None:
+    """Run everything in this terminal until it is told to stop; with the demo's traffic, if its amount is given."""
     configure_logging(settings, role="supervisor")
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
     run_dir = settings.data_dir / "run"
@@ -269,7 +282,7 @@ def up(settings: Settings) -> None:
         check_port(settings)
         clear_metrics(settings)
         try:
-            asyncio.run(AllInOne(settings).run())
+            asyncio.run(AllInOne(settings, demo=demo).run())
         except StartFailed as error:
             raise NotStarted(f"{error}; see {settings.data_dir / 'log'}, and run `nexus doctor`") from error
 

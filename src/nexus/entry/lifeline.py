@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 VARIABLE = "NEXUS_LIFELINE_FD"
@@ -32,6 +33,20 @@ def die_with_parent(sign: int) -> Callable[[], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return arrange
+
+
+def watch_in_thread(on_gone: Callable[[], None]) -> None:
+    """Do the same as `watch` in a process that has no event loop; the function is called in another thread."""
+    number = os.environ.get(VARIABLE)
+    if number is None:
+        return
+    descriptor = int(number)
+
+    def wait() -> None:
+        if not os.read(descriptor, 1):
+            on_gone()
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
 def watch(loop: asyncio.AbstractEventLoop, on_gone: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The two kinds of process of ours: web (serves both planes) and worker (background work)."""
+"""The kinds of process of ours: web (serves both planes), worker (background work) and demo (traffic to look at)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 import uvloop
+from rich.console import Console
 
 from nexus.entry import lifeline
 from nexus.platform.settings import Settings
@@ -114,7 +115,36 @@ async def _worker(settings: Settings) -> None:
     await worker.stop()
 
 
-PROCESSES: dict[str, Callable[[], None] | Callable[[], Awaitable[None]]] = {"web": run_web, "worker": run_worker}
+def run_demo() -> None:
+    """Play the demo until told to stop; its amount of days and its volume stand on the command line.
+
+    Where it cannot begin it says why and ends with code 0: starting it again would not help.
+    """
+    from nexus.demo.play import play
+    from nexus.demo.setting_up import NotSetUpError
+    from nexus.demo.traffic import Amount
+
+    settings = Settings.from_environment()
+    configure_logging(settings, role="demo")
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        # Interrupts whatever is waited for, but not the giving up that follows.
+        if not stopping.is_set():
+            stopping.set()
+            raise KeyboardInterrupt
+
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, stop)
+    lifeline.watch_in_thread(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            play(settings.local_url, settings.data_dir, Amount(int(sys.argv[2]), float(sys.argv[3])), stopping)
+        except NotSetUpError as error:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: the demo: {error}", markup=False)
+
+
+PROCESSES: dict[str, Callable[[], None]] = {"web": run_web, "worker": run_worker, "demo": run_demo}
 
 
 def main() -> None:

@@ -57,6 +57,8 @@ class Program:
     stop_signal: int = signal.SIGTERM
     force_signal: int = signal.SIGKILL
     stop_within_seconds: float = 20.0
+    may_end: bool = False
+    """Whether it has done its work when it ends with code 0; any other process is to run until it is stopped."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
 
@@ -114,7 +116,7 @@ class Supervisor:
             began = time.monotonic()
             while program.is_running:  # noqa: ASYNC110  # a child has no event
                 await asyncio.sleep(_LOOK_SECONDS)
-            if self._stopping:
+            if self._stopping or (program.may_end and program.process is not None and program.process.returncode == 0):
                 return
             if time.monotonic() - began > _FORGIVEN_AFTER_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS

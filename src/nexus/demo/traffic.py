@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from demo.world import Application, Company, Model
+from nexus.demo.world import Application, Company, Model
 
 HOUR = timedelta(hours=1)
 DAYS = 30
@@ -29,6 +29,16 @@ _RHYTHMS = {
 }
 """Share of each hour of the day, local time."""
 _WEEKEND = {"office": 0.12, "consumer": 1.15, "nightly": 1.0, "steady": 0.95}
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much traffic there is."""
+
+    days: int = DAYS
+    """Before now, at the start."""
+    volume: float = 1.0
+    """1 is about 4,500 calls a day."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ def calls(
 ) -> list[Call]:
     """Return the calls that an application began in an hour, in the order in which they ended."""
     # What is random follows from names and time alone, so that the same hour never has two stories.
-    chance = random.Random(f"{company.slug}/{application.name}/{hour.isoformat()}/{began_on.date()}")  # noqa: S311
+    chance = random.Random(f"{company.slug}/{application.name}/{hour.isoformat()}/{began_on.date()}")  # noqa: S311 - a story, no secret
     mean = expected_calls(company, application, hour, began_on) * volume * chance.lognormvariate(0, 0.12)
     count = max(0, round(chance.gauss(mean, math.sqrt(mean))))
     found: list[Call] = []

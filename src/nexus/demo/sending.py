@@ -13,9 +13,9 @@ from pathlib import Path
 
 from nexus_client import Client
 
-from demo.setting_up import Ready
-from demo.traffic import DAYS, HOUR, Call, calls, hours
-from demo.world import COMPANIES, Application, Company
+from nexus.demo.setting_up import Ready
+from nexus.demo.traffic import DAYS, HOUR, Call, calls, hours
+from nexus.demo.world import COMPANIES, Application, Company
 
 _AGAIN = timedelta(hours=1)
 """How much before the newest call is sent again: what was on its way when the demo was stopped is among it."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from demo.world import COMPANIES, Company
+from nexus.demo.world import COMPANIES, Company
 
 FILE = "demo.json"
 
@@ -61,7 +61,7 @@ class Api:
     ) -> Any:
         """Ask; returns the answer's JSON. `NotSetUpError` with the problem's detail."""
         address = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
-        request = urllib.request.Request(address, method=method)  # noqa: S310 - an address of our own
+        request = urllib.request.Request(address, method=method)  # noqa: S310 - the address of the Nexus we belong to
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("content-type", "application/json")
