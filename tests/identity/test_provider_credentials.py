@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
+from redis.asyncio import Redis
 
+from nexus.contracts.learned import LearnedLimit, LearnedLimits
+from nexus.contracts.redis_keys import learned_limits
+from nexus.entry.api import control_plane
 from nexus.identity import provider_credentials
 from nexus.identity.types import FirstStart
 from nexus.kit.clock import FixedClock
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
 from nexus.platform.sealing import CannotOpen, Sealer
+from nexus.platform.settings import Settings
+from nexus.platform.web import WebState
 from tests.conftest import TestOrganization
 
 SECRET = "sk-live-0123456789abcdefghij"
@@ -44,6 +52,30 @@ async def test_a_secret_goes_in_and_never_comes_out(
         "SELECT * FROM platform.audit_log WHERE table_name LIKE '%provider_credentials'"
     )
     assert len(audited) == 1 and '"sealed": "[masked]"' in str(dict(audited[0]))
+
+
+async def test_limits_are_those_the_provider_told(
+    signed: httpx.AsyncClient,
+    database: Database,
+    settings: Settings,
+    clock: FixedClock,
+    first: FirstStart,
+    redis_url: str,
+) -> None:
+    made = (await signed.post(URL, json=NEW)).json()
+    where = f"{URL}/{made['id']}/limits"
+    async with Redis.from_url(redis_url) as redis:
+        app = control_plane(WebState(database, settings, clock, redis=redis))
+        signed._transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+        untold, unknown = await signed.get(where), await signed.get(f"{URL}/{uuid7()}/limits")
+        told = LearnedLimits(clock.now(), 429, [LearnedLimit("tokens", 90_000, 0, 1.5)], 2.0)
+        await redis.set(learned_limits(first.organization_id, UUID(made["id"])), msgspec.json.encode(told))
+        found = (await signed.get(where)).json()
+
+    assert untold.json() == {"at": None, "status_code": None, "limits": [], "retry_after_seconds": None}
+    assert (unknown.status_code, unknown.json()["type"].rpartition(":")[2]) == (404, "unknown_provider_credential")
+    assert found["limits"] == [{"kind": "tokens", "limit": 90_000, "remaining": 0, "resets_in_seconds": 1.5}]
+    assert (found["status_code"], found["retry_after_seconds"]) == (429, 2.0)
 
 
 async def test_the_service_cannot_read_what_is_sealed(database: Database, organization: TestOrganization) -> None:

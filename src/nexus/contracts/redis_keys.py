@@ -29,3 +29,8 @@ def cached_answer(organization_id: UUID, kind: str, version: str, digest: str) -
     one slot, and no other organization's question has the same key.
     """
     return f"nexus:cache:{{{organization_id}}}:{kind}:{version}:{digest}"
+
+
+def learned_limits(organization_id: UUID, credential_id: UUID) -> str:
+    """Return the key of what a provider last told a credential of its limits: a `contracts.learned.LearnedLimits` as JSON."""
+    return f"nexus:learned:{{{organization_id}}}:{credential_id}"

@@ -13,7 +13,7 @@ from nexus.identity import provider_credential_key_reach as key_reach
 from nexus.identity import provider_credentials as service
 from nexus.identity.guards import actor_of, organization_of, principal_of, requires
 from nexus.identity.provider_credential_key_reach import KeyReach
-from nexus.identity.provider_credentials import ProviderCredential
+from nexus.identity.provider_credentials import CredentialLimits, ProviderCredential
 from nexus.platform.db.secrets import secret_keys
 from nexus.platform.sealing import Sealer
 from nexus.platform.web import Page, WebState, check_limit, id_of, page_of, web_state
@@ -98,6 +98,15 @@ async def read_credential(request: AnyRequest, credential_id: FromPath[UUID]) ->
         return await service.get(db, organization_id, credential_id)
 
 
+@get("/{credential_id:uuid}/limits", guards=[requires("credential:read")])
+async def read_limits(request: AnyRequest, credential_id: FromPath[UUID]) -> CredentialLimits:
+    """Show the limits that the provider last told this credential in its answers' headers, at most a second late."""
+    state, organization_id = web_state(request), organization_of(request)
+    async with state.database.tenant(organization_id, actor_of(request), readonly=True) as db:
+        await service.get(db, organization_id, credential_id)
+    return await service.limits_of(state.redis, organization_id, credential_id)
+
+
 @patch("/{credential_id:uuid}", guards=[requires("credential:manage")])
 async def change_credential(
     request: AnyRequest, credential_id: FromPath[UUID], data: JSONBody[CredentialChange]
@@ -138,7 +147,14 @@ router = Router(
     route_handlers=[
         Router(
             "/provider-credentials",
-            route_handlers=[list_credentials, create_credential, read_credential, change_credential, delete_credential],
+            route_handlers=[
+                list_credentials,
+                create_credential,
+                read_credential,
+                read_limits,
+                change_credential,
+                delete_credential,
+            ],
         ),
         read_reach,
         set_reach,

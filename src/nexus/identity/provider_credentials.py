@@ -13,9 +13,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from nexus.contracts.gateway import AUTH_FORMS, credential_context
-from nexus.kit.errors import FieldFault, InvalidRequest, NotFound
+from nexus.contracts.learned import LearnedLimit
+from nexus.contracts.redis_keys import learned_limits
+from nexus.kit.errors import FieldFault, InvalidRequest, NotFound, Unavailable
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Connection, load_queries
 from nexus.platform.sealing import CannotOpen, Sealer
@@ -49,6 +53,22 @@ class ProviderCredential(msgspec.Struct):
     is_active: bool
     expires_at: datetime | None
     created_at: datetime
+
+
+class CredentialLimits(msgspec.Struct):
+    """What a provider last told a credential of its limits; `at` is null where it has told nothing for a day."""
+
+    at: datetime | None = None
+    status_code: int | None = None
+    """Status of the answer that told it."""
+    limits: list[LearnedLimit] = []
+    retry_after_seconds: float | None = None
+
+
+class LimitsAway(Unavailable):
+    """What providers told is kept in Redis, which does not answer: try again in a moment."""
+
+    code = "limits_unavailable"
 
 
 def _credential(record: Any) -> ProviderCredential:
@@ -124,6 +144,17 @@ async def get(connection: Connection, organization_id: UUID, credential_id: UUID
     if record is None:
         raise UnknownCredential
     return _credential(record)
+
+
+async def limits_of(redis: Redis | None, organization_id: UUID, credential_id: UUID) -> CredentialLimits:
+    """Return what the provider last told a credential; the credential is known to be the organization's."""
+    if redis is None:
+        raise LimitsAway
+    try:
+        told = await redis.get(learned_limits(organization_id, credential_id))
+    except (RedisError, OSError, TimeoutError) as error:
+        raise LimitsAway(retry_after_seconds=1) from error
+    return CredentialLimits() if told is None else msgspec.json.decode(told, type=CredentialLimits)
 
 
 async def list_all(

@@ -6,15 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import openai
 import pytest
+from redis.asyncio import from_url as connect
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from nexus.catalog import model_routes
+from nexus.contracts.learned import LearnedLimit
 from nexus.dataplane.gateway import service
 from nexus.dataplane.gateway.health import FAILURES_IN_A_ROW, EndpointHealth
-from nexus.dataplane.gateway.learned import LearnedLimit, read_limits
+from nexus.dataplane.gateway.learned import LimitBook, read_limits
+from nexus.identity import provider_credentials
 from nexus.sandbox.app import Sandbox
+from tests.dataplane.decide.conftest import OwnRedis
 from tests.dataplane.gateway.conftest import Node, free_port, price, served
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -176,12 +183,30 @@ def test_limits_are_read_from_headers(headers: dict[str, str], expected: list[Le
     assert found is not None and found.limits == expected
 
 
-async def test_limits_are_learned_per_credential(node: Node, client: openai.AsyncOpenAI) -> None:
+async def test_limits_are_learned_per_credential_and_told_to_whoever_may_see_it(
+    node: Node, client: openai.AsyncOpenAI, redis_url: str, own_redis: OwnRedis
+) -> None:
+    redis, dead = (connect(url, socket_timeout=1, retry=Retry(NoBackoff(), 0)) for url in (redis_url, own_redis.url))
+    book = node.gateway.limits = LimitBook(redis)
     for _ in range(2):
         await client.chat.completions.create(
             model="openai/sandbox-1", messages=HELLO, extra_headers={"x-sandbox-rate-limit": "60"}
         )
 
     (credential,) = node.snapshots.gateway.credentials[node.organization_id, "openai"]
-    learned = node.gateway.limits.get(credential.id)
+    learned = book.get(credential.id)
     assert learned is not None and learned.limits == [LearnedLimit("requests", 60, 58)]
+    before = await provider_credentials.limits_of(redis, node.organization_id, credential.id)
+    own_redis.kill()
+    book._redis = dead
+    await book.tell()
+    with pytest.raises(provider_credentials.LimitsAway):
+        await provider_credentials.limits_of(dead, node.organization_id, credential.id)
+    book._redis = redis
+    await book.tell()
+    after = await provider_credentials.limits_of(redis, node.organization_id, credential.id)
+    assert before.at is None and before.limits == []
+    assert (after.at, after.status_code, after.limits) == (learned.at, 200, learned.limits)
+    assert (await provider_credentials.limits_of(redis, UUID(int=1), credential.id)).at is None
+    for each in (redis, dead):
+        await each.aclose()

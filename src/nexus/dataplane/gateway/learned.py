@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from nexus.contracts.gateway import CredentialEntry
+from nexus.contracts.learned import LearnedLimit, LearnedLimits
+from nexus.contracts.redis_keys import learned_limits
+from nexus.platform.tasks import end_tasks
 
 _NAMED = re.compile(
     r"(?:anthropic-ratelimit-(?P<a_kind>[a-z-]+)-(?P<a_part>limit|remaining|reset)"
@@ -16,24 +25,12 @@ _NAMED = re.compile(
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 MAX_CREDENTIALS = 10_000
+KEPT_SECONDS = 86_400
+"""How long the control plane can show what was told: after a day it says nothing about now."""
+_EVERY_SECONDS = 1.0
+_TIMEOUT_SECONDS = 1.0
 
-
-class LearnedLimit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One limit as a provider told it: `kind` is what is limited, such as `requests` or `tokens`."""
-
-    kind: str
-    limit: int | None = None
-    remaining: int | None = None
-    resets_in_seconds: float | None = None
-
-
-class LearnedLimits(msgspec.Struct, frozen=True):
-    """What a provider last said about one credential."""
-
-    at: datetime
-    status_code: int
-    limits: list[LearnedLimit]
-    retry_after_seconds: float | None = None
+log = structlog.get_logger(__name__)
 
 
 def read_limits(headers: Mapping[str, str], *, status_code: int, at: datetime) -> LearnedLimits | None:
@@ -94,22 +91,64 @@ def _seconds(text: str | None, at: datetime) -> float | None:
 
 
 class LimitBook:
-    """The last limits of each credential this process used."""
+    """The last limits of each credential this process used, told to the control plane through Redis.
 
-    def __init__(self) -> None:
+    Redis away: what was learned waits, the newest in place of the older. Of two processes the one that tells last is shown;
+    what a provider says is of that moment anyway.
+    """
+
+    def __init__(self, redis: Redis | None = None) -> None:
+        self._redis = redis
         self._by_credential: dict[UUID, LearnedLimits] = {}
-        self.changed: set[UUID] = set()
+        self._untold: dict[tuple[UUID, UUID], LearnedLimits] = {}
+        self._task: asyncio.Task[None] | None = None
 
-    def note(self, credential_id: UUID, headers: Mapping[str, str], *, status_code: int, at: datetime) -> None:
+    def note(self, credential: CredentialEntry, headers: Mapping[str, str], *, status_code: int, at: datetime) -> None:
         """Keep what an answer tells."""
         found = read_limits(headers, status_code=status_code, at=at)
         if found is None:
             return
         if len(self._by_credential) >= MAX_CREDENTIALS:
             self._by_credential.clear()
-        self._by_credential[credential_id] = found
-        self.changed.add(credential_id)
+            self._untold.clear()
+        self._by_credential[credential.id] = found
+        if self._redis is not None:
+            self._untold[credential.organization_id, credential.id] = found
 
     def get(self, credential_id: UUID) -> LearnedLimits | None:
         """Return what was last told to a credential."""
         return self._by_credential.get(credential_id)
+
+    def start(self) -> None:
+        """Begin to tell."""
+        if self._redis is not None:
+            self._task = asyncio.create_task(self._run(), name="gateway-learned")
+
+    async def stop(self) -> None:
+        """Tell what is left, if Redis answers at once, and stop."""
+        if self._task is not None:
+            await end_tasks(self._task)
+            self._task = None
+            await self.tell()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY_SECONDS)
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Put what was learned where the control plane reads it."""
+        if self._redis is None or not self._untold:
+            return
+        untold, self._untold = self._untold, {}
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                pipeline = self._redis.pipeline(transaction=False)
+                for (organization_id, credential_id), found in untold.items():
+                    pipeline.set(
+                        learned_limits(organization_id, credential_id), msgspec.json.encode(found), ex=KEPT_SECONDS
+                    )
+                await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._untold = {**untold, **self._untold}
+            log.debug("learned limits wait for Redis", error=repr(error))

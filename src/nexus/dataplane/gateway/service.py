@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import structlog
 from aiohttp.abc import AbstractResolver
+from redis.asyncio import Redis
 
 from nexus.contracts.gateway import CredentialEntry, ProviderEntry
 from nexus.contracts.keys import KeyEntry
@@ -84,6 +85,7 @@ class Gateway:
         settings: Settings,
         metrics: GatewayMetrics | None = None,
         gate: Gate | None = None,
+        redis: Redis | None = None,
         resolver: AbstractResolver | None = None,
         journal_folder: Path | None = None,
     ) -> None:
@@ -97,7 +99,7 @@ class Gateway:
         self.journal = Journal(journal_folder or settings.data_dir / "gateway")
         self.recorder = Recorder(ingest, self.journal, self.metrics)
         self.health = HealthBook()
-        self.limits = LimitBook()
+        self.limits = LimitBook(redis)
         self.gate = gate
         self.router = Router(self.snapshots, self.wire, self.health)
         self.leaving = asyncio.Event()
@@ -109,6 +111,7 @@ class Gateway:
         """Begin. Ingest and snapshots are started by whoever made them, before."""
         await self.upstream.start()
         self.recorder.start()
+        self.limits.start()
 
     async def stop(self) -> None:
         """End: calls that still run are recorded as interrupted, finished ones are brought to ingest."""
@@ -121,6 +124,7 @@ class Gateway:
                 exchange.usage = Usage({"input": count} if (count := exchange.inquiry.exact_input()) else {}, False)
             self.end(exchange)
         await self.upstream.stop()
+        await self.limits.stop()
         await self.recorder.stop()
         if self.gate is not None:
             await self.gate.stop()
@@ -220,7 +224,7 @@ class Gateway:
             raise
         self.metrics.first_byte_seconds.observe(exchange.first_byte_seconds or 0.0)
         if target.credential is not None:
-            self.limits.note(target.credential.id, exchange.headers, status_code=answer.status, at=self.clock.now())
+            self.limits.note(target.credential, exchange.headers, status_code=answer.status, at=self.clock.now())
         return exchange, answer
 
     async def admit(self, exchange: Exchange) -> None:
