@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 import uvloop
