@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from conftest import spooled
+from conftest import NOBODY, spooled
 from nexus_client import Client, attributed
 from nexus_client.stats import Counters
 
@@ -64,6 +66,29 @@ def test_decorated_functions_are_what_they_were(client: Client) -> None:
     assert asyncio.run(triple(4)) == 12
     assert double.__doc__ == "Twice as much."
     assert [record["endpoint"] for record in spooled(client)] == ["/plain", "/async"]
+
+
+def test_decorated_generator_is_recorded_at_its_end(client: Client) -> None:
+    @client.recorded("acme", endpoint="/stream")
+    def words() -> Iterator[str]:
+        heard = yield "one"
+        yield heard or "two"
+
+    whole, closed, failed = words(), words(), words()
+    next(whole)
+    assert spooled(client) == []
+    assert whole.send("what was sent") == "what was sent"
+    assert list(whole) == []
+    next(closed)
+    closed.close()
+    next(failed)
+    with pytest.raises(Refused):
+        failed.throw(Refused())
+
+    records = spooled(client)
+    assert [(record["status_code"], record.get("error_type")) for record in records] == [
+        (200, None), (200, None), (429, "Refused"),
+    ]  # fmt: skip
 
 
 def test_attribution_nests_and_ends(client: Client) -> None:
@@ -167,3 +192,48 @@ def test_handler_of_logs_that_fails_does_not_reach_the_program(client: Client) -
     finally:
         logging.getLogger("nexus_client").removeHandler(handler)
     assert client.stats.invalid == 1
+
+
+def test_failures_are_logged_once_a_minute_for_each_kind(caplog: pytest.LogCaptureFixture) -> None:
+    counters = Counters()
+
+    for kind in ("disk_failures", "dropped"):
+        for number in range(3):
+            counters.fail(kind, f"fault {number}")
+
+    assert [record.message for record in caplog.records] == ["disk_failures: fault 0", "dropped: fault 0"]
+    assert counters.snapshot().last_failure == "fault 2"
+    assert (counters.snapshot().disk_failures, counters.snapshot().dropped) == (3, 3)
+
+
+def test_more_than_the_queue_holds_is_dropped_and_counted(tmp_path: Path) -> None:
+    # The writer lets records gather for a minute, so it takes none of them here.
+    client = Client(NOBODY, "nx_test", spool_dir=tmp_path, queue_records=5, linger_seconds=60)
+
+    for _ in range(20):
+        client.record("openai", 200)
+
+    assert client.stats.dropped == 15
+    assert len(spooled(client)) == 5
+    client.close(1)
+
+
+def test_loader_may_wait_for_room(tmp_path: Path) -> None:
+    client = Client(NOBODY, "nx_test", spool_dir=tmp_path, queue_records=5, waits_when_full=True, linger_seconds=60)
+
+    for _ in range(200):
+        client.record("openai", 200)
+
+    assert len(spooled(client)) == 200
+    assert client.stats.dropped == 0
+    client.close(1)
+
+
+def test_closed_client_drops_and_counts(client: Client) -> None:
+    client.close(1)
+
+    client.record("openai", 200)
+    client.recover()
+
+    assert client.stats.dropped == 1
+    assert client.close(1)

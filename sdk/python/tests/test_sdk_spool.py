@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -268,6 +269,25 @@ def test_program_that_just_ends_leaves_its_records_in_the_spool(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.iterdir()
     assert len(lines_in(folder)) == 3000
+
+
+def test_program_ends_though_the_server_never_answers(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = run(
+            """
+            import sys
+            from nexus_client import Client
+            client = Client(sys.argv[2], "nx_test", spool_dir=sys.argv[1], timeout_seconds=3600)
+            for _ in range(300):
+                client.record("openai", 200)
+            """,
+            tmp_path,
+            f"http://127.0.0.1:{silent.getsockname()[1]}",
+        )
+
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+    (folder,) = tmp_path.iterdir()
+    assert len(lines_in(folder)) == 300
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -274,6 +274,15 @@ def test_two_clients_may_watch_one_session(client: Client, far: FarSide, how: st
         assert [record["tokens"] for record in spooled(client) + spooled(other)] == [{"input": 3, "output": 2}] * 2
 
 
+@pytest.mark.parametrize("watch", [nexus_client.httpx.watch, nexus_client.requests.watch])
+def test_what_cannot_be_watched_is_left_as_it_is(client: Client, watch: Callable[[Client, Any], Any]) -> None:
+    stranger = object()
+
+    assert watch(client, stranger) is stranger
+
+    assert client.stats.own_failures == 1
+
+
 FAULTS = [
     "providers.Providers.of", "exchange.Exchange.__init__", "exchange.Exchange.answered", "exchange.Exchange.took",
     "exchange.Exchange.ended", "client.Client.put", "client.Client.attribution",

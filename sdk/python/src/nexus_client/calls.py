@@ -19,7 +19,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Call:
-    """One call while it lasts. Leave it by an exception and the record says so; the exception goes on."""
+    """One call while it lasts. Leave it by an exception and the record says so; the exception goes on.
+
+    A generator that is closed before its end (`GeneratorExit`) has not failed: nobody wanted more of it.
+    """
 
     def __init__(self, client: Client, provider: str, fields: dict[str, Any]) -> None:
         self._client = client
@@ -46,6 +49,8 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         elapsed_ms = (time.perf_counter() - self._began) * 1e3
+        if isinstance(error, GeneratorExit):
+            error = None
         with self._client.counters.shield:
             self._record(error, elapsed_ms)
 
@@ -84,7 +89,11 @@ class Call:
 
 
 class Recorded:
-    """A decorator: each call of the function is a call of the provider."""
+    """A decorator: each call of the function is a call of the provider.
+
+    A generator's call lasts until its end. An async generator is left as it is, and its call lasts no time: use `call`
+    within it.
+    """
 
     def __init__(self, client: Client, provider: str, fields: dict[str, Any]) -> None:
         self._client = client
@@ -106,6 +115,16 @@ class Recorded:
                     return answer
 
             return cast("Function", later)
+
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def streamed(*arguments: Any, **named: Any) -> Any:
+                # The call is over when the last part is taken, or nobody wants more.
+                with self._call():
+                    return (yield from function(*arguments, **named))
+
+            return cast("Function", streamed)
 
         @functools.wraps(function)
         def now(*arguments: Any, **named: Any) -> Any:

@@ -50,9 +50,10 @@ class Adapter(BaseAdapter):
 
 def watch(client: Client, session: requests.Session) -> requests.Session:
     """Record what an existing session sends from now on, through whatever adapters it has."""
-    for prefix, adapter in list(session.adapters.items()):
-        if not isinstance(adapter, Adapter):
-            session.mount(prefix, Adapter(client, adapter))
+    with client.counters.shield:
+        for prefix, adapter in list(session.adapters.items()):
+            if not isinstance(adapter, Adapter):
+                session.mount(prefix, Adapter(client, adapter))
     return session
 
 
