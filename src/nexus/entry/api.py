@@ -6,7 +6,6 @@ probes and metrics to functions of a few lines, everything else to the control p
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -21,6 +20,7 @@ from prometheus_client import Counter, Histogram
 import nexus
 from nexus.admission.routes import router as admission_router
 from nexus.catalog.routes import router as catalog_router
+from nexus.dashboards.routes import live_hub
 from nexus.dashboards.routes import router as dashboards_router
 from nexus.dataplane.decide.asgi import ADMIT_PATH, SETTLE_PATH, AdmissionApp
 from nexus.dataplane.decide.engine import Admission
@@ -125,9 +125,9 @@ class Application:
         self.gateway = Gateway(ingest=self.ingest, settings=settings, gate=gate, redis=self.redis)
         self.forwarded = GatewayApp(self.gateway)
         self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits)
-        self._ending = asyncio.Event()
         self.state = WebState(self.database, settings, redis=self.redis)
         self.state.parts["limits"] = lambda: self.limits.table
+        self.live = live_hub(self.state)
         self.control = control_plane(self.state)
         self.events = IngestApp(self.ingest)
         self.decisions = AdmissionApp(self.admission, lambda: self.snapshots.keys)
@@ -144,7 +144,7 @@ class Application:
 
     def end_streams(self) -> None:
         """End what would go on for ever, so that the server can finish the requests it has. Nothing else is refused."""
-        self._ending.set()
+        self.live.end()
         self.gateway.leaving.set()
 
     async def stop(self) -> None:
@@ -192,9 +192,7 @@ class Application:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._dispatch(
-                    path, scope, self._until_ending(receive) if path == LIVE_PATH else receive, respond
-                )
+                await self._dispatch(path, scope, receive, respond)
             except Exception:  # noqa: BLE001
                 # The process's edge: whatever nobody else translated.
                 _log.exception("request failed", path=path, method=scope["method"])
@@ -208,21 +206,6 @@ class Application:
                 # What comes all the time is counted, and logged where it failed.
                 log = _log.debug if area in _QUIET_AREAS and status < 400 else _log.info
                 log("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 1))
-
-    def _until_ending(self, receive: Receive) -> Receive:
-        """Tell a stream that its viewer is gone when the process ends; viewers connect again, to another one."""
-
-        async def receive_until() -> MutableMapping[str, Any]:
-            message = asyncio.ensure_future(receive())
-            ending = asyncio.ensure_future(self._ending.wait())
-            try:
-                await asyncio.wait({message, ending}, return_when=asyncio.FIRST_COMPLETED)
-                return message.result() if message.done() else {"type": "http.disconnect"}
-            finally:
-                for task in (message, ending):
-                    task.cancel()
-
-        return receive_until
 
     async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if path == EVENTS_PATH:
@@ -265,7 +248,6 @@ class Application:
         await _answer(send, 200, media_type.encode(), content)
 
 
-LIVE_PATH = "/api/live"
 _PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
 _QUIET_AREAS = frozenset({EVENTS_PATH, "/health", "/metrics"})
 
