@@ -91,8 +91,8 @@ async def export(
 ) -> Stream:
     """Export the audit log as CSV, newest first; the export itself is written into the log."""
     wanted = _filter(since, until, table_name, action, row_id, actor_user_id, request_id, actor)
-    organization_id, actor, database = organization_of(request), actor_of(request), web_state(request).database
-    async with database.tenant(organization_id, actor) as connection:
+    organization_id, who, database = organization_of(request), actor_of(request), web_state(request).database
+    async with database.tenant(organization_id, who) as connection:
         await store.record_action(connection, "audit_log_export", "", {"from": since, "to": until})
 
     async def lines() -> AsyncIterator[bytes]:
@@ -101,7 +101,7 @@ async def export(
         before: tuple[datetime, UUID] | None = None
         while True:
             # Page by page in short transactions: a slow reader holds no connection.
-            async with database.tenant(organization_id, actor, readonly=True) as connection:
+            async with database.tenant(organization_id, who, readonly=True) as connection:
                 found = await store.search(connection, wanted, before, _EXPORT_PAGE)
             if not found:
                 return
