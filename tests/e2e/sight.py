@@ -33,6 +33,21 @@ def money(amount: str) -> str:
     return "$" + f"{value.quantize(Decimal('0.01'), ROUND_HALF_UP):,}".replace(",", THIN)
 
 
+def duration(ms: float) -> str:
+    """A duration below a minute as the pages write it."""
+    if ms < 1000:
+        return f"{ms:.1f}{THIN}ms" if ms < 10 else f"{Decimal(str(ms)).quantize(Decimal(1), ROUND_HALF_UP)}{THIN}ms"
+    return f"{ms / 1000:.2f}{THIN}s" if ms < 10_000 else f"{ms / 1000:.1f}{THIN}s"
+
+
+def compact(value: int) -> str:
+    """A large count in three digits, as the pages write it."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{float(f'{int(value) / size:.3g}'):g}{THIN}{unit}"
+    return count(value)
+
+
 async def settled(page: Page) -> None:
     """Wait until nothing on the page is being loaded any more, nor shows what was asked for before."""
     await page.wait_for_selector("h1")

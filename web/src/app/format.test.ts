@@ -15,6 +15,7 @@ describe("figures", () => {
   it("writes counts, shares and durations with units", () => {
     expect(count(1234567)).toBe("1\u202f234\u202f567");
     expect(compact(12_400_000)).toBe("12.4\u202fM");
+    expect([compact(100_000), compact(120_000), compact(999_600), compact(1_000_000), compact(1_230)]).toEqual(["100\u202fk", "120\u202fk", "1000\u202fk", "1\u202fM", "1.23\u202fk"]);
     expect(percent(0.0123)).toBe("1.23\u202f%");
     expect(percent(0.00001)).toBe("<0.01\u202f%");
     expect(percent(null)).toBe("–");

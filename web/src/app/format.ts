@@ -8,7 +8,7 @@ export const count = (value: number | null | undefined): string => (value == nul
 /** A large count in three digits: 12.4 M. */
 export function compact(value: number): string {
   for (const [size, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]] as const)
-    if (Math.abs(value) >= size) return `${(value / size).toPrecision(3).replace(/\.?0+$/, "")}\u202f${unit}`;
+    if (Math.abs(value) >= size) return `${Number((value / size).toPrecision(3))}\u202f${unit}`;
   return count(value);
 }
 

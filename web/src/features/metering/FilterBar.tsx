@@ -42,7 +42,7 @@ export function FilterBar() {
           <form onSubmit={(event) => { event.preventDefault(); add(value); }}>
             <Stack gap={6}>
               <Select size="xs" label={text.filter} data={dimensions} value={dimension} allowDeselect={false} searchable comboboxProps={{ withinPortal: false }} onChange={(chosen) => { if (chosen) { setDimension(chosen); setValue(""); } }} />
-              <Autocomplete size="xs" label={text.value} data={[...labels.keys()]} value={value} onChange={setValue} onOptionSubmit={add} limit={30} comboboxProps={{ withinPortal: false }} />
+              <Autocomplete size="xs" autoFocus data-autofocus label={text.value} data={[...labels.keys()]} value={value} onChange={setValue} onOptionSubmit={add} limit={30} comboboxProps={{ withinPortal: false }} />
               <Button size="compact-sm" type="submit" disabled={!value}>{text.apply}</Button>
             </Stack>
           </form>
