@@ -130,6 +130,36 @@ def test_every_permission_and_role_is_documented() -> None:
     assert [name for name in names if f"`{name}`" not in text] == []
 
 
+def test_every_threat_names_tests_that_exist() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in (ROOT / "docs" / "explanation" / "security.md").read_text().splitlines()
+        if line.startswith("| ") and "tests/" in line
+    ]
+    missing: list[str] = []
+    for threat, _, tests in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", tests)
+        assert named, threat
+        for name, function in named:
+            path = ROOT / name
+            if not path.is_file() or (function and f"def {function}(" not in path.read_text()):
+                missing.append(f"{threat}: {name}::{function}")
+
+    assert missing == []
+    threats = " ".join(row[0] for row in rows)
+    for threat in (
+        "fixation",
+        "brute force",
+        "enumeration",
+        "CSRF",
+        "stored XSS",
+        "reflected XSS",
+        "open redirect",
+        "role",
+    ):
+        assert threat in threats
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     broken: list[str] = []
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "changes").glob("*.md")]:

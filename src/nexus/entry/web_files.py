@@ -82,6 +82,7 @@ class WebFiles:
             (b"cache-control", b"public, max-age=31536000, immutable" if file.is_hashed else b"no-cache"),
             (b"content-security-policy", POLICY.encode()),
             (b"vary", b"accept-encoding"),
+            *([(b"allow", b"GET, HEAD")] if status == 405 else []),
             *extra,
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
