@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import io
 import json
 import shutil
@@ -22,23 +23,31 @@ from nexus_client import Client, attributed
 
 CHAT = {"model": "gpt-4o", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
 ASKED = {"model": "gpt-4o-asked", "messages": [{"role": "user", "content": "the secret plan"}]}
-HOW = ["httpx", "httpx async", "requests"]
+HOW = ["httpx", "httpx async", "httpx2", "httpx2 async", "requests"]
+
+
+def libraries(how: str) -> tuple[Any, Any]:
+    """The library of a way to ask, and what watches it."""
+    name = how.partition(" ")[0]
+    library = pytest.importorskip(name, reason=f"not installed: pip install {name}, on Python 3.11 or newer")
+    return library, importlib.import_module(f"nexus_client.{name}")
 
 
 def ask(client: Client, how: str, url: str, **options: Any) -> tuple[int, bytes]:
-    """Ask in one of the three ways."""
+    """Ask in one of the ways."""
+    library, watching = libraries(how)
     headers = {"authorization": "Bearer sk-very-secret"}
     if how == "requests":
         with nexus_client.requests.watch(client, requests.Session()) as session:
             found = session.post(url, json=ASKED, headers=headers, timeout=20, **options)
             return found.status_code, found.content
-    if how == "httpx":
-        with httpx.Client(transport=nexus_client.httpx.Transport(client)) as http:
+    if "async" not in how:
+        with library.Client(transport=watching.Transport(client)) as http:
             answer = http.post(url, json=ASKED, headers=headers, **options)
             return answer.status_code, answer.content
 
     async def ask_async() -> tuple[int, bytes]:
-        async with httpx.AsyncClient(transport=nexus_client.httpx.AsyncTransport(client)) as http:
+        async with library.AsyncClient(transport=watching.AsyncTransport(client)) as http:
             answer = await http.post(url, json=ASKED, headers=headers, **options)
             return answer.status_code, answer.content
 
@@ -89,7 +98,7 @@ def test_no_secret_is_recorded(client: Client, far: FarSide, how: str) -> None:
 def test_error_of_the_network_is_recorded_and_passed_on(client: Client, far: FarSide, how: str) -> None:
     port = int(far.host.rpartition(":")[2])
     far.close()
-    expected = requests.exceptions.ConnectionError if how == "requests" else httpx.ConnectError
+    expected = requests.exceptions.ConnectionError if how == "requests" else libraries(how)[0].ConnectError
 
     with pytest.raises(expected):
         ask(client, how, f"http://127.0.0.1:{port}/v1/chat/completions")
@@ -118,19 +127,20 @@ def test_stream_is_neither_held_back_nor_altered(client: Client, far: FarSide, h
         got.append(chunk)
         far.may_go_on.set()
 
+    library, _ = libraries(how)
     if how == "requests":
-        session = nexus_client.requests.watch(client, requests.Session())
+        session = client.watch(requests.Session())
         with session.post(url, json=ASKED, stream=True, timeout=20) as answer:
             for chunk in answer.iter_content(None):
                 take(chunk)
-    elif how == "httpx":
-        with nexus_client.httpx.watch(client, httpx.Client()) as http, http.stream("POST", url, json=ASKED) as found:
+    elif "async" not in how:
+        with client.watch(library.Client()) as http, http.stream("POST", url, json=ASKED) as found:
             for chunk in found.iter_raw():
                 take(chunk)
     else:
 
         async def stream() -> None:
-            http = nexus_client.httpx.watch(client, httpx.AsyncClient())
+            http = client.watch(library.AsyncClient())
             async with http, http.stream("POST", url, json=ASKED) as found:
                 async for chunk in found.aiter_raw():
                     take(chunk)
@@ -143,7 +153,7 @@ def test_stream_is_neither_held_back_nor_altered(client: Client, far: FarSide, h
     assert record["status_code"] == 200
 
 
-@pytest.mark.parametrize("how", ["httpx", "requests"])
+@pytest.mark.parametrize("how", ["httpx", "httpx2", "requests"])
 def test_stream_that_nobody_reads_to_its_end_is_recorded_once(client: Client, far: FarSide, how: str) -> None:
     far.stream(*EVENTS)
     url = f"{far.url}/v1/chat/completions"
@@ -153,7 +163,7 @@ def test_stream_that_nobody_reads_to_its_end_is_recorded_once(client: Client, fa
         with session.post(url, json=ASKED, stream=True, timeout=20) as answer:
             next(answer.iter_content(10))
     else:
-        with nexus_client.httpx.watch(client, httpx.Client()) as http, http.stream("POST", url, json=ASKED) as found:
+        with client.watch(libraries(how)[0].Client()) as http, http.stream("POST", url, json=ASKED) as found:
             next(found.iter_raw())
 
     (record,) = spooled(client)
@@ -274,13 +284,51 @@ def test_two_clients_may_watch_one_session(client: Client, far: FarSide, how: st
         assert [record["tokens"] for record in spooled(client) + spooled(other)] == [{"input": 3, "output": 2}] * 2
 
 
-@pytest.mark.parametrize("watch", [nexus_client.httpx.watch, nexus_client.requests.watch])
-def test_what_cannot_be_watched_is_left_as_it_is(client: Client, watch: Callable[[Client, Any], Any]) -> None:
+@pytest.mark.parametrize("name", ["httpx", "httpx2", "requests"])
+def test_clients_of_another_library_are_left_as_they_are(client: Client, far: FarSide, name: str) -> None:
+    _, watching = libraries(name)
+    others = {"httpx": requests.Session(), "httpx2": httpx.Client(), "requests": httpx.Client()}
+    far.answer(CHAT)
+
+    other = watching.watch(client, others[name])
+
+    assert other is others[name]
+    assert other.get(far.url).json() == CHAT
+    assert client.stats.own_failures == 1
+    assert client.stats.recorded == 0
+
+
+def test_what_is_no_client_is_left_as_it_is(client: Client) -> None:
     stranger = object()
 
-    assert watch(client, stranger) is stranger
+    assert client.watch(stranger) is stranger
 
-    assert client.stats.own_failures == 1
+    assert client.stats.last_failure == "TypeError: object is no client of httpx, httpx2 or requests: it is not watched"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_client_is_watched_whatever_its_library_and_class(client: Client, far: FarSide, how: str) -> None:
+    library, _ = libraries(how)
+    kind = library.Session if how == "requests" else library.AsyncClient if "async" in how else library.Client
+    far.answer(CHAT)
+
+    class Own(kind):  # type: ignore[misc,valid-type]
+        """As the libraries of providers make them."""
+
+    http = client.watch(client.watch(Own()))
+
+    assert type(http) is Own
+    if "async" in how:
+
+        async def ask_async() -> None:
+            async with http:
+                await http.get(far.url)
+
+        asyncio.run(ask_async())
+    else:
+        with http:
+            http.get(far.url)
+    assert len(spooled(client)) == 1
 
 
 FAULTS = [
@@ -319,7 +367,7 @@ def test_fault_of_ours_does_not_hide_the_error_of_the_call(
     far.close()
     break_at(monkeypatch, "exchange.Exchange.failed")
 
-    with pytest.raises(requests.exceptions.ConnectionError if how == "requests" else httpx.ConnectError):
+    with pytest.raises(requests.exceptions.ConnectionError if how == "requests" else libraries(how)[0].ConnectError):
         ask(client, how, f"{url}/v1/chat/completions")
 
     assert client.stats.own_failures == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hashlib
+import importlib
 import os
 import ssl
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from nexus_client.calls import Call, Recorded
 from nexus_client.ids import uuid7
@@ -23,6 +24,7 @@ from nexus_client.providers import Providers
 from nexus_client.spool import Spool
 from nexus_client.stats import Counters, Stats
 
+Http = TypeVar("Http")
 _DEFAULT_URL = "http://localhost:8420"
 _EXIT_SECONDS = 3.0
 _attribution: ContextVar[Mapping[str, Any]] = ContextVar("nexus_client_attribution", default=MappingProxyType({}))
@@ -127,6 +129,20 @@ class Client:
                 fields["tags"] = {**record.get("tags", {}), **tags}
             self.put({**record, **fields, "id": made})
         return made
+
+    def watch(self, http: Http) -> Http:
+        """Record what a client of `httpx` or `httpx2`, or a session of `requests`, sends from now on, and return it.
+
+        Whatever else it is given comes back as it was, counted as a failure.
+        """
+        with self.counters.shield:
+            libraries = {kind.__module__.partition(".")[0] for kind in type(http).__mro__}
+            for name in ("httpx", "httpx2", "requests"):
+                if name in libraries:
+                    importlib.import_module(f"nexus_client.{name}").watch(self, http)
+                    return http
+            raise TypeError(f"{type(http).__name__} is no client of httpx, httpx2 or requests: it is not watched")
+        return http
 
     def call(self, provider: str, **fields: Any) -> Call:
         """Return a context manager that times a call and records it at its end, however it ends."""

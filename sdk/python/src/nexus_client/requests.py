@@ -51,6 +51,8 @@ class Adapter(BaseAdapter):
 def watch(client: Client, session: requests.Session) -> requests.Session:
     """Record what an existing session sends from now on, through whatever adapters it has."""
     with client.counters.shield:
+        if not isinstance(session, requests.Session):
+            raise TypeError(f"{type(session).__name__} is no session of requests: it is not watched")
         for prefix, adapter in list(session.adapters.items()):
             if not isinstance(adapter, Adapter):
                 session.mount(prefix, Adapter(client, adapter))
