@@ -11,6 +11,7 @@ import httpx
 import pytest
 from litestar.routes import HTTPRoute
 
+from nexus.dashboards.routes import LIVE_PATH
 from nexus.entry.api import Application
 from nexus.entry.web_files import POLICY
 from nexus.kit.ids import uuid7
@@ -59,7 +60,7 @@ async def test_what_a_request_says_is_repeated_as_data_only(
     # Reflected: in the path, in every parameter, in a header, in a body.
     count = 0
     for route in application.control.routes:
-        left_out = {"/api/live", "/api/identity/sign-out"}
+        left_out = {LIVE_PATH, "/api/identity/sign-out"}
         if not isinstance(route, HTTPRoute) or not route.path.startswith("/api/") or route.path_format in left_out:
             continue
         path = route.path_format

@@ -14,7 +14,8 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
-from nexus.entry.api import LIVE_PATH, Application
+from nexus.dashboards.routes import LIVE_PATH
+from nexus.entry.api import Application
 from nexus.platform.settings import Settings
 from tests.application import ORIGIN, running
 

@@ -16,7 +16,8 @@ import httpx
 import pyarrow.parquet
 import pytest
 
-from nexus.entry.api import LIVE_PATH, Application
+from nexus.dashboards.routes import LIVE_PATH
+from nexus.entry.api import Application
 from tests.application import client_of, sign_in
 from tests.dashboards.test_live import Stream
 from tests.isolation.routes import BODIES, QUERIES, Route, documented

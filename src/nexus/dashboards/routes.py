@@ -24,6 +24,7 @@ from nexus.platform.redis.cache import ReadCache
 from nexus.platform.web import WebState, web_state
 
 AnyRequest = Request[Any, Any, Any]
+LIVE_PATH = "/api/live"
 Last = Annotated[
     str | None,
     QueryParameter(name="last", description=f"A range that ends now, in place of from and to: {', '.join(LAST)}."),
