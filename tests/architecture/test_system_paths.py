@@ -37,6 +37,7 @@ PATHS = {
     "metering/commands.py": "the operator on the machine",
     "dashboards/routes.py": "reads the version of the keys' snapshot, no tenant's row",
     "dashboards/jobs.py": "retention of product analytics works through all organizations",
+    "dataplane/key_use.py": "notes when access keys of all organizations were last used",
     "dataplane/snapshots.py": "compiles keys and prices of all organizations into the data plane's tables",
     "platform/db/partitions.py": "makes partitions",
     "platform/db/pool.py": "defines it",

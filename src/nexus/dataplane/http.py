@@ -71,6 +71,14 @@ def read_headers(scope: Scope) -> dict[bytes, bytes]:
     return headers
 
 
+OnUse = Callable[[KeyEntry], None]
+"""Hears of each call by whose key it is; takes no time."""
+
+
+def ignore_use(key: KeyEntry) -> None:
+    """Hear of a call and do nothing."""
+
+
 def authenticate(headers: Mapping[bytes, bytes], keys: KeyTable, *, scope: str, at: datetime) -> KeyEntry:
     """Return the entry of the access key that was sent. `KeyRefused`; `ScopeMissing` where it has not the scope."""
     scheme, _, text = headers.get(b"authorization", b"").decode("latin-1").partition(" ")

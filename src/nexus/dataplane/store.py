@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from io import BytesIO
 from typing import Any
 from uuid import UUID
@@ -109,6 +109,15 @@ async def snapshot_versions(connection: Connection) -> Mapping[str, int]:
 async def snapshot_keys(connection: Connection) -> list[KeyRow]:
     """Return every access key that may be used."""
     return [KeyRow(*record) for record in await connection.fetch(QUERIES["snapshot_keys"])]
+
+
+async def tell_keys_used(
+    connection: Connection, used: Sequence[tuple[tuple[UUID, UUID], datetime]], apart: timedelta
+) -> int:
+    """Note when keys (organization, key) were last used; returns for how many that was news."""
+    organizations, keys, times = ([*column] for column in zip(*((*key, at) for key, at in used), strict=True))
+    changed: int = await connection.fetchval(QUERIES["keys_used"], organizations, keys, times, apart)
+    return changed
 
 
 async def snapshot_organizations(connection: Connection) -> list[OrganizationRow]:

@@ -32,6 +32,7 @@ from nexus.dataplane.gateway.service import Gateway
 from nexus.dataplane.ingest.asgi import PATH as EVENTS_PATH
 from nexus.dataplane.ingest.asgi import IngestApp
 from nexus.dataplane.ingest.service import Ingest
+from nexus.dataplane.key_use import KeyUse
 from nexus.dataplane.snapshots import Snapshots
 from nexus.entry.documentation import DocumentationPage, describe
 from nexus.entry.health import HealthChecks
@@ -113,6 +114,7 @@ class Application:
         )
         self.redis = connect_redis(settings)
         self.snapshots = Snapshots(self.database, data_dir=settings.data_dir, sealer=Sealer(secret_keys(settings)))
+        self.key_use = KeyUse(self.database)
         self.ingest = Ingest(database=self.database, settings=settings, snapshots=self.snapshots, redis=self.redis)
         self.limits = LimitSnapshots(self.database, data_dir=settings.data_dir)
         self.admission = Admission(
@@ -123,14 +125,14 @@ class Application:
         )
         gate = Gate(self.admission, keys=lambda: self.snapshots.keys, prices=lambda: self.snapshots.prices.book)
         self.gateway = Gateway(ingest=self.ingest, settings=settings, gate=gate, redis=self.redis)
-        self.forwarded = GatewayApp(self.gateway)
+        self.forwarded = GatewayApp(self.gateway, on_use=self.key_use.note)
         self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits)
         self.state = WebState(self.database, settings, redis=self.redis)
         self.state.parts["limits"] = lambda: self.limits.table
         self.live = live_hub(self.state)
         self.control = control_plane(self.state)
-        self.events = IngestApp(self.ingest)
-        self.decisions = AdmissionApp(self.admission, lambda: self.snapshots.keys)
+        self.events = IngestApp(self.ingest, on_use=self.key_use.note)
+        self.decisions = AdmissionApp(self.admission, lambda: self.snapshots.keys, on_use=self.key_use.note)
         self.documentation = DocumentationPage(describe(self.control))
         self.files = WebFiles()
 
@@ -141,6 +143,7 @@ class Application:
         await self.admission.start()
         await self.ingest.start()
         await self.gateway.start()
+        self.key_use.start()
 
     def end_streams(self) -> None:
         """End what would go on for ever, so that the server can finish the requests it has. Nothing else is refused."""
@@ -154,6 +157,7 @@ class Application:
         await self.admission.stop()
         await self.limits.stop()
         await self.snapshots.stop()
+        await self.key_use.stop()
         await self.database.close()
         await self.redis.aclose()
 

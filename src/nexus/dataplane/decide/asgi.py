@@ -19,12 +19,14 @@ from nexus.dataplane.decide.headers import decimal_units, rate_limit_headers, re
 from nexus.dataplane.decide.types import Decision, Settlement
 from nexus.dataplane.http import (
     Answer,
+    OnUse,
     Receive,
     Scope,
     ScopeMissing,
     Send,
     authenticate,
     encode_json,
+    ignore_use,
     read_body,
     read_headers,
     serve,
@@ -132,8 +134,16 @@ _ENDING = msgspec.json.Decoder(Ending | list[Ending])
 class AdmissionApp:
     """The ASGI application. Give it the requests whose path is `ADMIT_PATH` or `SETTLE_PATH`."""
 
-    def __init__(self, admission: Admission, keys: Callable[[], KeyTable], *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        keys: Callable[[], KeyTable],
+        *,
+        on_use: OnUse = ignore_use,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         self._admission = admission
+        self._on_use = on_use
         self._keys = keys
         self._clock = clock
 
@@ -147,6 +157,7 @@ class AdmissionApp:
             raise MethodNotAllowed(f"{scope['path']} takes POST only", allow="POST")
         headers = read_headers(scope)
         key = authenticate(headers, self._keys(), scope=SCOPE, at=self._clock.now())
+        self._on_use(key)
         body = await read_body(headers, receive, limit=MAX_BODY_BYTES)
         return await (self._admit if scope["path"] == ADMIT_PATH else self._settle)(key, body)
 

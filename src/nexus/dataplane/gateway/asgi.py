@@ -41,10 +41,12 @@ from nexus.dataplane.http import (
     Answer,
     HungUpError,
     NotLoaded,
+    OnUse,
     Receive,
     Scope,
     Send,
     encode_json,
+    ignore_use,
     read_headers,
     send_answer,
 )
@@ -63,8 +65,9 @@ log = structlog.get_logger(__name__)
 class GatewayApp:
     """The ASGI application. Give it the requests whose path begins with `PREFIX`."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, on_use: OnUse = ignore_use) -> None:
         self._gateway = gateway
+        self._on_use = on_use
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -237,6 +240,7 @@ class GatewayApp:
             raise KeyRefused
         if not key.allows(SCOPE):
             raise ScopeMissing(faults=[FieldFault("scope", SCOPE)])
+        self._on_use(key)
         return key
 
     async def _refuse(self, error: NexusError, dialect: str, scope: Scope, request_id: str, send: Send) -> None:

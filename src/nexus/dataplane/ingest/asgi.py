@@ -9,11 +9,13 @@ import msgspec
 from nexus.dataplane.http import (
     Answer,
     NotLoaded,
+    OnUse,
     Receive,
     Scope,
     Send,
     authenticate,
     encode_json,
+    ignore_use,
     read_body,
     read_headers,
     serve,
@@ -53,8 +55,9 @@ class EverythingRefused(InvalidRequest):
 class IngestApp:
     """The ASGI application. Give it the requests whose path is `PATH`."""
 
-    def __init__(self, ingest: Ingest) -> None:
+    def __init__(self, ingest: Ingest, *, on_use: OnUse = ignore_use) -> None:
         self._ingest = ingest
+        self._on_use = on_use
         self._held = _HeldBytes(_MAX_HELD_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,6 +74,7 @@ class IngestApp:
             raise NotLoaded(retry_after_seconds=1)
         # Before the body is awaited: key and caller then come from one snapshot.
         key = authenticate(headers, snapshots.keys, scope=SCOPE, at=self._ingest.clock.now())
+        self._on_use(key)
         caller = self._ingest.caller_of(key)
         form = form_of(_text(headers.get(b"content-type", b"")), _text(headers.get(b"content-encoding", b"")))
         idempotency_key = _idempotency_key(headers)

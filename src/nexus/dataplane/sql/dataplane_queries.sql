@@ -61,3 +61,6 @@ SELECT metering.stage_calls_v1();
 -- role: nexus_writer
 -- Answers the ordinals of staged rows that were stored before, or stand earlier in the same batch.
 SELECT metering.store_calls_v1();
+
+-- query: keys_used
+SELECT identity.keys_used_v1($1::uuid[], $2::uuid[], $3::timestamptz[], $4::interval);
