@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from nexus.demo import sending
-from nexus.demo.setting_up import Api, Ready, Secrets
+from nexus.demo.setting_up import PLAYGROUND, Api, Ready, Secrets
 from nexus.demo.traffic import OUTAGE_PROVIDER, Call, calls, hours, outage
 from nexus.demo.world import COMPANIES, Company
 from nexus.entry.cli import apart
@@ -102,7 +106,7 @@ def test_demo_that_cannot_sign_in_says_so_and_is_not_tried_again(tmp_path: Path)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")}
 
     done = subprocess.run(
-        [sys.executable, "-m", "nexus.entry.processes", "demo", "1", "1"],
+        [sys.executable, "-m", "nexus.entry.processes", "demo", "1", "1", "9"],
         cwd=ROOT, env={**environment, "NEXUS_DATA_DIR": str(tmp_path)}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
@@ -156,6 +160,17 @@ def said_by(folder: Path) -> str:
 def demo_pid(folder: Path) -> int | None:
     entries = read_processes(folder / "run" / "processes.json")
     return next((entry.pid for entry in entries if entry.role == "demo"), None)
+
+
+def completion_tokens_of(said: str) -> int:
+    """Make the call that the demo tells people to make."""
+    command = re.search(r"curl .*?}'$", said.replace("\\\n", " "), re.DOTALL | re.MULTILINE)
+    assert command is not None, said
+    _, url, *options = shlex.split(command[0])
+    headers = dict(value.split(": ", 1) for flag, value in pairwise(options) if flag == "-H")
+    request = urllib.request.Request(url, options[-1].encode(), headers)
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return int(json.load(answer)["usage"]["completion_tokens"])
 
 
 @contextmanager
@@ -223,7 +238,8 @@ def test_figures_are_those_of_the_story_and_stay_when_it_starts_again(tmp_path: 
             members = api.call("GET", "/api/identity/members", organization=company.slug)["items"]
             assert {member["email"] for member in members} >= {person.email for person in company.people}
             keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
-            assert {key["application"] for key in keys} == {item.name for item in company.applications}
+            playground = {PLAYGROUND} if company is COMPANIES[0] else set()
+            assert {key["application"] for key in keys} == {item.name for item in company.applications} | playground
     person = COMPANIES[0].people[0].email
     password = Secrets.read(folder).passwords[person]
     assert (folder / "demo.json").stat().st_mode & 0o077 == 0
@@ -237,5 +253,8 @@ def test_figures_are_those_of_the_story_and_stay_when_it_starts_again(tmp_path: 
         for company in COMPANIES:
             assert figures(api, company, start, end) == first[company.slug]
             keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
-            assert len(keys) == len(company.applications)
+            assert len(keys) == len(company.applications) + (company is COMPANIES[0])
+            credentials = api.call("GET", "/api/identity/provider-credentials", organization=company.slug)["items"]
+            assert len(credentials) == (2 if company is COMPANIES[0] else 0)
+        assert completion_tokens_of(said_by(folder)) > 0
         api.sign_in(person, password)

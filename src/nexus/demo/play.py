@@ -12,23 +12,24 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nexus.demo import sending, traffic
-from nexus.demo.setting_up import Api, NotSetUpError, Ready, set_up
+from nexus.demo.setting_up import PLAYGROUND, Api, NotSetUpError, Ready, set_up
 from nexus.demo.traffic import Amount
 from nexus.demo.world import COMPANIES
 
 _out = Console(highlight=False, soft_wrap=True)
 
 
-def play(url: str, folder: Path, amount: Amount, stopping: threading.Event) -> None:
+def play(url: str, sandbox_url: str, folder: Path, amount: Amount, stopping: threading.Event) -> None:
     """Play the demo against a Nexus that is up, until `stopping` is set. `NotSetUpError` says why it cannot begin.
 
-    `folder` is Nexus's data directory: it holds the administrator's sign-in, and the demo's keys and spool.
+    `folder` is Nexus's data directory: it holds the administrator's sign-in, and the demo's keys and spool. At
+    `sandbox_url` the sandbox answers, to which Nexus's gateway is to send calls of people who try it.
     """
     _out.print(f"\nThe demo fills the {amount.days} days before now …", markup=False)
     email, password = _sign_in(folder)
     api = Api(url)
     api.sign_in(email, password)
-    ready = set_up(api, folder)
+    ready = set_up(api, folder, sandbox_url)
     with sending.senders(url, ready, folder / "demo-spool") as senders:
         now = datetime.now(UTC)
         _fill(senders, ready, now, amount)
@@ -91,6 +92,11 @@ def _tell(url: str, ready: Ready, email: str, password: str) -> None:
         f"  {url}/calls   what comes in now, each call with its errors and tokens",
         f"  {url}/docs    the HTTP API",
         f"  {traffic.OUTAGE_PROVIDER} was down on {outage}: others stepped in",
+        "",
+        "Call the sandbox through the gateway; it answers as OpenAI and Anthropic do",
+        f"  curl {url}/gw/openai/v1/chat/completions -H 'content-type: application/json' \\",
+        f"    -H 'authorization: Bearer {ready.secrets.keys[f'{COMPANIES[0].slug}/{PLAYGROUND}']}' \\",
+        """    -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'""",
         "",
         "New calls keep coming. Ctrl-C stops it.",
     ]

@@ -17,6 +17,9 @@ from urllib.parse import urlencode
 from nexus.demo.world import COMPANIES, Company
 
 FILE = "demo.json"
+PLAYGROUND = "playground"
+"""The application, and the key, with which people try the gateway."""
+_SANDBOXED = ("openai", "anthropic")
 
 
 class NotSetUpError(Exception):
@@ -102,8 +105,8 @@ class Ready:
     """The newest call of each organization, by slug; absent where there is none."""
 
 
-def set_up(api: Api, folder: Path) -> Ready:
-    """Make what is missing. Run again, it makes nothing."""
+def set_up(api: Api, folder: Path, sandbox_url: str) -> Ready:
+    """Make what is missing. Run again, it makes nothing. The first company's calls through the gateway go to the sandbox."""
     kept = Secrets.read(folder)
     there = {item["slug"] for item in api.call("GET", "/api/identity/organizations")["items"]}
     made_at, newest = [], {}
@@ -125,6 +128,8 @@ def set_up(api: Api, folder: Path) -> Ready:
         )["items"]  # fmt: skip
         if found:
             newest[company.slug] = datetime.fromisoformat(found[0]["timestamp"]).astimezone(UTC)
+    _gateway(api, COMPANIES[0], kept, sandbox_url)
+    kept.write(folder)
     began_on = min(made_at).replace(hour=0, minute=0, second=0, microsecond=0)
     return Ready(kept, began_on, newest)
 
@@ -147,13 +152,41 @@ def _people(api: Api, company: Company, kept: Secrets, folder: Path) -> None:
 
 def _keys(api: Api, company: Company, kept: Secrets) -> None:
     for application in company.applications:
-        name = f"{company.slug}/{application.name}"
-        if name in kept.keys:
-            continue
-        made = api.call(
-            "POST",
-            "/api/identity/access-keys",
-            {"name": application.name, "application": application.name, "scopes": ["events:write"]},
-            organization=company.slug,
-        )
-        kept.keys[name] = made["key"]
+        _key(api, company, kept, application.name, "events:write")
+
+
+def _key(api: Api, company: Company, kept: Secrets, application: str, scope: str) -> None:
+    name = f"{company.slug}/{application}"
+    if name in kept.keys:
+        return
+    made = api.call(
+        "POST",
+        "/api/identity/access-keys",
+        {"name": application, "application": application, "scopes": [scope]},
+        organization=company.slug,
+    )
+    kept.keys[name] = made["key"]
+
+
+def _gateway(api: Api, company: Company, kept: Secrets, sandbox_url: str) -> None:
+    there = api.call("GET", "/api/identity/provider-credentials", organization=company.slug)["items"]
+    sandboxed = {item["provider"]: item for item in there if item["name"] == "sandbox"}
+    for provider in _SANDBOXED:
+        found = sandboxed.get(provider)
+        if found is None:
+            api.call(
+                "POST",
+                "/api/identity/provider-credentials",
+                {
+                    "provider": provider,
+                    "name": "sandbox",
+                    "secret": "the sandbox asks for none",
+                    "base_url": sandbox_url,
+                },
+                organization=company.slug,
+            )
+        elif found["base_url"] != sandbox_url:
+            # It stands beside Nexus, whose port may be another one this time.
+            path = f"/api/identity/provider-credentials/{found['id']}"
+            api.call("PATCH", path, {"base_url": sandbox_url}, organization=company.slug)
+    _key(api, company, kept, PLAYGROUND, "gateway:call")

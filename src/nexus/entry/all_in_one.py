@@ -1,7 +1,7 @@
 """`nexus up`: everything on one machine, in order, and kept running.
 
 lock -> PostgreSQL (embedded unless its URL is set) -> roles, migrations, catalog, first start
-     -> Redis (likewise) -> worker -> web processes -> the demo, where it is asked for
+     -> Redis (likewise) -> worker -> web processes -> sandbox and demo, where they are asked for
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from nexus.demo.traffic import Amount
 from nexus.entry import lifeline
 from nexus.entry.first_start import FILE, FirstStartFile, make_first_start
 from nexus.entry.leftovers import MODULE, end_leftovers
+from nexus.entry.processes import SANDBOX_HOST
 from nexus.entry.supervisor import Program, StartFailed, Supervisor
 from nexus.kit.errors import NexusError, Unavailable
 from nexus.platform.db import DatabaseUrls, open_database
@@ -92,19 +94,28 @@ def check_port(settings: Settings) -> None:
             ) from None
 
 
+def sandbox_port(settings: Settings) -> int:
+    """Return the port of the demo's sandbox: the one beside Nexus's."""
+    return settings.port + 1 if settings.port < 65_535 else settings.port - 1
+
+
 class AllInOne:
     """One node: supervisor of everything it starts."""
 
     def __init__(self, settings: Settings, *, processes_file: Path | None = None, demo: Amount | None = None) -> None:
         self.settings = settings
-        self._demo_amount = demo
+        self._demo = demo
         self.supervisor = Supervisor(processes_file or settings.data_dir / "run" / PROCESSES_FILE)
         # Only this process holds the writing end: its death is the end of file the children watch for.
         self._lifeline, self._lifeline_held = os.pipe()
 
     def _child_environment(self) -> dict[str, str]:
+        allowed = [self.settings.gateway_allow] if self.settings.gateway_allow else []
+        if self._demo is not None:
+            allowed.append(f"{SANDBOX_HOST}:{sandbox_port(self.settings)}")
         return {
             **os.environ,
+            "NEXUS_GATEWAY_ALLOW": ",".join(allowed),
             "NEXUS_DATA_DIR": str(self.settings.data_dir),
             METRICS_FOLDER: str(metrics_folder(self.settings)),
             lifeline.VARIABLE: str(self._lifeline),
@@ -128,14 +139,18 @@ class AllInOne:
         """Start a worker."""
         return self._popen("worker")
 
-    def demo(self, amount: Amount) -> Program:
-        """Return the demo's program. It needs a Nexus that answers, so it is added last and stopped first."""
-        return Program(
-            "demo",
-            lambda: self._popen("demo", str(amount.days), str(amount.volume)),
-            may_end=True,
-            # Six applications each wait a while for the receipt of what they have just sent.
-            stop_within_seconds=40,
+    async def start_demo(self, amount: Amount) -> None:
+        """Start the sandbox and the demo. They need a Nexus that answers, so they come last and are stopped first."""
+        port = str(sandbox_port(self.settings))
+        await self.supervisor.add(Program("sandbox", lambda: self._popen("sandbox", port)))
+        await self.supervisor.add(
+            Program(
+                "demo",
+                lambda: self._popen("demo", str(amount.days), str(amount.volume), port),
+                may_end=True,
+                # Six applications each wait a while for the receipt of what they have just sent.
+                stop_within_seconds=40,
+            )
         )
 
     def _log_file(self, name: str) -> Any:
@@ -243,8 +258,8 @@ class AllInOne:
             await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 _welcome(self.settings, starting.result())
-                if self._demo_amount is not None:
-                    await self.supervisor.add(self.demo(self._demo_amount))
+                if self._demo is not None:
+                    await self.start_demo(self._demo)
                 await waiting
         finally:
             waiting.cancel()
@@ -280,6 +295,8 @@ def up(settings: Settings, demo: Amount | None = None) -> None:
     with _lock(run_dir):
         asyncio.run(end_leftovers(run_dir / PROCESSES_FILE))
         check_port(settings)
+        if demo is not None:
+            check_port(replace(settings, host=SANDBOX_HOST, port=sandbox_port(settings)))
         clear_metrics(settings)
         try:
             asyncio.run(AllInOne(settings, demo=demo).run())

@@ -1,4 +1,4 @@
-"""The kinds of process of ours: web (serves both planes), worker (background work) and demo (traffic to look at)."""
+"""The kinds of process of ours: web (serves both planes), worker (background work), and the demo's: sandbox and demo."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from nexus.platform.telemetry import configure_logging
 
 _log = structlog.get_logger("nexus.process")
 _DRAIN_SECONDS = 10
+SANDBOX_HOST = "127.0.0.1"
+"""Where the demo's sandbox listens: nobody else is to call it."""
 
 
 def run_web() -> None:
@@ -117,8 +119,13 @@ async def _worker(settings: Settings) -> None:
     await worker.stop()
 
 
+def sandbox_url(port: int) -> str:
+    """Return the address of the demo's sandbox."""
+    return f"http://{SANDBOX_HOST}:{port}"
+
+
 def run_demo() -> None:
-    """Play the demo until told to stop; its amount of days and its volume stand on the command line.
+    """Play the demo until told to stop; its amount of days, its volume and the sandbox's port stand on the command line.
 
     Where it cannot begin it says why and ends with code 0: starting it again would not help.
     """
@@ -141,12 +148,26 @@ def run_demo() -> None:
     lifeline.watch_in_thread(lambda: os.kill(os.getpid(), signal.SIGTERM))
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            play(settings.local_url, settings.data_dir, Amount(int(sys.argv[2]), float(sys.argv[3])), stopping)
+            amount = Amount(int(sys.argv[2]), float(sys.argv[3]))
+            play(settings.local_url, sandbox_url(int(sys.argv[4])), settings.data_dir, amount, stopping)
         except NotSetUpError as error:
             Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: the demo: {error}", markup=False)
 
 
-PROCESSES: dict[str, Callable[[], None]] = {"web": run_web, "worker": run_worker, "demo": run_demo}
+def run_sandbox() -> None:
+    """Serve the demo's sandbox, on the port that stands on the command line, until told to stop."""
+    from nexus.sandbox.app import serve
+
+    lifeline.watch_in_thread(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    uvloop.run(serve(SANDBOX_HOST, int(sys.argv[2])))
+
+
+PROCESSES: dict[str, Callable[[], None]] = {
+    "web": run_web,
+    "worker": run_worker,
+    "sandbox": run_sandbox,
+    "demo": run_demo,
+}
 
 
 def main() -> None:
