@@ -16,7 +16,6 @@ import asyncpg
 import msgspec
 import psutil
 
-from nexus.entry.first_start import FILE, FirstStartFile
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.embedded import EmbeddedPostgres
 
@@ -108,11 +107,6 @@ class Node:
     def web_process(self) -> psutil.Process:
         """Return the node's first web process."""
         return self.web_processes()[0]
-
-    def administrator(self) -> tuple[str, str]:
-        """Return the e-mail address and the password of the first administrator."""
-        made = msgspec.json.decode((self.data_dir / FILE).read_bytes(), type=FirstStartFile)
-        return made.admin_email, made.admin_password
 
     def _url(self, role: str) -> str:
         return EmbeddedPostgres(self.data_dir).url(role, "nexus")

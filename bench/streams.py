@@ -21,6 +21,11 @@ import psutil
 
 from bench.node import KEY, Node
 from bench.records import bodies
+from nexus.identity import sessions
+from nexus.identity.authentication import COOKIE
+from nexus.kit.clock import SYSTEM_CLOCK
+from nexus.platform.db import SYSTEM_ACTOR
+from nexus.platform.db.configuration import get_configuration
 
 STREAMS = 1_000
 QUIET_ROUNDS = 20
@@ -31,7 +36,6 @@ _CALLS = 10
 _WARM = 100
 _OPENING = 50
 _CHECK_SECONDS = 60.0
-_SESSIONS = 4
 
 
 class _Announced(msgspec.Struct):
@@ -128,7 +132,7 @@ class _Wall:
 async def measure(node: Node, *, streams: int = STREAMS) -> str:
     """Open the streams, send calls, and return the section of the report."""
     _raise_limit(streams)
-    cookies = [await _session(node) for _ in range(_SESSIONS)]
+    cookies = await _sessions(node, streams)
     processes = node.web_processes()
     wall = _Wall()
     requests = deque(bodies(1_000, _CALLS, seed=7))
@@ -167,8 +171,8 @@ async def measure(node: Node, *, streams: int = STREAMS) -> str:
     closing = max(stream.ended_at or 0 for stream in wall.streams) - stopping
     each = {name: (after[name] - before[name]) / streams / 1000 for name in before}
     return (
-        f"## Live streams\n\n{streams:,} streams of one organization over {len(processes)} web processes, opened in "
-        f"{opening:.1f} s; calls through `POST /v1/events`.\n\n"
+        f"## Live streams\n\n{streams:,} streams of one organization, each of a session of its own, over {len(processes)} web "
+        f"processes, opened in {opening:.1f} s; calls through `POST /v1/events`.\n\n"
         "| lag, ms | median | p95 | most |\n|---|---|---|---|\n"
         f"| one request of calls at a time, {QUIET_ROUNDS} times | {_figures(quiet)} |\n"
         f"| a request each {BUSY_EVERY_SECONDS * 1000:.0f} ms for {BUSY_SECONDS:.0f} s | {_figures(busy)} |\n"
@@ -190,21 +194,20 @@ def _raise_limit(streams: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, streams + 1000), hard))
 
 
-async def _session(node: Node) -> bytes:
-    """Sign in as the first administrator and return the session's cookie."""
-    email, password = node.administrator()
-    body = msgspec.json.encode({"email": email, "password": password})
-    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-    writer.write(
-        b"POST /api/identity/sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n"
-        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    )
-    answer = await reader.read()
-    writer.close()
-    for line in answer.split(b"\r\n"):
-        if line.lower().startswith(b"set-cookie: nexus_session="):
-            return line.partition(b": ")[2].partition(b";")[0]
-    raise RuntimeError(f"cannot sign in: {answer[:300]!r}")
+async def _sessions(node: Node, count: int) -> list[bytes]:
+    """Open sessions of the first administrator, as signing in does; return their cookies. Each browser has its own."""
+    database = await node.database()
+    try:
+        async with database.as_system() as connection:
+            user_id = await connection.fetchval("SELECT id FROM identity.users ORDER BY created_at LIMIT 1")
+            configuration = await get_configuration(connection)
+            at = SYSTEM_CLOCK.now()
+            opened = [
+                await sessions.open_session(connection, user_id, SYSTEM_ACTOR, at, configuration) for _ in range(count)
+            ]
+    finally:
+        await database.close()
+    return [f"{COOKIE}={session.token}".encode() for session in opened]
 
 
 async def _open(node: Node, cookies: list[bytes], count: int, wall: _Wall) -> None:

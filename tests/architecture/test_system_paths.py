@@ -35,7 +35,7 @@ PATHS = {
     "dataplane/decide/tables.py": "compiles the limits of all organizations; rebuilds what Redis lost",
     "metering/jobs.py": "fold, repricing and retention work through all organizations",
     "metering/commands.py": "the operator on the machine",
-    "dashboards/routes.py": "reads the version of the keys' snapshot, no tenant's row",
+    "dashboards/routes.py": "reads the version of the keys' snapshot, and which open streams' sessions still hold",
     "dashboards/jobs.py": "retention of product analytics works through all organizations",
     "dataplane/key_use.py": "notes when access keys of all organizations were last used",
     "dataplane/snapshots.py": "compiles keys and prices of all organizations into the data plane's tables",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from litestar import Litestar
 from redis.asyncio import Redis
@@ -17,10 +18,12 @@ from nexus.contracts.redis_keys import live_channel
 from nexus.dashboards import service
 from nexus.dashboards.routes import router
 from nexus.dashboards.service import Announcement, LiveHub, TooManyViewers
-from nexus.identity import access_keys
-from nexus.identity.authentication import AuthenticationMiddleware
+from nexus.identity import access_keys, sessions, store
+from nexus.identity.authentication import COOKIE, AuthenticationMiddleware
 from nexus.kit.clock import FixedClock
-from nexus.platform.db import Database
+from nexus.kit.ids import uuid7
+from nexus.platform.db import SYSTEM_ACTOR, Database
+from nexus.platform.db.configuration import get_configuration
 from nexus.platform.settings import Settings
 from nexus.platform.web import WebState, exception_handlers
 from tests.conftest import TestOrganization
@@ -52,11 +55,12 @@ async def make_key(database: Database, organization_id: UUID, scopes: list[str])
 class Stream:
     """One open request to an ASGI application, read event by event."""
 
-    def __init__(self, app: Any, key: str) -> None:
+    def __init__(self, app: Any, key: str = "", *, cookie: str = "") -> None:
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._leave = asyncio.Event()
         self._asked = False
-        headers = [(b"authorization", f"Bearer {key}".encode()), (b"host", b"testserver")]
+        way_in = (b"authorization", f"Bearer {key}".encode()) if key else (b"cookie", f"{COOKIE}={cookie}".encode())
+        headers = [way_in, (b"host", b"testserver")]
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": "/api/live",
             "raw_path": b"/api/live", "query_string": b"", "root_path": "", "scheme": "http", "headers": headers,
@@ -280,3 +284,61 @@ async def test_streams_end_with_their_process_and_those_that_come_late_too() -> 
     assert await waiting == "ended" and viewer.is_gone
     assert [item async for item in hub.watch(hub.viewer(UUID(int=1), allowed))] == [None]
     assert hub.viewers == 0
+
+
+async def member_with_sessions(
+    database: Database, organization_id: UUID, name: str, count: int
+) -> tuple[UUID, list[str]]:
+    """Make a member who may look; returns their id and the tokens of sessions of theirs."""
+    user_id = uuid7()
+    async with database.as_system() as connection:
+        await store.insert_user(connection, user_id, f"{name}@example.com", None, "", "UTC", "en")
+        await store.run(connection, "add_member", organization_id, user_id, "viewer", [], None)
+        rules = await get_configuration(connection)
+        opened = [await sessions.open_session(connection, user_id, SYSTEM_ACTOR, NOW, rules) for _ in range(count)]
+    return user_id, [session.token for session in opened]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE identity.sessions SET revoked_at = now() WHERE user_id = $1",
+        "DELETE FROM identity.memberships WHERE user_id = $1",
+        "UPDATE identity.users SET is_active = false WHERE id = $1",
+    ],
+)
+async def test_streams_of_sessions_that_hold_no_more_end_and_the_others_are_not_asked_one_by_one(
+    app: Litestar,
+    database: Database,
+    redis: Redis,
+    organization: TestOrganization,
+    admin_connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    leaver, gone = await member_with_sessions(database, organization.id, "leaver", 2)
+    _, kept = await member_with_sessions(database, organization.id, "stays", 3)
+    ending, staying = ([Stream(app, cookie=token) for token in tokens] for tokens in (gone, kept))
+    for stream in [*ending, *staying]:
+        assert await stream.start() == 200
+        await stream.event("calls")
+    alone: list[Any] = []
+    authenticate = AuthenticationMiddleware.authenticate_request
+
+    async def counted(self: AuthenticationMiddleware, connection: Any) -> Any:
+        alone.append(connection.cookies[COOKIE])
+        return await authenticate(self, connection)
+
+    monkeypatch.setattr(AuthenticationMiddleware, "authenticate_request", counted)
+    await admin_connection.execute(change, leaver)
+    # A session's own end changes no table of keys: any change of keys is the occasion to look.
+    await make_key(database, organization.id, ["*"])
+
+    for stream in ending:
+        assert await stream.event("end") == {}
+    assert set(alone) == set(gone)
+    await publish(redis, organization.id, 7)
+    for stream in staying:
+        await stored(stream, 7)
+    for stream in [*ending, *staying]:
+        await stream.close()

@@ -1,7 +1,7 @@
 """`/api/live`: a stream that says when calls were stored. `/api/dashboards`: the meter's answers, shared while they hold."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from hashlib import sha256
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,10 +14,12 @@ from litestar.response.base import ASGIResponse
 from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import HTTPResponseBodyEvent, Receive, Send
 
+from nexus.contracts.keys import key_hash
 from nexus.dashboards import store, usage_routes
 from nexus.dashboards.cached import LAST, CachedMeter
 from nexus.dashboards.service import LiveHub, Viewer
-from nexus.identity.authentication import ORGANIZATION_HEADER, AuthenticationMiddleware
+from nexus.identity import principals
+from nexus.identity.authentication import COOKIE, ORGANIZATION_HEADER, AuthenticationMiddleware
 from nexus.identity.guards import organization_of, requires
 from nexus.kit.errors import NexusError
 from nexus.platform.redis.cache import ReadCache
@@ -25,6 +27,7 @@ from nexus.platform.web import WebState, web_state
 
 AnyRequest = Request[Any, Any, Any]
 LIVE_PATH = "/api/live"
+PERMISSION = "metrics:read"
 Last = Annotated[
     str | None,
     QueryParameter(name="last", description=f"A range that ends now, in place of from and to: {', '.join(LAST)}."),
@@ -40,7 +43,13 @@ def live_hub(state: WebState) -> LiveHub:
             async with state.database.as_system(readonly=True) as connection:
                 return await store.keys_version(connection)
 
-        hub = state.parts["live"] = LiveHub(state.redis, version, state.clock)
+        async def confirm(organization_id: UUID, sessions: Collection[bytes]) -> Collection[bytes]:
+            async with state.database.as_system(readonly=True) as connection:
+                return await principals.sessions_that_may(
+                    connection, sessions, organization_id, PERMISSION, state.clock.now()
+                )
+
+        hub = state.parts["live"] = LiveHub(state.redis, version, state.clock, confirm)
     assert isinstance(hub, LiveHub)  # noqa: S101
     return hub
 
@@ -55,7 +64,7 @@ def _still_allowed(request: AnyRequest, organization_id: UUID) -> Callable[[], A
         except NexusError:
             return False
         principal = getattr(found.user, "principal", None)
-        return principal is not None and principal.organization_id == organization_id and principal.may("metrics:read")
+        return principal is not None and principal.organization_id == organization_id and principal.may(PERMISSION)
 
     return check
 
@@ -133,7 +142,9 @@ async def get_live(request: AnyRequest) -> Stream:
     shows that the stream lives. It ends with `event: end` when the key or the session does.
     """
     organization_id, hub = organization_of(request), live_hub(web_state(request))
-    viewer = hub.viewer(organization_id, _still_allowed(request, organization_id), _credential_of(request))
+    session = key_hash(request.cookies[COOKIE]) if request.auth == "session" else None
+    check = _still_allowed(request, organization_id)
+    viewer = hub.viewer(organization_id, check, _credential_of(request), session)
     return _EventStream(_events(hub, viewer), viewer)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -30,6 +30,8 @@ MAX_VIEWERS = 5_000
 _log = structlog.get_logger("nexus.live")
 StillAllowed = Callable[[], Awaitable[bool]]
 VersionOf = Callable[[], Awaitable[int]]
+Confirm = Callable[[UUID, Collection[bytes]], Awaitable[Collection[bytes]]]
+"""Tells which of many sessions, by the hashes of their tokens, may still look at an organization."""
 
 
 class TooManyViewers(TooManyRequests):
@@ -58,6 +60,8 @@ class Viewer:
     """Viewers of one credential are asked together whether they still may."""
     pending: Announcement | None = None
     must_check: bool = False
+    session: bytes | None = None
+    """The hash of its session's token, where a person looks; asked about together with many others."""
     is_gone: bool = False
     _waiting: asyncio.Future[bool] | None = None
 
@@ -98,9 +102,13 @@ class Viewer:
 class LiveHub:
     """All viewers of one process, on one subscription. It works while somebody watches."""
 
-    def __init__(self, redis: redis_client.Redis | None, version_of: VersionOf, clock: Clock) -> None:
+    def __init__(
+        self, redis: redis_client.Redis | None, version_of: VersionOf, clock: Clock, confirm: Confirm | None = None
+    ) -> None:
         self._redis = redis
         self._version_of = version_of
+        self._confirm = confirm
+        self._is_asking = False
         self._clock = clock
         self._viewers: dict[UUID, set[Viewer]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -115,11 +123,19 @@ class LiveHub:
         """How many streams are open."""
         return sum(len(group) for group in self._viewers.values())
 
-    def viewer(self, organization_id: UUID, still_allowed: StillAllowed, credential: object = None) -> Viewer:
+    def viewer(
+        self,
+        organization_id: UUID,
+        still_allowed: StillAllowed,
+        credential: object = None,
+        session: bytes | None = None,
+    ) -> Viewer:
         """Make a viewer to `watch` by; `TooManyViewers` when this process holds as many as it can."""
         if self.viewers >= MAX_VIEWERS:
             raise TooManyViewers(retry_after_seconds=30)
-        return Viewer(organization_id, still_allowed, still_allowed if credential is None else credential)
+        asked_by = still_allowed if credential is None else credential
+        # One that comes while all are being asked may have been let in by what held before.
+        return Viewer(organization_id, still_allowed, asked_by, must_check=self._is_asking, session=session)
 
     async def watch(self, viewer: Viewer) -> AsyncIterator[Announcement | None]:
         """Yield announcements for a viewer, None as a sign of life; ends when it left or, with `is_gone` unset, may no more."""
@@ -236,6 +252,28 @@ class LiveHub:
         """The first announcement of a stream: from now on nothing is missed."""
         return Announcement(0, self._clock.now().isoformat().replace("+00:00", "Z"))
 
+    async def _ask_everybody(self) -> None:
+        """Have each stream asked whether it still may, but those of sessions that one question tells it of."""
+        self._is_asking = True
+        try:
+            for owner, group in list(self._viewers.items()):
+                viewers = list(group)
+                confirmed = await self._confirmed(owner, {viewer.session for viewer in viewers if viewer.session})
+                for viewer in viewers:
+                    if viewer.session not in confirmed:
+                        viewer.check()
+        finally:
+            self._is_asking = False
+
+    async def _confirmed(self, owner: UUID, sessions: Collection[bytes]) -> Collection[bytes]:
+        if self._confirm is None or not sessions:
+            return ()
+        try:
+            return await self._confirm(owner, sessions)
+        except Exception as error:  # noqa: BLE001  # then each is asked by itself
+            _log.debug("cannot ask about many sessions", error=type(error).__name__)
+            return ()
+
     async def _watch_keys(self) -> None:
         known: int | None = None
         while self._is_wanted():
@@ -247,8 +285,6 @@ class LiveHub:
                 # The first look asks everybody, too: a key may have gone between its stream's beginning and now.
                 if version != known:
                     self._asked += 1
-                    for group in self._viewers.values():
-                        for viewer in group:
-                            viewer.check()
+                    await self._ask_everybody()
                 known = version
             await asyncio.sleep(CHECK_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -65,6 +66,17 @@ async def permissions_of(
 ) -> frozenset[str]:
     """Decide what a person may do: by membership, by granted roles still in force, by grants that hold everywhere."""
     return await store.permissions_of(connection, user_id, organization_id, at)
+
+
+async def sessions_that_may(
+    connection: Connection, tokens: Collection[bytes], organization_id: UUID, permission: str, at: datetime
+) -> frozenset[bytes]:
+    """Return which of many sessions, by the hashes of their tokens, are a member's who may do something, as nexus_system.
+
+    One that is missing here may still do it, by a grant that holds everywhere: `principal_of_session` decides.
+    """
+    rows = await store.rows(connection, "sessions_that_may", list(tokens), organization_id, at, permission)
+    return frozenset(row["token_hash"] for row in rows)
 
 
 async def principal_of_key(connection: Connection, text: str, at: datetime) -> Principal | None:

@@ -67,6 +67,11 @@ async def row(connection: Connection, query: str, *arguments: object) -> Any:
     return await connection.fetchrow(QUERIES[query], *arguments)
 
 
+async def rows(connection: Connection, query: str, *arguments: object) -> list[Any]:
+    """Run a named query and return its rows."""
+    return list(await connection.fetch(QUERIES[query], *arguments))
+
+
 async def value(connection: Connection, query: str, *arguments: object) -> Any:
     """Run a named query and return the first value of its first row."""
     return await connection.fetchval(QUERIES[query], *arguments)

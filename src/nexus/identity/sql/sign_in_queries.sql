@@ -105,6 +105,27 @@ JOIN identity.users AS u ON u.id = s.user_id AND u.is_active
 WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND s.expires_at > $2
   AND s.last_accessed_at > $2 - make_interval(secs => s.idle_seconds)
 
+-- query: sessions_that_may
+-- role: nexus_system
+-- Of many sessions those that live and whose people, members of one organization, hold a permission there. A person with
+-- many sessions is asked about once.
+WITH alive AS (
+    SELECT s.token_hash, s.user_id
+    FROM identity.sessions AS s
+    JOIN identity.users AS u ON u.id = s.user_id AND u.is_active
+    JOIN identity.memberships AS m ON m.user_id = s.user_id AND m.organization_id = $2
+    JOIN identity.organizations AS o ON o.id = m.organization_id AND o.is_active
+    WHERE s.token_hash = ANY ($1::bytea[]) AND s.revoked_at IS NULL AND s.expires_at > $3
+      AND s.last_accessed_at > $3 - make_interval(secs => s.idle_seconds)
+)
+SELECT token_hash
+FROM alive
+WHERE user_id IN (
+    SELECT person.user_id
+    FROM (SELECT DISTINCT user_id FROM alive) AS person
+    WHERE EXISTS (SELECT FROM identity.permissions_of_v1(person.user_id, $2, $3) AS held WHERE held IN ($4, '*'))
+)
+
 -- query: session_authenticated_at
 -- role: nexus_system
 SELECT authenticated_at FROM identity.sessions WHERE id = $1 AND revoked_at IS NULL
