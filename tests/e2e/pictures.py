@@ -1,7 +1,8 @@
 """Takes the tour's pictures of a node with a week of calls: `.venv/bin/python -m tests.e2e.pictures [FOLDER]`.
 
 Starts a node of its own in a temporary folder and ends it; writes `<page>.png` (light, 1280), `<page>-dark.png` and
-`<page>-phone.png` (dark and 390 pixels, for those that show it) to docs/pictures.
+`<page>-phone.png` (dark and 390 pixels, for those that show it), and `empty/<page>.png` of an organization with nothing in
+it, to docs/pictures. With `--all` every page is taken in every form, for whoever looks them over.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.e2e.conftest import CHROMIUM, FLAGS, PHONE, WIDE
 from tests.e2e.sight import settled
@@ -21,37 +23,58 @@ from tests.races.node import Node
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 PAGES = {
     "overview": "/?range=7d", "calls": "/calls?range=7d", "costs": "/costs?range=7d&by=tag:team",
-    "prices": "/prices?provider=openai", "keys": "/keys", "members": "/members", "audit": "/audit?range=7d",
-    "settings": "/settings", "account": "/account",
+    "providers": "/providers?range=7d", "prices": "/prices?provider=openai", "keys": "/keys", "members": "/members",
+    "audit": "/audit?range=7d", "settings": "/settings", "account": "/account",
 }  # fmt: skip
+EMPTY = ["overview", "calls", "costs", "providers", "keys", "audit"]
+MORE = {
+    "conflicts": "/prices?tab=conflicts", "imports": "/prices?tab=imports", "provider": "/providers?range=7d&q=openai",
+    "nothing": "/calls?range=7d&provider=nobody", "no-page": "/nowhere", "no-figures": "/?range=15m&provider=nobody",
+}  # fmt: skip
+FORMS: list[tuple[str, Any, str]] = [("light", WIDE, ""), ("dark", WIDE, "-dark"), ("light", PHONE, "-phone")]
 
 
-async def _take(browser: Browser, node: Node, folder: Path) -> None:
+async def _enter(browser: Browser, node: Node, scheme: Any, size: Any) -> BrowserContext:
     first = node.first_start()
-    for scheme, size, suffix in (("light", WIDE, ""), ("dark", WIDE, "-dark"), ("light", PHONE, "-phone")):
-        context = await browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-        await context.request.post(
-            f"{node.url}/api/identity/sign-in",
-            data={"email": first["admin_email"], "password": first["admin_password"]},
-            headers={"origin": node.url},
-        )
+    context = await browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    for path, data in [
+        ("sign-in", {"email": first["admin_email"], "password": first["admin_password"]}),
+        ("organizations", {"name": "Fresh", "slug": "fresh"}),
+    ]:
+        await context.request.post(f"{node.url}/api/identity/{path}", data=data, headers={"origin": node.url})
+    return context
+
+
+async def _take(browser: Browser, node: Node, folder: Path, *, is_all: bool) -> None:
+    (folder / "empty").mkdir(exist_ok=True)
+    for scheme, size, suffix in FORMS:
+        context = await _enter(browser, node, scheme, size)
         page = await context.new_page()
-        for name, path in PAGES.items():
-            if suffix and name not in {"overview", "calls"}:
-                continue
-            await page.goto(node.url + path)
-            await settled(page)
-            await page.wait_for_timeout(300)
-            await page.screenshot(path=folder / f"{name}{suffix}.png")
-            if name == "calls" and not suffix:
+
+        async def picture(name: str, path: str, place: Any = page, suffix: str = suffix) -> None:
+            await place.goto(node.url + path)
+            await settled(place)
+            # Charts are drawn with the next frames.
+            await place.wait_for_timeout(300)
+            await place.screenshot(path=folder / f"{name}{suffix}.png")
+
+        wanted = (
+            PAGES | MORE if is_all else {name: PAGES[name] for name in (["overview", "calls"] if suffix else PAGES)}
+        )
+        for name, path in wanted.items():
+            await picture(name, path)
+            if name == "calls" and (is_all or not suffix):
                 await page.locator("tbody tr").first.click()
                 await page.get_by_role("dialog").locator("[data-total]").wait_for()
                 await page.wait_for_timeout(300)
-                await page.screenshot(path=folder / "call.png")
+                await page.screenshot(path=folder / f"call{suffix}.png")
+        for name in PAGES if is_all else EMPTY if not suffix else []:
+            joined = "&" if "?" in PAGES[name] else "?"
+            await picture(f"empty/{name}", f"{PAGES[name]}{joined}organization=fresh")
         await context.close()
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, *, is_all: bool) -> None:
     """Take all pictures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
@@ -59,14 +82,15 @@ async def main(folder: Path) -> None:
         node.start()
         try:
             await node.wait_ready()
-            await send_week(node.url, node.first_start()["access_key"])
+            await send_week(node.url, node.first_start()["access_key"], weeks=2)
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-                await _take(browser, node, folder)
+                await _take(browser, node, folder, is_all=is_all)
                 await browser.close()
         finally:
             await node.kill_everything()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER))
+    folders = [item for item in sys.argv[1:] if not item.startswith("-")]
+    asyncio.run(main(Path(folders[0]) if folders else FOLDER, is_all="--all" in sys.argv))

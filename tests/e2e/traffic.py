@@ -18,9 +18,9 @@ HOSTILE = "<img src=x onerror=\"document.title='stolen'\"><script>document.title
 COUNT = 900
 
 
-def week(now: datetime) -> list[dict[str, Any]]:
+def week(now: datetime, seed: int = 7) -> list[dict[str, Any]]:
     """Calls of the last seven days, more of them by day, with failures and one provider without a price."""
-    chance = random.Random(7)
+    chance = random.Random(seed)
     records = []
     for number in range(COUNT):
         provider, model, endpoint = chance.choices(MODELS, weights=[30, 25, 20, 15, 6, 4])[0]
@@ -61,6 +61,8 @@ async def send(url: str, key: str, records: list[dict[str, Any]]) -> None:
         assert answer.status == 200 and receipt["accepted"] == len(records), receipt
 
 
-async def send_week(url: str, key: str) -> None:
-    """Send the week's calls."""
-    await send(url, key, week(datetime.now(UTC)))
+async def send_week(url: str, key: str, *, weeks: int = 1) -> None:
+    """Send the week's calls, and those of as many weeks before."""
+    now = datetime.now(UTC)
+    for back in range(weeks):
+        await send(url, key, week(now - timedelta(days=7 * back), seed=7 + back))

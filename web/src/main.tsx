@@ -1,6 +1,6 @@
 import "@mantine/core/styles.css";
 import "./app/style.css";
-import { Center, createTheme, Drawer, Loader, MantineProvider, Modal } from "@mantine/core";
+import { Anchor, Center, createTheme, Drawer, Loader, MantineProvider, Modal, Stack } from "@mantine/core";
 import { QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-query";
 import { createRootRoute, createRoute, createRouter, Outlet, RouterProvider, useNavigate, useSearch } from "@tanstack/react-router";
 import { lazy, StrictMode, Suspense, useEffect, type FunctionComponent } from "react";
@@ -49,7 +49,7 @@ function SignedIn() {
   return <Center component="main" mih="100vh"><Loader aria-label={text.loading} /></Center>;
 }
 
-const root = createRootRoute({ component: Outlet, notFoundComponent: () => <Center component="main" mih="60vh"><h1>{text.noPage}</h1></Center> });
+const root = createRootRoute({ component: Outlet, notFoundComponent: () => <Center component="main" mih="60vh"><Stack align="center"><h1>{text.noPage}</h1><Anchor href="/">{text.overview}</Anchor></Stack></Center> });
 const frame = createRoute({ getParentRoute: () => root, id: "frame", component: SignedIn });
 const page = (path: string, component: FunctionComponent) => createRoute({ getParentRoute: () => frame, path, component });
 const part = <T extends string>(load: () => Promise<Record<T, FunctionComponent>>, name: T) => lazy(async () => ({ default: (await load())[name] }));

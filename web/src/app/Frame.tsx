@@ -87,7 +87,7 @@ export function Frame({ account }: { account: Account }) {
 
   return (
     <SceneProvider value={scene}>
-      <AppShell header={{ height: { base: 96, sm: 56 } }} navbar={{ width: 190, breakpoint: "sm", collapsed: { mobile: !menuOpen } }} padding="md">
+      <AppShell header={{ height: { base: page?.isTimed ? 96 : 56, sm: 56 } }} navbar={{ width: 190, breakpoint: "sm", collapsed: { mobile: !menuOpen } }} padding="md">
         <AppShell.Header px="md">
           <a className="skip" href="#content">{text.skip}</a>
           <Group h="100%" justify="space-between" gap={4} wrap="wrap">

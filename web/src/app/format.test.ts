@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { compact, count, delta, duration, money, percent } from "./format";
+import { compact, count, delta, duration, moment, money, percent } from "./format";
 
 describe("figures", () => {
   it("keeps small costs visible and rounds exactly", () => {
@@ -26,6 +26,14 @@ describe("figures", () => {
     expect(delta(112, 100)).toBe("+12\u202f%");
     expect(delta(99.5, 100)).toBe("−0.5\u202f%");
     expect(delta(5, 0)).toBeNull();
-    expect(delta(20_000, 2)).toBe("×10\u202fk");
+    expect(delta(60, 2)).toBe("×30");
+    expect(delta(20_000, 2)).toBeNull();
+  });
+  it("says of a moment in a list what is not plain", () => {
+    const now = "2026-11-21T23:30:00Z";
+    expect(moment("2026-11-21T22:59:59Z", "UTC", now)).toBe("22:59:59");
+    expect(moment("2026-11-21T22:59:59Z", "Europe/Berlin", now)).toBe("21 Nov, 23:59:59");
+    expect(moment("2026-09-01T00:00:00Z", "UTC", now)).toBe("01 Sept, 00:00:00");
+    expect(moment("2025-12-31T23:59:59Z", "UTC", now)).toBe("31 Dec 2025, 23:59:59");
   });
 });

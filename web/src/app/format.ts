@@ -56,6 +56,8 @@ export function delta(now: number | null, before: number | null): string | null 
   if (now == null || before == null || before === 0) return null;
   const change = (now - before) / before;
   if (Math.abs(change) < 0.0005) return "±0\u202f%";
+  // Against next to nothing everything is a great deal: that tells nobody anything.
+  if (change >= 100) return null;
   if (change >= 9) return `×${compact(Math.round(now / before))}`;
   return `${change > 0 ? "+" : "−"}${Math.abs(change * 100).toFixed(Math.abs(change) < 0.1 ? 1 : 0)}\u202f%`;
 }
@@ -65,3 +67,11 @@ export const clock = (at: string | number, zone: string, seconds = true): string
 
 export const instant = (at: string | number, zone: string): string =>
   new Intl.DateTimeFormat("en-GB", { timeZone: zone, year: "numeric", month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(at));
+
+/** A moment in a list: the time alone where it is today, with its day otherwise, with its year where that is another. */
+export function moment(at: string | number, zone: string, now: string | number = Date.now()): string {
+  const [day = "", time = ""] = instant(at, zone).split(", ");
+  const [today = ""] = instant(now, zone).split(", ");
+  if (day === today) return time;
+  return `${day.slice(-4) === today.slice(-4) ? day.slice(0, -5) : day}, ${time}`;
+}

@@ -31,7 +31,7 @@ export function List({ name, columns, isLoading, isStale, sort, onSort, children
   sort?: string; onSort?: (sort: string) => void;
 }) {
   return (
-    <Table.ScrollContainer minWidth={minWidth} scrollAreaProps={{ viewportProps: { tabIndex: 0, "aria-label": name } }}>
+    <Table.ScrollContainer minWidth={minWidth} type="native" tabIndex={0} role="group" aria-label={name}>
       <Table highlightOnHover verticalSpacing={6} aria-label={name} aria-busy={Boolean(isLoading || isStale)} className={isStale ? "stale" : undefined}>
         <Table.Thead>
           <Table.Tr>

@@ -5,7 +5,7 @@ const english = {
   api: "API reference", search: "Go to…", nothingFound: "Nothing fits.",
   requests: "Requests", errorRate: "Error rate", p95: "p95 latency", cost: "Cost", provider: "Provider", tokenFigure: "Model tokens",
   errors: "Errors", tokens: "Tokens in / out", other: "other", asOf: "as of", live: "live", paused: "connection lost, retrying", liveLead: "New calls show within a second",
-  versus: "against the period before", unpriced: (n: string) => `${n} calls without a price`, unpricedLead: "Their cost is not known, so it is missing from every sum here.", showThem: "Show them",
+  versus: "vs the period before", unpriced: (n: string) => `${n} calls without a price`, unpricedLead: "Their cost is not known, so it is missing from every sum here.", showThem: "Show them",
   noLatency: "no call here has a response time", noCost: "no call here has a price", none: "Nothing fits these filters in this range.",
   tryAgain: "Try again", requestId: "request", zone: "Zone", range: "Range", from: "From", to: "To", apply: "Apply", bothInstants: "Give both instants.", forwards: "The end comes after the beginning.",
   last: { "15m": "Last 15 minutes", "1h": "Last hour", "6h": "Last 6 hours", "24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days", "90d": "Last 90 days" } as Record<string, string>,
@@ -48,6 +48,7 @@ const english = {
   otherUrl: "Another address than the provider's own", removeCredential: "The gateway stops sending it within a second. Calls that need it are refused until there is another.", rotateCredential: "The new secret takes the place of the old one within a second. End the old one at the provider after that.",
   importPrices: "Import a price list", importPricesLead: "Prices change for this whole installation. Where another source is in force, nothing is overwritten: both stand among the conflicts.", file: "File", fileOrBundled: "prices/data.json; without a file the list that Nexus came with", dryRun: "Only tell what it would do", wouldDo: "It would do this", didDo: "Done", nothingChanged: "Nothing is new in it.",
   skipped: (n: string) => `${n} entries could not be taken`, tryDry: "Try", importNow: "Import",
+  nothingBefore: "no calls in the period before", noCalls: "no calls", withoutFilters: "Without filters", homeOrganization: "Organization to begin with",
   loading: "Loading", noPage: "There is no such page.",
 };
 export const text = english;

@@ -48,7 +48,7 @@ function Profile() {
             <TextInput label={text.name} autoComplete="name" maxLength={200} value={name} onChange={(event) => setName(event.currentTarget.value)} />
             <Select label={text.timezone} searchable allowDeselect={false} limit={60} value={timezone} onChange={setTimezone} data={[...new Set(["UTC", timezone ?? "UTC", ...Intl.supportedValuesOf("timeZone")])]} />
           </Group>
-          {account.organizations.length > 1 && <Select label={text.organization} clearable value={home} onChange={setHome} data={account.organizations.map((item) => ({ value: item.slug, label: item.name }))} />}
+          {account.organizations.length > 1 && <Select label={text.homeOrganization} clearable value={home} onChange={setHome} data={account.organizations.map((item) => ({ value: item.slug, label: item.name }))} />}
           <div><Text size="sm" fw={500} id="theme">{text.appearance}</Text>
             <SegmentedControl size="xs" aria-labelledby="theme" value={theme} onChange={setTheme} data={[{ value: "light", label: text.light }, { value: "dark", label: text.dark }, { value: "system", label: text.system }]} /></div>
           <Group gap="sm"><Button size="xs" type="submit" loading={attempt.busy}>{text.save}</Button>{isSaved && <Text size="sm" className="good" role="status">{text.saved}</Text>}{attempt.fault && <Text size="sm" className="bad" role="alert">{attempt.fault.message}</Text>}</Group>

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { send } from "../../api/client";
 import type { Call, CostSum } from "../../api/types";
 import { useScene } from "../../app/context";
-import { count, duration, instant, size } from "../../app/format";
+import { compact, count, duration, instant, size } from "../../app/format";
 import { Copyable, List } from "../../app/parts";
 import { Problem } from "../../app/Problem";
 import { text } from "../../app/text";
@@ -67,12 +67,12 @@ function Sum({ call }: { call: Call }) {
   if (sum.isError) return <Problem error={sum.error} retry={() => void sum.refetch()} />;
   return (
     <>
-      <List name={text.made} minWidth={360} isLoading={!sum.data} columns={[text.unit, { name: text.quantity, right: true }, { name: text.rate, right: true }, { name: text.amount, right: true }]}>
+      <List name={text.made} minWidth={300} isLoading={!sum.data} columns={[text.unit, { name: text.quantity, right: true }, { name: text.rate, right: true }, { name: text.amount, right: true }]}>
         {sum.data?.lines.map((line) => (
           <Table.Tr key={line.unit}>
             <Table.Td>{line.unit}</Table.Td>
             <Table.Td className="right">{count(line.count)}</Table.Td>
-            <Table.Td className="right">{line.amount}{line.per === 1 ? "" : ` / ${count(line.per)}`}</Table.Td>
+            <Table.Td className="right">{line.amount}{line.per === 1 ? "" : ` / ${compact(line.per)}`}</Table.Td>
             <Table.Td className="right">{line.cost}</Table.Td>
           </Table.Tr>
         ))}

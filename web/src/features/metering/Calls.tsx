@@ -8,11 +8,10 @@ import { Heading, List, Panel } from "../../app/parts";
 import { Problem } from "../../app/Problem";
 import { filtersOf, rfc } from "../../app/range";
 import { text } from "../../app/text";
-import { columnsOf } from "./callColumns";
 import { CallPanel } from "./CallPanel";
 import { ColumnChoice, useColumns } from "./ColumnChoice";
 import { Empty } from "./Empty";
-import { FilterBar } from "./FilterBar";
+import { FilterBar, Nothing } from "./FilterBar";
 import { useNames } from "./names";
 import { callsOf } from "./queries";
 
@@ -22,7 +21,7 @@ const NEWEST = "-timestamp";
 export function Calls() {
   const { view, span, zone, organization, go, may } = useScene();
   const [open, setOpen] = useState<Call | null>(null);
-  const columns = columnsOf(useColumns());
+  const columns = useColumns();
   const nameOf = useNames();
   const sort = view.sort ?? NEWEST;
   const filters = { ...filtersOf(view), errors: view.errors, unpriced: view.unpriced };
@@ -47,10 +46,10 @@ export function Calls() {
       </Heading>
       <FilterBar />
       {query.isError ? <Problem error={query.error} retry={() => void query.refetch()} /> : query.data && !rows.length ? (
-        isFiltered ? <Text c="dimmed">{text.none}</Text> : <Empty />
+        isFiltered ? <Nothing /> : <Empty />
       ) : (
         <Panel>
-          <List name={text.calls} minWidth={110 * columns.length} isLoading={query.isPending} isStale={query.isPlaceholderData} sort={sort} onSort={(chosen) => go({ sort: chosen === NEWEST ? undefined : chosen })}
+          <List name={text.calls} minWidth={columns.length > 4 ? 100 * columns.length : 0} isLoading={query.isPending} isStale={query.isPlaceholderData} sort={sort} onSort={(chosen) => go({ sort: chosen === NEWEST ? undefined : chosen })}
             columns={columns}>
             {rows.map((call) => (
               <Table.Tr key={call.id} className="open" tabIndex={0} onClick={() => setOpen(call)} onKeyDown={(event) => event.key === "Enter" && setOpen(call)}>

@@ -82,7 +82,7 @@ export default function Chart({ title, times, lines, kind, zone, step, format, m
           valueFormatter: (value: unknown) => format(typeof value === "number" ? value : null),
         },
         xAxis: { type: "category", data: times.map(label), axisLabel: { color: ink, fontSize: 11, hideOverlap: true }, axisTick: { show: false }, axisLine: { lineStyle: { color: rule } } },
-        yAxis: { type: "value", min: 0, ...(most === undefined ? {} : { max: most }), splitNumber: 3, axisLabel: { color: ink, fontSize: 11, formatter: (value: number) => format(value) }, splitLine: { lineStyle: { color: rule } } },
+        yAxis: { type: "value", min: 0, ...(most === undefined ? {} : { max: most, interval: most / 4 }), splitNumber: 3, axisLabel: { color: ink, fontSize: 11, formatter: (value: number) => format(value).replace(/\.0+(?=\u202f)/, "") }, splitLine: { lineStyle: { color: rule } } },
         series: lines.map((line) => ({
           name: line.name, type: line.isBefore ? "line" : kind, data: line.values, color: line.color, showSymbol: false, connectNulls: false, barMaxWidth: 18,
           ...(line.isBefore ? { lineStyle: { width: 1.3, type: "dashed" }, z: 3 } : kind === "bar" ? { stack: "all" } : { lineStyle: { width: 1.8 } }),

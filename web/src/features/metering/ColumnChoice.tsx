@@ -1,19 +1,21 @@
 import { Button, Checkbox, Popover, Stack } from "@mantine/core";
+import { useMediaQuery } from "@mantine/hooks";
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { amend } from "../../api/client";
 import { useScene } from "../../app/context";
 import { text } from "../../app/text";
-import { COLUMNS, columnsOf, USUAL } from "./callColumns";
+import { type CallColumn, COLUMNS, columnsOf, NARROW, USUAL } from "./callColumns";
 
 const PREFERENCE = "calls.columns";
 
-/** Names of the columns that are shown: the address says, else what one chose last. */
-export function useColumns(): string | undefined {
+/** The columns that are shown: the address says, else what one chose last, else what fits. */
+export function useColumns(): CallColumn[] {
   const { view, account } = useScene();
+  const isNarrow = useMediaQuery("(max-width: 48em)", undefined, { getInitialValueInEffect: false });
   const display = account.user?.preferences.display as Record<string, unknown> | undefined;
   const kept = display?.[PREFERENCE];
-  return view.columns ?? (typeof kept === "string" ? kept : undefined);
+  return columnsOf(view.columns ?? (typeof kept === "string" ? kept : undefined), isNarrow ? NARROW : USUAL);
 }
 
 /** Choose which columns there are; the address shows them to others, and one's own choice is kept. */
@@ -21,7 +23,7 @@ export function ColumnChoice() {
   const { go, account } = useScene();
   const client = useQueryClient();
   const [open, setOpen] = useState(false);
-  const shown = columnsOf(useColumns()).map((column) => column.id);
+  const shown = useColumns().map((column) => column.id);
   const choose = async (ids: string[]) => {
     const names = COLUMNS.map((column) => column.id).filter((id) => ids.includes(id)).join(",");
     go({ columns: names });

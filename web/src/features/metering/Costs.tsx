@@ -11,7 +11,7 @@ import { dimensionName, text } from "../../app/text";
 import { colorOf } from "./colors";
 import { Empty } from "./Empty";
 import { Cost, isUnknown, Then, Tile, tilesOf, Unpriced } from "./Figures";
-import { FilterBar } from "./FilterBar";
+import { FilterBar, Nothing } from "./FilterBar";
 import { costOf, lineBefore, splitLines, timesOf } from "./lines";
 import { plainOf, useDimensions, useFilters, useNames } from "./names";
 import { seriesOf, summaryOf } from "./queries";
@@ -61,6 +61,7 @@ export function Costs() {
         {tilesOf(total, before.data?.total, currency).filter((tile) => [text.cost, text.requests, text.tokenFigure].includes(tile.label)).reverse().map((tile) => <Tile key={tile.label} {...tile} path={tile.label === text.cost ? undefined : tile.path} isLoading={!now.data} filters={filters} />)}
       </SimpleGrid>
       <Unpriced metrics={total} filters={filters} />
+      {total?.requests === 0 ? <Nothing /> : <>
       <Panel title={`${text.cost} ${text.interval[interval] ?? ""}, ${zone}`}>
         {split.data ? (
           <Suspense fallback={<Skeleton h={190} />}>
@@ -97,6 +98,7 @@ export function Costs() {
           )}
         </List>
       </Panel>
+      </>}
     </Stack>
   );
 }

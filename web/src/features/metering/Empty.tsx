@@ -8,7 +8,7 @@ import { text } from "../../app/text";
 function Snippet({ code }: { code: string }) {
   return (
     <div style={{ position: "relative" }}>
-      <Code block tabIndex={0}>{code}</Code>
+      <Code block tabIndex={0} pr={80} style={{ whiteSpace: "pre-wrap", overflowWrap: "anywhere" }}>{code}</Code>
       <CopyButton value={code}>
         {({ copied, copy }) => <Button size="compact-xs" variant="default" pos="absolute" top={8} right={8} onClick={copy}>{copied ? text.copied : text.copy}</Button>}
       </CopyButton>
@@ -24,7 +24,7 @@ export function Empty() {
   const url = window.location.origin;
   const curl = `curl ${url}/v1/events \\
   -H "Authorization: Bearer $NEXUS_ACCESS_KEY" -H "Content-Type: application/json" \\
-  -d '[{"id": "my-first-call", "provider": "openai", "model": "gpt-4o", "status_code": 200,
+  -d '[{"id": "call-'$(date +%s)'", "provider": "openai", "model": "gpt-4o", "status_code": 200,
         "response_time_ms": 812, "tokens": {"input": 1200, "output": 250}}]'`;
   const python = `import os, uuid, urllib.request, json
 record = {"id": str(uuid.uuid4()), "provider": "openai", "model": "gpt-4o", "status_code": 200,

@@ -17,7 +17,7 @@ export function Cost({ metrics, currency }: { metrics: Metrics; currency: string
 
 /** What the period before cost, and how much more or less it is now. */
 export function Then({ metrics, now, currency }: { metrics: Metrics | undefined; now: Metrics; currency: string }) {
-  if (!metrics || isUnknown(metrics)) return <Text span size="sm" c="dimmed">–</Text>;
+  if (!metrics?.requests || isUnknown(metrics)) return <Text span size="sm" c="dimmed">–</Text>;
   const change = isUnknown(now) ? null : delta(Number(now.cost ?? 0), Number(metrics.cost ?? 0));
   return <>{money(metrics.cost, currency)}{change && <Text span size="xs" c="dimmed" ml={6}>{change}</Text>}</>;
 }
@@ -28,13 +28,16 @@ export function tilesOf(now: Metrics | undefined, before: Metrics | undefined, c
   if (!now) return [text.requests, text.errorRate, text.p95, text.tokenFigure, text.cost].map((label) => ({ label, value: "–", change: null, isGood: null, note: "" }));
   const worse = (a: number | null | undefined, b: number | null | undefined) => (a == null || b == null || a === b ? null : a < b);
   const hidden = isUnknown(now);
+  const isNone = now.requests === 0;
+  // A change needs something that has changed.
+  const against = !before ? " " : before.requests === 0 ? text.nothingBefore : text.versus;
   const sum = (metrics: Metrics | undefined) => (metrics ? metrics.tokens_input + metrics.tokens_output : null);
   return [
-    { label: text.requests, value: count(now.requests), change: delta(now.requests, before?.requests ?? null), isGood: null, note: text.versus, path: "/calls" },
-    { label: text.errorRate, value: percent(now.error_rate), change: delta(now.error_rate, before?.error_rate ?? null), isGood: worse(now.error_rate, before?.error_rate), note: `${count(now.errors)} ${text.errors.toLowerCase()}`, path: "/calls", more: { errors: "true" } },
+    { label: text.requests, value: count(now.requests), change: delta(now.requests, before?.requests ?? null), isGood: null, note: against, path: "/calls" },
+    { label: text.errorRate, value: percent(isNone ? null : now.error_rate), change: isNone || !before?.requests ? null : delta(now.error_rate, before?.error_rate ?? null), isGood: worse(now.error_rate, before?.error_rate), note: isNone ? text.noCalls : `${count(now.errors)} ${text.errors.toLowerCase()}`, path: "/calls", more: { errors: "true" } },
     { label: text.p95, value: duration(now.latency_p95_ms), change: delta(now.latency_p95_ms, before?.latency_p95_ms ?? null), isGood: worse(now.latency_p95_ms, before?.latency_p95_ms), note: now.latency_p95_ms == null ? text.noLatency : `p50 ${duration(now.latency_p50_ms)}, p99 ${duration(now.latency_p99_ms)}` },
     { label: text.tokenFigure, value: compact(sum(now) ?? 0), change: delta(sum(now), sum(before)), isGood: null, note: `${compact(now.tokens_input)} in, ${compact(now.tokens_output)} out` },
-    { label: text.cost, value: hidden ? "–" : money(now.cost, currency), change: hidden ? null : delta(Number(now.cost ?? 0), before?.cost == null ? null : Number(before.cost)), isGood: null, note: hidden ? text.noCost : text.versus, path: "/costs" },
+    { label: text.cost, value: hidden ? "–" : money(now.cost, currency), change: hidden ? null : delta(Number(now.cost ?? 0), before?.cost == null ? null : Number(before.cost)), isGood: null, note: hidden ? text.noCost : against, path: "/costs" },
   ];
 }
 

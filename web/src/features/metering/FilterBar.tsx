@@ -2,10 +2,25 @@ import { Autocomplete, Button, CloseButton, Group, Pill, Popover, Select, Stack 
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useScene } from "../../app/context";
+import { Teach } from "../../app/parts";
 import { filtersOf } from "../../app/range";
 import { dimensionName, text } from "../../app/text";
 import { plainOf, useDimensions, useNames } from "./names";
 import { summaryOf } from "./queries";
+
+/** What stands where a filtered view finds nothing, with the two ways on. */
+export function Nothing() {
+  const { view, go } = useScene();
+  const bare = Object.fromEntries([...Object.keys(filtersOf(view)), "errors", "unpriced"].map((name) => [name, undefined]));
+  return (
+    <Teach title={text.none}>
+      <Group gap="sm" mt={4}>
+        <Button size="compact-sm" variant="default" onClick={() => go(bare)}>{text.withoutFilters}</Button>
+        {view.range !== "90d" && <Button size="compact-sm" variant="default" onClick={() => go({ range: "90d", from: undefined, to: undefined })}>{text.last["90d"]}</Button>}
+      </Group>
+    </Teach>
+  );
+}
 
 /** The filters of the view, each with a way to remove it, and a way to add one from the values that occur. */
 export function FilterBar() {

@@ -11,7 +11,7 @@ import { dimensionName, text } from "../../app/text";
 import { colorOf } from "./colors";
 import { Empty } from "./Empty";
 import { Cost, Tile, tilesOf, Unpriced } from "./Figures";
-import { FilterBar } from "./FilterBar";
+import { FilterBar, Nothing } from "./FilterBar";
 import { costOf, lineBefore, oneLine, splitLines, timesOf } from "./lines";
 import { plainOf, useDimensions, useFilters, useNames } from "./names";
 import { seriesOf, summaryOf } from "./queries";
@@ -76,6 +76,7 @@ export function Overview() {
         {tilesOf(now.data?.total, before.data?.total, currency).map((tile) => <Tile key={tile.label} {...tile} isLoading={!now.data} filters={filters} />)}
       </SimpleGrid>
       <Unpriced metrics={now.data?.total} filters={filters} />
+      {now.data?.total.requests === 0 ? <Nothing /> : <>
       <Grid gap="sm">
         {charts.map(([title, data, kind, format]) => (
           <Grid.Col key={title} span={{ base: 12, lg: 6 }}>
@@ -113,6 +114,7 @@ export function Overview() {
         {groups.length > MOST_ROWS && <Text size="xs" c="dimmed" mt={4}>{`${MOST_ROWS} / ${count(groups.length)}`}</Text>}
         {now.data && <Text size="xs" c="dimmed" mt="xs">{text.bound(percent(now.data.latency_error_bound))}</Text>}
       </Panel>
+      </>}
     </Stack>
   );
 }

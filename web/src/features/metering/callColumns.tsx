@@ -1,7 +1,7 @@
 // What the list of calls can show, column by column.
 import type { ReactNode } from "react";
 import type { Call } from "../../api/types";
-import { compact, duration, instant, money } from "../../app/format";
+import { compact, duration, instant, moment, money } from "../../app/format";
 import { text } from "../../app/text";
 
 export interface CallColumn {
@@ -16,7 +16,7 @@ const or = (value: string | null | undefined) => value || "–";
 const tagsOf = (call: Call) => Object.entries((call.tags as Record<string, string> | null) ?? {}).map(([name, value]) => `${name}: ${value}`).join(", ");
 
 export const COLUMNS: CallColumn[] = [
-  { id: "time", name: text.time, sort: "timestamp", cell: (call, { zone }) => <span style={{ whiteSpace: "nowrap" }}>{instant(call.timestamp, zone)}</span> },
+  { id: "time", name: text.time, sort: "timestamp", cell: (call, { zone }) => <span style={{ whiteSpace: "nowrap" }} title={instant(call.timestamp, zone)}>{moment(call.timestamp, zone)}</span> },
   { id: "provider", name: text.provider, cell: (call) => call.provider },
   { id: "call", name: text.call, isCut: true, cell: (call) => or([call.method, call.endpoint].filter(Boolean).join(" ")) },
   { id: "model", name: text.model, isCut: true, cell: (call) => or(call.model) },
@@ -32,10 +32,12 @@ export const COLUMNS: CallColumn[] = [
   { id: "error", name: text.message, isCut: true, cell: (call) => or(call.error_type ?? call.error_message), title: (call) => call.error_message ?? undefined },
 ];
 export const USUAL = ["time", "provider", "call", "model", "status", "latency", "tokens", "cost", "user"];
+/** What fits beside each other on a phone. */
+export const NARROW = ["time", "call", "status", "cost"];
 
 /** The columns that a text such as `time,cost` names, in their own order; the usual ones where it names none. */
-export function columnsOf(names: string | undefined): CallColumn[] {
+export function columnsOf(names: string | undefined, usual = USUAL): CallColumn[] {
   const wanted = (names ?? "").split(",");
   const found = COLUMNS.filter((column) => wanted.includes(column.id));
-  return found.length ? found : COLUMNS.filter((column) => USUAL.includes(column.id));
+  return found.length ? found : COLUMNS.filter((column) => usual.includes(column.id));
 }

@@ -10,10 +10,11 @@ export function colorOf(name: string): string {
   if (known) return known;
   let hash = 0;
   for (const letter of name) hash = (hash * 31 + letter.charCodeAt(0)) >>> 0;
-  const free = COLORS.filter((color) => ![...taken.values()].includes(color));
+  const used = new Set(taken.values());
+  // Its own colour where that is free, whatever was seen before; else the next one.
+  const color = COLORS.map((_, step) => COLORS[(hash + step) % COLORS.length] as string).find((one) => !used.has(one));
   // Beyond eight names a colour tells nothing any more.
-  if (!free.length) return OTHER;
-  const color = free[hash % free.length] as string;
+  if (!color) return OTHER;
   taken.set(name, color);
   return color;
 }

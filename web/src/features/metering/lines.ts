@@ -34,7 +34,9 @@ export function lineBefore(times: number[], span: Span, data: Series | undefined
   if (!data?.points.length) return [];
   const then = timesOf(span, data, zone, interval);
   const found = new Map(data.points.map((point) => [Date.parse(point.at), value(point)]));
-  return [{ name: text.periodBefore, color: OTHER, isBefore: true, values: times.map((_, place) => found.get(then[place] ?? NaN) ?? null) }];
+  const values = times.map((_, place) => found.get(then[place] ?? NaN) ?? null);
+  // One point is no line.
+  return values.filter((item) => item !== null).length < 2 ? [] : [{ name: text.periodBefore, color: OTHER, isBefore: true, values }];
 }
 
 /** One line for each value of a dimension, the largest eight apart and the rest together. */
