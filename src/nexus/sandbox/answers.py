@@ -36,6 +36,8 @@ class Plan:
     usage: dict[str, int] = field(default_factory=dict)
     tells_usage: bool = True
     asks_usage: bool = False
+    usage_rides: bool = False
+    """Whether usage comes unasked, in the last event of a chat that has text or an end: as Mistral and Groq do."""
     count: int = 1
     """Inputs, for embeddings."""
 
@@ -106,8 +108,8 @@ def chat_events(plan: Plan) -> Iterator[bytes]:
     yield sse(chunk({"role": "assistant", "content": ""}))
     for word in plan.words():
         yield sse(chunk({"content": word}))
-    yield sse(chunk({}, "stop"))
-    if plan.asks_usage and plan.tells_usage:
+    yield sse({**chunk({}, "stop"), **({"usage": chat_usage(plan)} if plan.usage_rides else {})})
+    if plan.asks_usage and plan.tells_usage and not plan.usage_rides:
         yield sse({**chunk({}), "choices": [], "usage": chat_usage(plan)})
     yield sse(b"[DONE]")
 

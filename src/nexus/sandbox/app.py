@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from nexus.sandbox import answers
+from nexus.sandbox import answers, other_answers
 from nexus.sandbox.answers import Plan
 
 Scope = MutableMapping[str, Any]
@@ -65,14 +65,14 @@ class Sandbox:
             models = {"object": "list", "data": [{"id": "sandbox-1", "object": "model", "owned_by": "sandbox"}]}
             await _whole(send, models, extra)
             return
-        kind = path.rsplit("/v1/", 1)[-1]
+        kind, model = _kind(path)
         if not isinstance(asked, dict) or kind not in _KINDS:
             missing = 400 if kind in _KINDS else 404
             await _error(send, missing, "send a JSON object to a path I know", extra, is_anthropic=is_anthropic)
             return
         whole, events = _KINDS[kind]
-        plan = _plan(asked, headers, body)
-        if asked.get("stream") is True and events is not None:
+        plan = _plan(asked if not model else {**asked, "model": model}, headers, body)
+        if events is not None and (asked.get("stream") is True or kind == "streamGenerateContent"):
             await self._stream(send, events(plan), headers, extra)
         else:
             await _whole(send, whole(plan), extra)
@@ -118,7 +118,21 @@ _KINDS: dict[str, tuple[Callable[[Plan], Any], Callable[[Plan], Iterator[bytes]]
     "responses": (answers.response, answers.response_events),
     "embeddings": (answers.embeddings, None),
     "messages": (answers.message, answers.message_events),
+    "generateContent": (other_answers.gemini, None),
+    "streamGenerateContent": (other_answers.gemini, other_answers.gemini_events),
+    "v2/chat": (other_answers.cohere, other_answers.cohere_events),
 }
+
+
+def _kind(path: str) -> tuple[str, str]:
+    """Return which form of answer a path asks for, and the model where the path names it."""
+    if path.endswith("/v2/chat"):
+        return "v2/chat", ""
+    last = path.rpartition("/")[2]
+    if "Content" in last and ":" in last:
+        model, _, kind = last.partition(":")
+        return kind, model
+    return path.rsplit("/v1/", 1)[-1], ""
 
 
 async def _body(receive: Receive) -> bytes:
@@ -146,6 +160,7 @@ def _plan(asked: dict[str, Any], headers: dict[str, str], body: bytes) -> Plan:
         chunks=chunks,
         usage=usage,
         tells_usage="x-sandbox-no-usage" not in headers,
+        usage_rides="x-sandbox-usage-rides" in headers,
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
         count=len(given) if isinstance(given, list) else 1,
     )
