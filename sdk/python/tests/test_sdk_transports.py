@@ -108,6 +108,25 @@ def test_error_of_the_network_is_recorded_and_passed_on(client: Client, far: Far
     assert record["error_type"] == expected.__name__
 
 
+@pytest.mark.parametrize("how", ["httpx", "httpx2", "requests"])
+def test_upload_that_is_streamed_passes_and_is_not_read(client: Client, far: FarSide, how: str) -> None:
+    library, _ = libraries(how)
+    url, content = f"{far.url}/v1/files", b"what is uploaded"
+
+    if how == "requests":
+        with client.watch(requests.Session()) as session:
+            session.post(url, data=io.BytesIO(content), timeout=20)
+    else:
+        with client.watch(library.Client()) as http:
+            http.post(url, content=iter([content[:4], content[4:]]), headers={"content-length": str(len(content))})
+
+    assert far.asked[0][1] == content
+    (record,) = spooled(client)
+    assert record["request_size_bytes"] == len(content)
+    assert "model" not in record
+    assert client.stats.own_failures == 0
+
+
 EVENTS = [
     {"model": "gpt-4o", "choices": [{"delta": {"content": "Hel"}}]},
     {"model": "gpt-4o", "choices": [{"delta": {"content": "lo"}}]},

@@ -77,8 +77,9 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(
-        self, client: Client, provider: str, method: str, path: str, body: bytes | None, request_bytes: int
+        self, client: Client, provider: str, method: str, path: str, body: bytes | None, announced: str
     ) -> None:
+        """Begin. Where the body is not there to be read, `announced` is its length in words (`content-length`)."""
         self._client = client
         self.shield = client.counters.shield
         """What a transport calls these methods within: they run in the program's thread."""
@@ -86,7 +87,7 @@ class Exchange:
         self._method = method
         self._path = path
         self._body = body[:_REQUEST_BYTES] if body is not None and len(body) > _REQUEST_BYTES else body
-        self._request_bytes = request_bytes
+        self._request_bytes = len(body) if body is not None else int(announced) if announced.isdecimal() else 0
         self._attribution = client.attribution()
         self._ends = Ends()
         self._size = 0
@@ -182,13 +183,3 @@ class Exchange:
         if ends.is_cut:
             return read_cut_body(ends.head(), ends.tail(), self._media_type)
         return read_body(ends.head(), self._media_type)
-
-
-def begin(
-    client: Client, method: str, host: str, port: int | None, path: str, body: bytes | None, request_bytes: int
-) -> Exchange | None:
-    """Begin to watch a call; None where it is not recorded."""
-    provider = client.providers.of(host, port)
-    if provider is None:
-        return None
-    return Exchange(client, provider, method, path, body, request_bytes)

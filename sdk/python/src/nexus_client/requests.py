@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from nexus_client.exchange import Exchange, begin
+from nexus_client.exchange import Exchange
 
 if TYPE_CHECKING:
     from nexus_client.client import Client
@@ -192,15 +192,14 @@ _TELLING: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 def _begin(client: Client, request: requests.PreparedRequest) -> Exchange | None:
     with client.counters.shield:
         parts = urlsplit(request.url or "")
-        host = parts.hostname or ""
-        if client.providers.of(host, parts.port) is None:
+        provider = client.providers.of(parts.hostname or "", parts.port)
+        if provider is None:
             return None
         body: bytes | None = None
         if isinstance(request.body, bytes):
             body = request.body
         elif isinstance(request.body, str):
             body = request.body.encode("utf-8", "replace")
-        announced = request.headers.get("content-length", "") or ""
-        size = len(body) if body is not None else int(announced) if str(announced).isdigit() else 0
-        return begin(client, request.method or "GET", host, parts.port, parts.path, body, size)
+        announced = str(request.headers.get("content-length") or "")
+        return Exchange(client, provider, request.method or "GET", parts.path, body, announced)
     return None

@@ -40,7 +40,7 @@ class Stats:
     disk_failures: int = 0
     """Times the spool could not be written or read."""
     own_failures: int = 0
-    """Faults of the client itself while it watched a call. The call was not touched."""
+    """Faults of the client itself, or of how it was set up. The program and its calls were not touched."""
     last_failure: str | None = None
     """What went wrong last, in words."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from nexus_client.exchange import Exchange, begin
+from nexus_client.exchange import Exchange
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -178,14 +178,13 @@ def wrap_transports(http: object, wrap: Callable[[Any], Any]) -> None:
 def _begin(client: Client, request: Any) -> Exchange | None:
     with client.counters.shield:
         url = request.url
-        if client.providers.of(url.host, url.port) is None:
+        provider = client.providers.of(url.host, url.port)
+        if provider is None:
             return None
         try:
             body: bytes | None = request.content
         except RuntimeError:
             # It is a stream that nobody has read: it is sent as it comes, and its model is not known.
             body = None
-        announced = request.headers.get("content-length", "")
-        size = len(body) if body is not None else int(announced) if announced.isdigit() else 0
-        return begin(client, request.method, url.host, url.port, url.path, body, size)
+        return Exchange(client, provider, request.method, url.path, body, request.headers.get("content-length", ""))
     return None
