@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,6 +82,29 @@ async def test_call_of_a_program_is_in_nexus_with_its_tokens_and_cost(node: Node
     assert call["end_user"] == "u-17"
     assert float(call["cost"]) > 0
     assert files_in(tmp_path) == []
+
+
+async def test_program_that_ends_has_sent_everything(node: Node, tmp_path: Path) -> None:
+    program = """
+import sys
+from nexus_client import Client
+Client.close.__defaults__ = (120.0,)  # at the end of a program too: three seconds may be short for a busy machine
+client = Client(*sys.argv[1:3], spool_dir=sys.argv[3])
+for _ in range(300):
+    print(client.record("openai", 200))
+"""
+
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", program, node.url, key_of(node), str(tmp_path / "spool")],
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+    made = {UUID(line) for line in done.stdout.split()}
+    assert (done.returncode, done.stderr, len(made)) == (0, "", 300)
+    assert files_in(tmp_path / "spool") == []
+    await until(node.spool_is_empty, "the node's spool is drained")
+    assert made <= (await node.stored()).keys()
 
 
 async def test_wrong_key_never_raises_and_loses_nothing(node: Node, tmp_path: Path) -> None:
