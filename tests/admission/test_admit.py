@@ -210,3 +210,19 @@ async def test_no_body_is_a_fault_of_ours(site: Site, body: Any, path: str) -> N
     answer = await site.http.post(path, content=content, headers={"authorization": f"Bearer {site.key}"})
 
     assert answer.status_code < 500, answer.text
+
+
+async def test_before_keys_and_limits_are_known_nothing_is_decided(site: Site) -> None:
+    question = {"application": "a"}
+    assert (await site.post("/v1/admit", question)).status_code == 200
+
+    for tables in (site.application.snapshots, site.application.limits):
+        tables.is_loaded = False
+        refused = await site.post("/v1/admit", question)
+        ready = await site.http.get("/health/ready")
+        tables.is_loaded = True
+
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:nexus:problem:starting")
+        assert refused.headers["retry-after"] == "1"
+        site.application.health._last = None
+        assert ready.status_code == 503 or "snapshot" in ready.json()["degraded"]

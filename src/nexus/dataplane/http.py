@@ -42,7 +42,7 @@ class ScopeMissing(Forbidden):
 
 
 class NotLoaded(Unavailable):
-    """The service is starting and does not know any keys yet: try again in a moment."""
+    """The service is starting and does not know keys or limits yet: try again in a moment."""
 
     code = "starting"
 

@@ -123,7 +123,12 @@ class Application:
             restore=self.limits.history,
             timeout_seconds=settings.admission_timeout_ms / 1000,
         )
-        gate = Gate(self.admission, keys=lambda: self.snapshots.keys, prices=lambda: self.snapshots.prices.book)
+        gate = Gate(
+            self.admission,
+            keys=lambda: self.snapshots.keys,
+            prices=lambda: self.snapshots.prices.book,
+            is_loaded=lambda: self.limits.is_loaded,
+        )
         self.gateway = Gateway(ingest=self.ingest, settings=settings, gate=gate, redis=self.redis)
         self.forwarded = GatewayApp(self.gateway, on_use=self.key_use.note)
         self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits)
@@ -132,7 +137,12 @@ class Application:
         self.live = live_hub(self.state)
         self.control = control_plane(self.state)
         self.events = IngestApp(self.ingest, on_use=self.key_use.note)
-        self.decisions = AdmissionApp(self.admission, lambda: self.snapshots.keys, on_use=self.key_use.note)
+        self.decisions = AdmissionApp(
+            self.admission,
+            lambda: self.snapshots.keys,
+            is_loaded=lambda: self.snapshots.is_loaded and self.limits.is_loaded,
+            on_use=self.key_use.note,
+        )
         self.documentation = DocumentationPage(describe(self.control))
         self.files = WebFiles()
 

@@ -88,6 +88,8 @@ class HealthChecks:
         """Say what is not loaded, or so old that a change made since may not be in force here; nothing when all is well."""
         if not self.ingest.snapshots.is_loaded:
             return "keys and prices are not loaded yet"
+        if not self.limits.is_loaded:
+            return "limits are not loaded yet"
         stale = {**self.ingest.snapshots.freshness.stale(), **self.limits.freshness.stale()}
         return "; ".join(f"{name} {since}" for name, since in stale.items())
 

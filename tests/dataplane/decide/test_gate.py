@@ -15,6 +15,7 @@ from nexus.contracts.prices import PriceBook
 from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded
 from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS, Gate, most_output_tokens
 from nexus.dataplane.decide.scripts import BucketState, keys_of
+from nexus.dataplane.http import NotLoaded
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, limit
 from tests.dataplane.decide.conftest import OwnRedis
 from tests.dataplane.decide.test_engine import Node
@@ -106,3 +107,12 @@ async def test_without_limits_nothing_is_asked_and_without_redis_a_closed_limit_
 def test_the_most_an_answer_can_take_is_read_from_the_request(body: Any, most: int | None) -> None:
     assert most_output_tokens(json.dumps(body).encode()) == most
     assert most_output_tokens(b"\xff{") is None
+
+
+async def test_while_limits_are_not_known_no_call_is_taken_for_unlimited(gated: Gated) -> None:
+    gate = Gate(
+        gated.node.engine, keys=lambda: KEYS, prices=lambda: PriceBook.from_documents([]), is_loaded=lambda: False
+    )
+
+    with pytest.raises(NotLoaded):
+        await gate.admit(KEY, provider="openai")

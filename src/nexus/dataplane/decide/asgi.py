@@ -19,6 +19,7 @@ from nexus.dataplane.decide.headers import decimal_units, rate_limit_headers, re
 from nexus.dataplane.decide.types import Decision, Settlement
 from nexus.dataplane.http import (
     Answer,
+    NotLoaded,
     OnUse,
     Receive,
     Scope,
@@ -139,10 +140,12 @@ class AdmissionApp:
         admission: Admission,
         keys: Callable[[], KeyTable],
         *,
+        is_loaded: Callable[[], bool] = lambda: True,
         on_use: OnUse = ignore_use,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._admission = admission
+        self._is_loaded = is_loaded
         self._on_use = on_use
         self._keys = keys
         self._clock = clock
@@ -155,6 +158,9 @@ class AdmissionApp:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['path']} takes POST only", allow="POST")
+        # Without tables every key would be unknown, and no call limited.
+        if not self._is_loaded():
+            raise NotLoaded(retry_after_seconds=1)
         headers = read_headers(scope)
         key = authenticate(headers, self._keys(), scope=SCOPE, at=self._clock.now())
         self._on_use(key)

@@ -29,6 +29,7 @@ from nexus.contracts.pricing import price_call
 from nexus.dataplane.decide.asgi import refusal
 from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.types import Decision, Settlement
+from nexus.dataplane.http import NotLoaded
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 
 HOLD_SECONDS = 900.0
@@ -104,17 +105,21 @@ class Gate:
         *,
         keys: Callable[[], KeyTable],
         prices: Callable[[], PriceBook],
+        is_loaded: Callable[[], bool] = lambda: True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._admission = admission
         self._keys = keys
         self._prices = prices
+        self._is_loaded = is_loaded
         self._clock = clock
         self._answers: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
         self._tasks: set[asyncio.Task[Settlement]] = set()
 
     def concerns(self, key: KeyEntry) -> bool:
-        """Whether calls with this key have any limit to be asked."""
+        """Whether calls with this key have any limit to be asked. `NotLoaded` while nobody knows: none is not the same."""
+        if not self._is_loaded():
+            raise NotLoaded(retry_after_seconds=1)
         return bool(self._admission.table.limits.get(key.organization_id))
 
     async def admit(
