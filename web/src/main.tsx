@@ -1,6 +1,6 @@
 import "@mantine/core/styles.css";
 import "./app/style.css";
-import { Anchor, Center, createTheme, Drawer, Loader, MantineProvider, Modal, Stack } from "@mantine/core";
+import { Anchor, Center, createTheme, Drawer, Loader, MantineProvider, Modal, Popover, Stack } from "@mantine/core";
 import { QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-query";
 import { createRootRoute, createRoute, createRouter, Outlet, RouterProvider, useNavigate, useSearch } from "@tanstack/react-router";
 import { lazy, StrictMode, Suspense, useEffect, type FunctionComponent } from "react";
@@ -22,7 +22,8 @@ const client = new QueryClient({
 const atOnce = { defaultProps: { transitionProps: { duration: 0 }, attributes: { header: { role: "presentation" } } } };
 const theme = createTheme({
   primaryColor: "blue", primaryShade: { light: 8, dark: 8 }, fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif", defaultRadius: "md",
-  components: { Modal: Modal.extend(atOnce), Drawer: Drawer.extend(atOnce) },
+  respectReducedMotion: true,
+  components: { Modal: Modal.extend(atOnce), Drawer: Drawer.extend(atOnce), Popover: Popover.extend({ defaultProps: { transitionProps: { duration: 0 } } }) },
 });
 
 function SignedIn() {

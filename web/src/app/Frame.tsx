@@ -101,12 +101,12 @@ export function Frame({ account }: { account: Account }) {
             </Group>
             <Group gap={6} wrap="nowrap">
               {live !== "off" && page?.isTimed && (
-                <Tooltip label={live === "live" ? text.liveLead : text.paused}>
+                <Tooltip withinPortal={false} label={live === "live" ? text.liveLead : text.paused}>
                   <Badge visibleFrom="sm" variant="dot" color={live === "live" ? "teal" : "orange"} size="sm" miw={70} aria-live="polite">{live === "live" ? text.live : text.paused}</Badge>
                 </Tooltip>
               )}
               {page?.isTimed && <TimeRange />}
-              <Tooltip label={<Group gap={4}>{text.search} <Kbd size="xs">Ctrl K</Kbd></Group>}>
+              <Tooltip withinPortal={false} label={<Group gap={4}>{text.search} <Kbd size="xs">Ctrl K</Kbd></Group>}>
                 <ActionIcon variant="default" size={30} onClick={palette.open} aria-label={text.search}>⌕</ActionIcon>
               </Tooltip>
               <Menu position="bottom-end" withinPortal>

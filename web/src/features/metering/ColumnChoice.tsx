@@ -36,7 +36,7 @@ export function ColumnChoice() {
     <Popover opened={open} onChange={setOpen} trapFocus withinPortal position="bottom-end" shadow="md">
       <Popover.Target><Button size="compact-xs" variant="default" onClick={() => setOpen(!open)}>{text.columns}</Button></Popover.Target>
       <Popover.Dropdown aria-label={text.columns}>
-        <Stack gap={6}>
+        <Stack gap={10}>
           {COLUMNS.map((column) => (
             <Checkbox key={column.id} size="xs" label={column.name} checked={shown.includes(column.id)} disabled={shown.length === 1 && shown[0] === column.id}
               onChange={(event) => void choose(event.currentTarget.checked ? [...shown, column.id] : shown.filter((id) => id !== column.id))} />
