@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,11 +14,12 @@ import pytest
 from litestar import Litestar
 from redis.asyncio import Redis
 
+from nexus.contracts.keys import key_hash
 from nexus.contracts.redis_keys import live_channel
 from nexus.dashboards import service
 from nexus.dashboards.routes import router
 from nexus.dashboards.service import Announcement, LiveHub, TooManyViewers
-from nexus.identity import access_keys, sessions, store
+from nexus.identity import access_keys, principals, sessions, store
 from nexus.identity.authentication import COOKIE, AuthenticationMiddleware
 from nexus.kit.clock import FixedClock
 from nexus.kit.ids import uuid7
@@ -342,3 +343,21 @@ async def test_streams_of_sessions_that_hold_no_more_end_and_the_others_are_not_
         await stored(stream, 7)
     for stream in [*ending, *staying]:
         await stream.close()
+
+
+async def test_one_question_tells_of_many_sessions_who_may_do_something_in_one_organization(
+    database: Database, two_organizations: tuple[TestOrganization, TestOrganization]
+) -> None:
+    mine, other = two_organizations
+    _, ours = await member_with_sessions(database, mine.id, "one", 2)
+    _, theirs = await member_with_sessions(database, other.id, "two", 1)
+    hashes = [key_hash(token) for token in [*ours, *theirs, "never opened"]]
+
+    async def told(owner: UUID, permission: str, at: datetime = NOW) -> frozenset[bytes]:
+        async with database.as_system(readonly=True) as connection:
+            return await principals.sessions_that_may(connection, hashes, owner, permission, at)
+
+    assert await told(mine.id, "metrics:read") == set(hashes[:2])
+    assert await told(other.id, "metrics:read") == {hashes[2]}
+    assert await told(mine.id, "user:create") == set(), "a viewer makes no users"
+    assert await told(mine.id, "metrics:read", NOW + timedelta(days=60)) == set(), "they have expired"
