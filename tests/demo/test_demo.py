@@ -118,6 +118,20 @@ def test_demo_that_cannot_sign_in_says_so_and_is_not_tried_again(tmp_path: Path)
     )
 
 
+def test_demo_that_finds_nobody_who_answers_is_to_be_started_again(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")}
+    environment |= {"NEXUS_ADMIN_EMAIL": "root@acme.example", "NEXUS_ADMIN_PASSWORD": "correct horse battery staple"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "nexus.entry.processes", "demo", "1", "1", "9"],
+        cwd=ROOT, env={**environment, "NEXUS_DATA_DIR": str(tmp_path), "NEXUS_PORT": str(free_port())},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
 def test_live_calls_are_sent_when_they_end(tmp_path: Path) -> None:
     keys = {f"{company.slug}/{item.name}": "nx_test" for company in COMPANIES for item in company.applications}
     since = datetime.now(UTC)

@@ -20,7 +20,8 @@ _out = Console(highlight=False, soft_wrap=True)
 
 
 def play(url: str, sandbox_url: str, folder: Path, amount: Amount, stopping: threading.Event) -> None:
-    """Play the demo against a Nexus that is up, until `stopping` is set. `NotSetUpError` says why it cannot begin.
+    """Play the demo against a Nexus that is up, until `stopping` is set. `NotSetUpError` says why it cannot begin,
+    `OSError` why it cannot begin now.
 
     `folder` is Nexus's data directory: it holds the administrator's sign-in, and the demo's keys and spool. At
     `sandbox_url` the sandbox answers, to which Nexus's gateway is to send calls of people who try it.

@@ -62,7 +62,7 @@ class Api:
     def call(
         self, method: str, path: str, body: object = None, *, organization: str | None = None, **query: str
     ) -> Any:
-        """Ask; returns the answer's JSON. `NotSetUpError` with the problem's detail."""
+        """Ask; returns the answer's JSON. `NotSetUpError` with the problem's detail; `OSError` where Nexus cannot answer now."""
         address = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
         request = urllib.request.Request(address, method=method)  # noqa: S310 - the address of the Nexus we belong to
         if body is not None:
@@ -74,9 +74,9 @@ class Api:
             with self._opener.open(request, timeout=60) as answer:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
+            if error.code >= 500:
+                raise
             raise NotSetUpError(f"{method} {path}: {error.code} {_detail(error.read())}") from None
-        except OSError as error:
-            raise NotSetUpError(f"{method} {path}: {error}") from None
 
     def sign_in(self, email: str, password: str) -> None:
         """Sign in; the session's cookie is kept."""

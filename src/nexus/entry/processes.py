@@ -127,7 +127,8 @@ def sandbox_url(port: int) -> str:
 def run_demo() -> None:
     """Play the demo until told to stop; its amount of days, its volume and the sandbox's port stand on the command line.
 
-    Where it cannot begin it says why and ends with code 0: starting it again would not help.
+    Where it cannot begin it says why and ends with code 0: starting it again would not help. Where Nexus does not answer
+    just now, it would: code 1.
     """
     from nexus.demo.play import play
     from nexus.demo.setting_up import NotSetUpError
@@ -152,6 +153,9 @@ def run_demo() -> None:
             play(settings.local_url, sandbox_url(int(sys.argv[4])), settings.data_dir, amount, stopping)
         except NotSetUpError as error:
             Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: the demo: {error}", markup=False)
+        except OSError as error:
+            _log.warning("the demo cannot begin yet", error=str(error))
+            sys.exit(1)
 
 
 def run_sandbox() -> None:
