@@ -231,7 +231,8 @@ class Client:
 
                 Finalize(None, self.close, exitpriority=100)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, which calls this by itself: the parent keeps what it has taken."""
         pipeline = self._pipeline
         self._begin()
         if pipeline is not None:
@@ -280,7 +281,7 @@ def _close_all() -> None:
 
 def _forked() -> None:
     for client in list(_clients):
-        client._after_fork()  # noqa: SLF001
+        client.after_fork()
 
 
 atexit.register(_close_all)

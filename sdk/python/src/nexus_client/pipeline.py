@@ -325,7 +325,7 @@ class Pipeline:
                 return False
             wait_seconds = max(min(pause, self._limits.longest_pause_seconds), answer.wait_seconds)
             # Not all at once: many processes lost the same server at the same time.
-            self._kick.wait(wait_seconds * random.uniform(1.0, 1.25))  # noqa: S311
+            self._kick.wait(wait_seconds * random.uniform(1.0, 1.25))  # noqa: S311 - no secret
             if self._stops():
                 return False
             pause = min(pause * 2, self._limits.longest_pause_seconds)

@@ -98,26 +98,26 @@ def _watch_answer(answer: Any, exchange: Exchange) -> None:
     a file), the call is recorded without what the answer says.
     """
     kind: type = type(answer)
-    if not hasattr(kind, "_nexus_tells"):
+    if not hasattr(kind, "nexus_tells"):
         try:
-            answer._nexus_watch = _Watch()  # noqa: SLF001
+            answer.nexus_watch = _Watch()
             answer.__class__ = _telling(kind)
         except (AttributeError, TypeError):
             exchange.ended()
             return
-    answer._nexus_watch.exchanges.append(exchange)  # noqa: SLF001
+    answer.nexus_watch.exchanges.append(exchange)
 
 
 @functools.cache
 def _telling(kind: type) -> type:
     methods = {name: telling(getattr(kind, name)) for name, telling in _TELLING.items() if hasattr(kind, name)}
-    return type(kind.__name__, (kind,), {"__slots__": (), "_nexus_tells": True, **methods})
+    return type(kind.__name__, (kind,), {"__slots__": (), "nexus_tells": True, **methods})
 
 
 def _reading(read: Callable[..., Any], *, is_whole: bool) -> Callable[..., Any]:
     @functools.wraps(read)
     def telling(self: Any, *arguments: Any, **named: Any) -> Any:
-        watch: _Watch = self._nexus_watch
+        watch: _Watch = self.nexus_watch
         if watch.is_inside:
             return read(self, *arguments, **named)
         wants = arguments[0] if arguments else named.get("amt")
@@ -139,7 +139,7 @@ def _reading(read: Callable[..., Any], *, is_whole: bool) -> Callable[..., Any]:
 
 def _streaming(stream: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
     def passing(self: Any, parts: Iterator[bytes]) -> Iterator[bytes]:
-        watch: _Watch = self._nexus_watch
+        watch: _Watch = self.nexus_watch
         try:
             while True:
                 watch.is_inside = True
@@ -161,7 +161,7 @@ def _streaming(stream: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator
     @functools.wraps(stream)
     def telling(self: Any, *arguments: Any, **named: Any) -> Iterator[bytes]:
         parts = stream(self, *arguments, **named)
-        return parts if self._nexus_watch.is_inside else passing(self, parts)
+        return parts if self.nexus_watch.is_inside else passing(self, parts)
 
     return telling
 
@@ -173,8 +173,8 @@ def _ending(end: Callable[..., Any]) -> Callable[..., Any]:
             return end(self, *arguments, **named)
         finally:
             # urllib3 gives the connection back before it hands over the last part.
-            if not self._nexus_watch.is_inside:
-                self._nexus_watch.ended(self)
+            if not self.nexus_watch.is_inside:
+                self.nexus_watch.ended(self)
 
     return telling
 
