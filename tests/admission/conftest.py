@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 from litestar import Litestar
 
-from nexus.admission.routes import router
+from nexus.admission.routes import LimitsInForce, router
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.identity import access_keys
 from nexus.identity.authentication import AuthenticationMiddleware
@@ -67,7 +67,7 @@ async def api(database: Database, organization: TestOrganization, redis_url: str
     client = redis.asyncio.Redis.from_url(redis_url)
     limits = LimitSnapshots(database, clock=clock)
     state = WebState(database, Settings.from_environment({}), clock, redis=client)
-    state.parts["limits"] = lambda: limits.table
+    state.put(LimitsInForce(lambda: limits.table))
     app.state.nexus = state
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ import pytest
 
 from nexus.kit.ids import uuid7
 from nexus.metering import service
+from nexus.metering.routes import ExportSlots
 from nexus.platform.db import Database
 from nexus.platform.web import encode_cursor
 from tests.conftest import TestOrganization
@@ -236,7 +236,8 @@ async def test_exports_leave_connections_for_others(
     api: Api, calls: list[dict[str, Any]], http: httpx.AsyncClient
 ) -> None:
     state = http._transport.app.state.nexus  # type: ignore[attr-defined]
-    slots = state.parts["metering.exports"] = asyncio.Semaphore(1)
+    slots = ExportSlots(1)
+    state.put(slots)
 
     async with slots:
         refused = await api.get("calls", **RANGE, format="csv")

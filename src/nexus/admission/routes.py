@@ -1,5 +1,6 @@
 """`/api/admission`: clusters, applications, operation costs, quotas and their versions, buckets and token transactions."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -143,10 +144,15 @@ class RollBack(msgspec.Struct, forbid_unknown_fields=True):
     reason: Reason
 
 
+class LimitsInForce:
+    """The limits that this process decides by; one without a data plane has none."""
+
+    def __init__(self, table: Callable[[], LimitTable] = LimitTable) -> None:
+        self.table = table
+
+
 def _table(request: AnyRequest) -> LimitTable:
-    # A process without a data plane has no limits in force.
-    current: LimitTable = web_state(request).parts.get("limits", LimitTable)()
-    return current
+    return web_state(request).part(LimitsInForce, LimitsInForce).table()
 
 
 async def _listed(request: AnyRequest, kind: type[Listed], query: str, cursor: str | None, limit: int) -> Page[Listed]:

@@ -36,22 +36,18 @@ Last = Annotated[
 
 def live_hub(state: WebState) -> LiveHub:
     """Return what fans announcements out to the streams of this process."""
-    hub = state.parts.get("live")
-    if hub is None:
 
-        async def version() -> int:
-            async with state.database.as_system(readonly=True) as connection:
-                return await store.keys_version(connection)
+    async def version() -> int:
+        async with state.database.as_system(readonly=True) as connection:
+            return await store.keys_version(connection)
 
-        async def confirm(organization_id: UUID, sessions: Collection[bytes]) -> Collection[bytes]:
-            async with state.database.as_system(readonly=True) as connection:
-                return await principals.sessions_that_may(
-                    connection, sessions, organization_id, PERMISSION, state.clock.now()
-                )
+    async def confirm(organization_id: UUID, sessions: Collection[bytes]) -> Collection[bytes]:
+        async with state.database.as_system(readonly=True) as connection:
+            return await principals.sessions_that_may(
+                connection, sessions, organization_id, PERMISSION, state.clock.now()
+            )
 
-        hub = state.parts["live"] = LiveHub(state.redis, version, state.clock, confirm)
-    assert isinstance(hub, LiveHub)  # noqa: S101
-    return hub
+    return state.part(LiveHub, lambda: LiveHub(state.redis, version, state.clock, confirm))
 
 
 def _still_allowed(request: AnyRequest, organization_id: UUID) -> Callable[[], Awaitable[bool]]:
@@ -149,11 +145,7 @@ async def get_live(request: AnyRequest) -> Stream:
 
 
 def _meter(state: WebState) -> CachedMeter:
-    found = state.parts.get("dashboards.meter")
-    if found is None:
-        found = state.parts["dashboards.meter"] = CachedMeter(state.database, ReadCache(state.redis))
-    assert isinstance(found, CachedMeter)  # noqa: S101
-    return found
+    return state.part(CachedMeter, lambda: CachedMeter(state.database, ReadCache(state.redis)))
 
 
 async def _ask(request: AnyRequest, *, is_series: bool) -> Response[Any]:

@@ -30,6 +30,12 @@ class UsageEvents(msgspec.Struct, forbid_unknown_fields=True):
     events: Annotated[list[UsageEvent], msgspec.Meta(min_length=1, max_length=200)]
 
 
+class VisitorSecret(str):
+    """What hides who a visitor is, read once for each process."""
+
+    __slots__ = ()
+
+
 @post("/dashboards/usage", guards=[signed_in], status_code=204)
 async def count_usage(request: AnyRequest, data: JSONBody[UsageEvents]) -> Response[None]:
     """Count what a person did. While analytics are off nothing is kept, and the answer is the same."""
@@ -37,9 +43,7 @@ async def count_usage(request: AnyRequest, data: JSONBody[UsageEvents]) -> Respo
     if principal.user_id is None or principal.kind != "user":
         raise Forbidden("only the use by people is counted")
     organization_id = organization_of(request)
-    secret = state.parts.get("dashboards.secret")
-    if secret is None:
-        secret = state.parts["dashboards.secret"] = secret_keys(state.settings)[0]
+    secret = state.part(VisitorSecret, lambda: VisitorSecret(secret_keys(state.settings)[0]))
     visitor = usage.visitor_of(secret, organization_id, principal.user_id, state.clock.now())
     events = [(item.event, item.page, item.duration_ms) for item in data.events]
     async with state.database.tenant(organization_id) as connection:

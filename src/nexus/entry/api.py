@@ -18,6 +18,7 @@ from litestar.openapi import OpenAPIConfig
 from prometheus_client import Counter, Histogram
 
 import nexus
+from nexus.admission.routes import LimitsInForce
 from nexus.admission.routes import router as admission_router
 from nexus.catalog.routes import router as catalog_router
 from nexus.dashboards.routes import live_hub
@@ -133,7 +134,7 @@ class Application:
         self.forwarded = GatewayApp(self.gateway, on_use=self.key_use.note)
         self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits)
         self.state = WebState(self.database, settings, redis=self.redis)
-        self.state.parts["limits"] = lambda: self.limits.table
+        self.state.put(LimitsInForce(lambda: self.limits.table))
         self.live = live_hub(self.state)
         self.control = control_plane(self.state)
         self.events = IngestApp(self.ingest, on_use=self.key_use.note)

@@ -64,7 +64,7 @@ def permission_of(handler: Any) -> str | None:
 def principal_if_any(connection: AnyConnection) -> Principal | None:
     """Return who the request comes from, None for nobody."""
     principal = getattr(connection.scope.get("user"), "principal", None)
-    assert principal is None or isinstance(principal, Principal)  # noqa: S101
+    assert principal is None or isinstance(principal, Principal)
     return principal
 
 
@@ -99,11 +99,7 @@ def client_ip(connection: AnyConnection) -> str | None:
 def sealer_of(connection: AnyConnection) -> Sealer:
     """Return what seals and opens secrets at rest in this process."""
     state = web_state(connection)
-    found = state.parts.get("identity.sealer")
-    if found is None:
-        found = state.parts["identity.sealer"] = Sealer(secret_keys(state.settings))
-    assert isinstance(found, Sealer)  # noqa: S101
-    return found
+    return state.part(Sealer, lambda: Sealer(secret_keys(state.settings)))
 
 
 def actor_of(connection: AnyConnection) -> Actor:

@@ -11,12 +11,10 @@ from msgspec import UNSET, UnsetType
 
 from nexus.identity import provider_credential_key_reach as key_reach
 from nexus.identity import provider_credentials as service
-from nexus.identity.guards import actor_of, organization_of, principal_of, requires
+from nexus.identity.guards import actor_of, organization_of, principal_of, requires, sealer_of
 from nexus.identity.provider_credential_key_reach import KeyReach
 from nexus.identity.provider_credentials import CredentialLimits, ProviderCredential
-from nexus.platform.db.secrets import secret_keys
-from nexus.platform.sealing import Sealer
-from nexus.platform.web import Page, WebState, check_limit, id_of, page_of, web_state
+from nexus.platform.web import Page, check_limit, id_of, page_of, web_state
 
 AnyRequest = Request[Any, Any, Any]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -56,13 +54,6 @@ class CredentialChange(msgspec.Struct, forbid_unknown_fields=True):
     expires_at: Instant | UnsetType | None = UNSET
 
 
-def _sealer(state: WebState) -> Sealer:
-    found = state.parts.get("sealer")
-    if not isinstance(found, Sealer):
-        found = state.parts["sealer"] = Sealer(secret_keys(state.settings))
-    return found
-
-
 @get("/", guards=[requires("credential:read")])
 async def list_credentials(
     request: AnyRequest,
@@ -85,7 +76,7 @@ async def create_credential(request: AnyRequest, data: JSONBody[CredentialNew]) 
     state, organization_id = web_state(request), organization_of(request)
     async with state.database.tenant(organization_id, actor_of(request)) as db:
         return await service.create(
-            db, organization_id, _sealer(state), **msgspec.structs.asdict(data), at=state.clock.now(),
+            db, organization_id, sealer_of(request), **msgspec.structs.asdict(data), at=state.clock.now(),
             created_by=principal_of(request).user_id,
         )  # fmt: skip
 
@@ -115,7 +106,7 @@ async def change_credential(
     state, organization_id = web_state(request), organization_of(request)
     changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
     async with state.database.tenant(organization_id, actor_of(request)) as db:
-        return await service.change(db, organization_id, _sealer(state), credential_id, changes)
+        return await service.change(db, organization_id, sealer_of(request), credential_id, changes)
 
 
 @delete("/{credential_id:uuid}", guards=[requires("credential:manage")])

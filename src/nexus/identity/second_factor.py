@@ -164,7 +164,7 @@ async def confirm(
     Every other session of the person ends: they were opened without it.
     """
     user_id = principal.user_id
-    assert user_id is not None  # noqa: S101
+    assert user_id is not None
     if await store.value(connection, "has_second_factor", user_id):
         raise AlreadyEnrolled
     if await _take(connection, user_id, code, sealer, at) != "totp":

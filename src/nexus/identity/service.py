@@ -107,7 +107,7 @@ async def change_own_password(
     device: str | None = None,
 ) -> int:
     """Change one's password. Every other session and known device ends with it; returns how many sessions ended."""
-    assert principal.user_id is not None  # noqa: S101
+    assert principal.user_id is not None
     await sessions.prove_password(database, principal, current, field="current_password", actor=actor, at=at)
     async with database.as_system(actor, principal.organization_id) as connection:
         user = await store.user_by_id(connection, principal.user_id)

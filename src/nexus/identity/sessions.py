@@ -46,7 +46,7 @@ async def open_session(
     await store.run(connection, "count_login", user_id, at)
     await store.log_security(connection, "sign_in", "LOW", user_id, actor, {"method": method})
     user = await store.user_by_id(connection, user_id)
-    assert user is not None  # noqa: S101
+    assert user is not None
     return SignedIn(token, session_id, expires_at, user, await know_device(connection, user_id, device, at))
 
 
@@ -81,7 +81,7 @@ async def prove_password(
     database: Database, principal: Principal, password: str, *, field: str, actor: Actor, at: datetime
 ) -> None:
     """Raise unless this is the person's password. Guesses by a session that somebody left open are counted."""
-    assert principal.user_id is not None  # noqa: S101
+    assert principal.user_id is not None
     async with database.as_system(actor) as connection:
         rules = lockout.Rules.of(await get_configuration(connection))
         stored = await store.value(connection, "password_hash", principal.user_id)

@@ -67,12 +67,7 @@ class Away(msgspec.Struct):
 
 
 def _providers(request: AnyRequest) -> Providers:
-    state = web_state(request)
-    found = state.parts.get("identity.providers")
-    if found is None:
-        found = state.parts["identity.providers"] = Providers(sealer_of(request))
-    assert isinstance(found, Providers)  # noqa: S101
-    return found
+    return web_state(request).part(Providers, lambda: Providers(sealer_of(request)))
 
 
 def _flow_cookie(request: AnyRequest, token: str) -> Cookie:

@@ -43,7 +43,7 @@ def point_starts(question: Question, calendar: Sequence[datetime]) -> list[datet
 
     Days, weeks and months begin in the asked zone; hours on its clock hour at the range's start.
     """
-    assert question.interval is not None  # noqa: S101
+    assert question.interval is not None
     step = INTERVALS[question.interval]
     if isinstance(step, str):
         starts = sorted(set(calendar))

@@ -64,7 +64,7 @@ class Target:
 
 
 def _shifted(line: Line, shift: timedelta) -> dict[str, Any]:
-    assert line.record is not None  # noqa: S101
+    assert line.record is not None
     if line.at is None or not shift:
         return line.record
     return {**line.record, "timestamp": (line.at + shift).astimezone(UTC).isoformat()}

@@ -161,12 +161,12 @@ async def get_series(
     return await _answer(request, "series", question, asked)
 
 
-def _export_slots(state: WebState) -> asyncio.Semaphore:
-    """Return the places for exports: each holds a connection for as long as its reader takes, and others need some."""
-    places = max(1, state.settings.database_pool_size // 2)
-    found = state.parts.setdefault("metering.exports", asyncio.Semaphore(places))
-    assert isinstance(found, asyncio.Semaphore)  # noqa: S101
-    return found
+class ExportSlots(asyncio.Semaphore):
+    """The places for exports: each holds a connection for as long as its reader takes, and others need some."""
+
+
+def _export_slots(state: WebState) -> ExportSlots:
+    return state.part(ExportSlots, lambda: ExportSlots(max(1, state.settings.database_pool_size // 2)))
 
 
 async def _exported_calls(

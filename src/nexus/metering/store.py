@@ -52,7 +52,7 @@ async def range_facts(connection: Connection, organization_id: UUID, question: Q
     except asyncpg.InvalidParameterValueError:
         # Python knows a zone that this PostgreSQL does not.
         raise invalid("tz", f"the database knows no time zone {question.tz!r}") from None
-    assert row is not None  # noqa: S101
+    assert row is not None
     whole_from = {name: datetime.fromisoformat(at) for name, at in (row["whole_from"] or {}).items()}
     facts = RangeFacts(
         currency=row["currency"],
@@ -183,7 +183,7 @@ async def insert_repricing(
         new.include_given,
         at,
     )
-    assert row is not None  # noqa: S101
+    assert row is not None
     return row
 
 
@@ -262,7 +262,7 @@ async def advance_repricing(
 async def prices_version(connection: Connection) -> tuple[int | None, int]:
     """Return the version of the price book, and the one that was noticed last."""
     row = await connection.fetchrow(QUERIES["prices_version"])
-    assert row is not None  # noqa: S101
+    assert row is not None
     return row["current"], row["noticed"]
 
 
@@ -291,7 +291,7 @@ async def month_facts(connection: Connection, query: str, low: datetime, high: d
     """Count a month's rows, with the last time in them and when they were last touched."""
     # A month may hold many rows, and nobody waits for this.
     row: Row | None = await connection.fetchrow(QUERIES[query], low, high, timeout=3600)
-    assert row is not None  # noqa: S101
+    assert row is not None
     return row
 
 

@@ -241,7 +241,7 @@ def refusal(decision: Decision) -> NexusError:
     if decision.outcome == "spent":
         return HoldSpent()
     limit = decision.refused_by
-    assert limit is not None  # noqa: S101
+    assert limit is not None
     if decision.outcome == "impossible":
         text = f"the call is larger than the limit {limit.name} will ever allow: make it smaller, or raise the limit"
     else:

@@ -66,7 +66,7 @@ class Bucket:
                 self.level, self.held = Fraction(limit.capacity if self.is_bucket else 0), 0
                 self.at = now if limit.method != "fixed_window" else 0
         if self.limit.method == "fixed_window":
-            assert self.limit.period is not None  # noqa: S101
+            assert self.limit.period is not None
             begins, ends = window(now, self.limit.period, self.limit.zone)
             if is_changed and begins < self.at:
                 self.at, self.ends = begins, ends
@@ -125,7 +125,7 @@ class Cell:
         if limit.method in _BUCKETS:
             return Bucket(limit, Fraction(limit.capacity), now)
         if limit.method == "fixed_window":
-            assert limit.period is not None  # noqa: S101
+            assert limit.period is not None
             begins, ends = window(now, limit.period, limit.zone)
             return Bucket(limit, Fraction(0), begins, ends)
         return Bucket(limit, Fraction(0), now)

@@ -255,7 +255,7 @@ class LimitSnapshots:
         states: dict[str, bytes] = {}
         for row in rows:
             limit = windows[row["bucket"].partition(":")[0]]
-            assert limit.period is not None  # noqa: S101
+            assert limit.period is not None
             begins, ends = window(to_us(now), limit.period, limit.zone)
             if row["level_at_us"] == begins:
                 states[row["bucket"]] = _window_state(limit, row["level"], begins, ends).pack()
@@ -283,7 +283,7 @@ class LimitSnapshots:
                 log.warning("the limits could not be cached", error=repr(error))
 
     def _build(self) -> None:
-        assert self._source is not None  # noqa: S101
+        assert self._source is not None
         self.table, self._next_change = build_limits(self._source, self._clock.now())
         self.is_loaded = True
 

@@ -172,7 +172,7 @@ class AnswerReader:
     def _unpack(self, chunk: bytes) -> Iterable[bytes]:
         if self.is_plain:
             return (chunk,)
-        assert self._unpacker is not None  # noqa: S101
+        assert self._unpacker is not None
         return self._bounded(self._unpacker.feed(chunk))
 
     def _bounded(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -201,7 +201,7 @@ class AnswerReader:
                 self._look_at(payload)
 
     def _feed_hiding(self, chunk: bytes) -> bytes:
-        assert isinstance(self._splitter, EventSplitter)  # noqa: S101
+        assert isinstance(self._splitter, EventSplitter)
         kept: list[bytes] = []
         if not self._can_read:
             return chunk
@@ -218,7 +218,7 @@ class AnswerReader:
     def held_back(self) -> bytes:
         """Return, after the last chunk, what a hiding reader still holds: an event that was never ended."""
         if self.hides and self._can_read:
-            assert self._splitter is not None  # noqa: S101
+            assert self._splitter is not None
             return self._splitter.rest()
         return b""
 

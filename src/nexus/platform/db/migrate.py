@@ -50,7 +50,7 @@ class MigrationState:
 def state(owner_url: str) -> MigrationState:
     """Tell the database's revision and the newest one."""
     head = ScriptDirectory.from_config(_config(owner_url)).get_current_head()
-    assert head is not None  # noqa: S101
+    assert head is not None
     engine = create_engine(_sqlalchemy_url(owner_url), poolclass=NullPool)
     try:
         with engine.connect() as connection:

@@ -87,9 +87,9 @@ class DatabaseUrls:
             raise InvalidSettings(
                 f"{', '.join(missing)} not set and no database was made here yet: run `nexus up`, or `nexus db init`"
             )
-        assert service  # noqa: S101
-        assert system  # noqa: S101
-        assert writer  # noqa: S101
+        assert service
+        assert system
+        assert writer
         return cls(
             service=service,
             system=system,

@@ -124,7 +124,7 @@ class ReadCache:
         return found.decode() if isinstance(found, bytes) else str(found or 0)
 
     async def _get(self, key: str, kind: Kind) -> Kept | None:
-        assert self._redis is not None  # noqa: S101
+        assert self._redis is not None
         found = await self._try(self._redis.get(key))
         if not isinstance(found, bytes):
             return None
@@ -135,7 +135,7 @@ class ReadCache:
         return Kept(content, min(age, kind.seconds), True)
 
     async def _put(self, key: str, kind: Kind, content: bytes, began: float) -> None:
-        assert self._redis is not None  # noqa: S101
+        assert self._redis is not None
         # An answer is as old as the moment it was asked for, however long it took.
         left_ms = int((began + kind.seconds - time.time()) * 1000)
         if len(content) <= MAX_BYTES and left_ms > 0:

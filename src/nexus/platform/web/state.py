@@ -1,7 +1,8 @@
 """What every route can reach: the database, the settings, the clock, Redis."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from litestar.connection import ASGIConnection
 from redis.asyncio import Redis
@@ -9,6 +10,8 @@ from redis.asyncio import Redis
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.platform.db import Database
 from nexus.platform.settings import Settings
+
+Part = TypeVar("Part")
 
 
 @dataclass
@@ -19,12 +22,21 @@ class WebState:
     settings: Settings
     clock: Clock = SYSTEM_CLOCK
     redis: Redis | None = None
-    parts: dict[str, Any] = field(default_factory=dict)
-    """Further parts, by the name of the slice that put them there."""
+    _parts: dict[type, object] = field(default_factory=dict)
+
+    def part(self, kind: type[Part], make: Callable[[], Part]) -> Part:
+        """Return the process's one part of a kind; it is made when it is first asked for."""
+        if kind not in self._parts:
+            self._parts[kind] = make()
+        return cast("Part", self._parts[kind])
+
+    def put(self, part: object) -> None:
+        """Set the process's one part of its kind."""
+        self._parts[type(part)] = part
 
 
 def web_state(connection: ASGIConnection[Any, Any, Any, Any]) -> WebState:
     """Return the shared parts of the process that serves this request."""
     state = connection.app.state.nexus
-    assert isinstance(state, WebState)  # noqa: S101
+    assert isinstance(state, WebState)
     return state
