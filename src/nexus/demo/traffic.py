@@ -38,7 +38,7 @@ class Amount:
     days: int = DAYS
     """Before now, at the start."""
     volume: float = 1.0
-    """1 is about 4,500 calls a day."""
+    """1 is about 4,000 calls a day."""
 
 
 @dataclass(frozen=True)

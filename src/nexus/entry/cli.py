@@ -60,7 +60,7 @@ def up(
     ] = False,
     days: Annotated[int, Parameter(help="of the demo: days to fill before now", validator=Number(gte=1, lte=365))] = 30,
     volume: Annotated[
-        float, Parameter(help="of the demo: how much traffic, 1 being about 4,500 calls a day", validator=Number(gt=0))
+        float, Parameter(help="of the demo: how much traffic, 1 being about 4,000 calls a day", validator=Number(gt=0))
     ] = 1.0,
 ) -> None:
     """Start everything in this terminal: PostgreSQL and Redis (unless their URLs are set), worker and web."""
