@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 
 from nexus.entry.api import Application
 from nexus.platform.db import Database
+from nexus.sandbox.app import Sandbox
 from tests.admission.conftest import make_key
 from tests.application import client_of, running, settings_of
 from tests.conftest import TestOrganization
+from tests.dataplane.gateway.conftest import price, served
 from tests.postgres import TestServer
 
 
@@ -48,7 +51,9 @@ async def site(
     tmp_path: Path,
 ) -> AsyncIterator[Site]:  # fmt: skip
     key = await make_key(database, organization.id, "*")
-    configuration = settings_of(postgres.urls(database_name), redis_url, tmp_path, admission_timeout_ms=5000)
+    configuration = settings_of(
+        postgres.urls(database_name), redis_url, tmp_path, admission_timeout_ms=5000, gateway_allow="127.0.0.0/8"
+    )
     async with running(configuration) as application, client_of(application) as http:
         yield Site(application, http, key)
 
@@ -72,6 +77,32 @@ async def test_what_is_within_the_limits_is_admitted_and_what_is_not_is_told_whe
     assert 28_000 < int(refused.headers["retry-after"]) <= 28_800
     assert refused.headers["ratelimit"].startswith('"calls";r=0;t=')
     assert refused.headers["content-type"] == "application/problem+json"
+
+
+async def test_one_quota_holds_for_what_asks_and_for_what_is_forwarded(
+    site: Site, database: Database, organization: TestOrganization
+) -> None:
+    await price(database, organization.id, "openai", "sandbox-1", input="2", output="10")
+    await site.quota(REQUESTS, TOKENS)
+    body = {"model": "sandbox-1", "messages": [], "max_tokens": 9}
+    async with served(Sandbox()) as sandbox_url:
+        kept = {"provider": "openai", "name": "sandbox", "secret": "sk-0123456789", "base_url": sandbox_url}
+        assert (await site.post("/api/identity/provider-credentials", kept)).status_code == 201
+        await site.application.snapshots.refresh()
+        forwarded = [await site.post("/gw/openai/v1/chat/completions", body) for _ in range(2)]
+        asked = await site.post("/v1/admit", {})
+        refused = await site.post("/gw/openai/v1/chat/completions", body)
+        await site.application.gateway.gate.stop()  # type: ignore[union-attr]
+        buckets = await site.http.get("/api/admission/buckets", headers={"authorization": f"Bearer {site.key}"})
+
+    assert [answer.status_code for answer in [*forwarded, asked, refused]] == [200, 200, 200, 429]
+    assert forwarded[1].headers["ratelimit"].startswith('"calls";r=1') and asked.headers["ratelimit"].startswith(
+        '"calls";r=0'
+    )
+    assert refused.json()["error"]["code"] == refused.headers["x-nexus-error"] == "quota-exceeded"
+    used = {item["limit"]: Decimal(item["capacity"]) - Decimal(item["available"]) for item in buckets.json()}
+    told = sum(answer.json()["usage"]["total_tokens"] for answer in forwarded)
+    assert 0 <= told - used["tokens"] <= 2, "settled to what the answers reported; a little has come back since"
 
 
 async def test_tokens_are_held_settled_once_and_given_back(site: Site) -> None:
