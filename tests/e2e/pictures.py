@@ -26,7 +26,7 @@ PAGES = {
     "providers": "/providers?range=7d", "prices": "/prices?provider=openai", "keys": "/keys", "members": "/members",
     "audit": "/audit?range=7d", "settings": "/settings", "account": "/account",
 }  # fmt: skip
-EMPTY = ["overview", "calls", "costs", "providers", "keys", "audit"]
+EMPTY = ["overview", "calls", "costs", "providers", "keys"]
 MORE = {
     "conflicts": "/prices?tab=conflicts", "imports": "/prices?tab=imports", "provider": "/providers?range=7d&q=openai",
     "nothing": "/calls?range=7d&provider=nobody", "no-page": "/nowhere", "no-figures": "/?range=15m&provider=nobody",

@@ -20,7 +20,7 @@ export function Providers() {
   const catalog = useQuery({ queryKey: ["providers", organization], staleTime: 60_000, queryFn: ({ signal }) => read<Page<Provider>>("/api/catalog/providers", { limit: "500" }, signal) });
   const figures = useQuery({ ...summaryOf(organization, span, "provider"), enabled: may("metrics:read") });
   const credentials = useQuery({ queryKey: ["credentials", organization], enabled: may("credential:read"), queryFn: ({ signal }) => read<Page<ProviderCredential>>("/api/identity/provider-credentials", { limit: "500" }, signal) });
-  if (catalog.isError) return <Problem error={catalog.error} retry={() => void catalog.refetch()} />;
+  if (catalog.isError) return <Stack gap="sm"><Heading title={text.providers} /><Problem error={catalog.error} retry={() => void catalog.refetch()} /></Stack>;
   const known = new Map((catalog.data?.items ?? []).map((item) => [item.slug, item]));
   const called = new Map((figures.data?.groups ?? []).map((group) => [String(group.provider as string), group]));
   const kept = credentials.data?.items ?? [];

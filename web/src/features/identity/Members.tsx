@@ -36,7 +36,7 @@ export function Members() {
     }
     again();
   };
-  if (members.isError) return <Problem error={members.error} retry={() => void members.refetch()} />;
+  if (members.isError) return <Stack gap="sm"><Heading title={text.members} /><Problem error={members.error} retry={() => void members.refetch()} /></Stack>;
   const waiting = (invitations.data?.items ?? []).filter((item) => !item.accepted_at);
   return (
     <Stack gap="sm">

@@ -41,7 +41,7 @@ export function Costs() {
   const format = useMemo(() => (value: number | null) => (value == null ? "–" : money(value.toFixed(9), currency)), [currency]);
 
   const failed = [now, split].find((query) => query.isError);
-  if (failed) return <Problem error={failed.error} retry={() => void Promise.all([now.refetch(), split.refetch()])} />;
+  if (failed) return <Stack gap="sm"><Heading title={text.costs} /><Problem error={failed.error} retry={() => void Promise.all([now.refetch(), split.refetch()])} /></Stack>;
   const known = now.data?.group_by?.[0] ?? by;
   const range = { from: rfc(span.from), to: rfc(span.to), group_by: by, ...filters };
   const download = (form: string) => linkOf("/api/metering/series", { ...range, interval, tz: zone, metrics: "requests,cost,unpriced,tokens_input,tokens_output", format: form });

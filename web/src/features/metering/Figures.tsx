@@ -30,7 +30,7 @@ export function tilesOf(now: Metrics | undefined, before: Metrics | undefined, c
   const hidden = isUnknown(now);
   const isNone = now.requests === 0;
   // A change needs something that has changed.
-  const against = !before ? " " : before.requests === 0 ? text.nothingBefore : text.versus;
+  const against = !before ? "" : before.requests === 0 ? text.nothingBefore : text.versus;
   const sum = (metrics: Metrics | undefined) => (metrics ? metrics.tokens_input + metrics.tokens_output : null);
   return [
     { label: text.requests, value: count(now.requests), change: delta(now.requests, before?.requests ?? null), isGood: null, note: against, path: "/calls" },
@@ -51,7 +51,7 @@ export function Tile({ label, value, change, isGood, note, path, more, isLoading
         <Anchor href={path} c="inherit" underline="hover" onClick={(event) => { event.preventDefault(); go({ ...filters, ...more }, path); }}>{figure}</Anchor>
       ) : figure}
       <Text size="xs" c="dimmed" className="figure" lineClamp={1}>
-        {change && <Text span inherit fw={600} className={isGood === null ? undefined : isGood ? "good" : "bad"}>{change} </Text>}{note || " "}
+        {change && <Text span inherit fw={600} className={isGood === null ? undefined : isGood ? "good" : "bad"}>{change} </Text>}{note || "\u00a0"}
       </Text>
     </Paper>
   );

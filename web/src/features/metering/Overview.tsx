@@ -55,7 +55,7 @@ export function Overview() {
   }, [times, split.data, all.data, allBefore.data, by, nameOf, span, zone]);
 
   const failed = [now, all, split].find((query) => query.isError);
-  if (failed) return <Problem error={failed.error} retry={() => void Promise.all([now.refetch(), all.refetch(), split.refetch()])} />;
+  if (failed) return <Stack gap="sm"><Heading title={text.overview} /><Problem error={failed.error} retry={() => void Promise.all([now.refetch(), all.refetch(), split.refetch()])} /></Stack>;
   const heading = (
     <Heading title={text.overview}>
       <Text size="xs" c="dimmed" className="figure">{now.data ? `${text.asOf} ${clock(now.data.as_of, zone)}` : " "}</Text>
