@@ -129,7 +129,7 @@ async def test_the_whole_way(visit: Any, site: Site) -> None:
     assert box is not None
     await page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60)
     await page.mouse.down()
-    await page.mouse.move(box["x"] + box["width"] - 12, box["y"] + 70, steps=6)
+    await page.mouse.move(box["x"] + box["width"] - 9, box["y"] + 70, steps=6)
     await page.mouse.up()
     await page.wait_for_url("**from=**")
     await expect(figure).to_have_text("1")
