@@ -245,8 +245,12 @@ def _bare_proxy(port: int, upstream: str) -> None:
                 await passed.write_eof()
                 return passed
 
+        async def close(app: web.Application) -> None:
+            await session.close()
+
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", forward)
+        app.on_cleanup.append(close)
         return app
 
     web.run_app(make(), host="127.0.0.1", port=port, print=None, access_log=None)
