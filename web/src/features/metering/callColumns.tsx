@@ -33,7 +33,7 @@ export const COLUMNS: CallColumn[] = [
 ];
 export const USUAL = ["time", "provider", "call", "model", "status", "latency", "tokens", "cost", "user"];
 /** What fits beside each other on a phone. */
-export const NARROW = ["time", "call", "status", "cost"];
+export const NARROW = ["time", "provider", "status", "cost"];
 
 /** The columns that a text such as `time,cost` names, in their own order; the usual ones where it names none. */
 export function columnsOf(names: string | undefined, usual = USUAL): CallColumn[] {
