@@ -18,7 +18,7 @@ from nexus.contracts.keys import key_hash
 from nexus.contracts.redis_keys import live_channel
 from nexus.dashboards import service
 from nexus.dashboards.routes import router
-from nexus.dashboards.service import Announcement, LiveHub, TooManyViewers
+from nexus.dashboards.service import UNSURE_SECONDS, Announcement, LiveHub, TooManyViewers
 from nexus.identity import access_keys, principals, sessions, store
 from nexus.identity.authentication import COOKIE, AuthenticationMiddleware
 from nexus.kit.clock import FixedClock
@@ -260,17 +260,56 @@ async def test_viewers_of_one_credential_are_asked_together_after_each_change(mo
     await other.aclose()
 
 
-async def test_who_cannot_be_asked_about_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_cannot_be_asked_about_stays_for_a_while_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "HEARTBEAT_SECONDS", 0.01)
+    now, is_away = [100.0], [True]
 
-    async def away() -> bool:
-        raise OSError
+    async def may() -> bool:
+        if is_away[0]:
+            raise OSError
+        return True
 
-    hub = hub_of(None)
-    watching = hub.watch(hub.viewer(UUID(int=1), away))
-
+    hub = LiveHub(None, version, FixedClock(NOW), monotonic=lambda: now[0])
+    watching = hub.watch(hub.viewer(UUID(int=1), may))
     assert [await anext(watching) for _ in range(3)] == [None] * 3
-    await watching.aclose()
+    # Known again shortly before the time is over: then it begins anew.
+    now[0] += UNSURE_SECONDS - 1
+    is_away[0] = False
+    assert [await anext(watching) for _ in range(3)] == [None] * 3
+    is_away[0] = True
+    now[0] += UNSURE_SECONDS - 1
+    assert [await anext(watching) for _ in range(3)] == [None] * 3
+    now[0] += 1
+
+    assert await anext(watching, "ended") == "ended"
+    assert hub.viewers == 0
+
+
+async def test_a_fault_in_asking_ends_the_stream_and_the_looking_for_changes_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(service, "CHECK_SECONDS", 0.01)
+    looked = []
+
+    async def broken() -> bool:
+        raise ZeroDivisionError
+
+    async def broken_version() -> int:
+        looked.append(1)
+        raise ZeroDivisionError
+
+    hub = hub_of(None, broken_version)
+    other = hub.watch(hub.viewer(UUID(int=2), allowed))
+    assert await anext(other) is None
+    with pytest.raises(ZeroDivisionError):
+        [item async for item in hub.watch(hub.viewer(UUID(int=1), broken))]
+    before = len(looked)
+    while len(looked) < before + 3:
+        await anext(other)
+
+    assert hub.viewers == 1
+    await other.aclose()
 
 
 async def test_streams_end_with_their_process_and_those_that_come_late_too() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,18 +17,21 @@ import structlog
 from nexus.contracts.redis_keys import live_channel
 from nexus.kit.clock import Clock
 from nexus.kit.errors import TooManyRequests
+from nexus.platform.db import DATABASE_TROUBLE
 
 HEARTBEAT_SECONDS = 15.0
 """How often a quiet stream shows that it lives, and is asked whether it still may."""
 CHECK_SECONDS = 1.0
 """How often changes of keys and memberships are looked for while somebody watches."""
 RECONNECT_SECONDS = 1.0
+UNSURE_SECONDS = 60.0
+"""How long a stream goes on while nobody can say whether it may. Longer would be wrong: sessions and keys end by time, too."""
 QUIET_SECONDS = 10.0
 """How long to wait for one message before waiting again; the client's own timeout is for commands."""
 MAX_VIEWERS = 5_000
 """Streams that one process holds open."""
 
-_log = structlog.get_logger("nexus.live")
+log = structlog.get_logger("nexus.live")
 StillAllowed = Callable[[], Awaitable[bool]]
 VersionOf = Callable[[], Awaitable[int]]
 Confirm = Callable[[UUID, Collection[bytes]], Awaitable[Collection[bytes]]]
@@ -58,6 +62,8 @@ class Viewer:
     still_allowed: StillAllowed
     credential: object
     """Viewers of one credential are asked together whether they still may."""
+    sure_at: float
+    """When it was last known that it may, on the hub's monotonic clock."""
     pending: Announcement | None = None
     must_check: bool = False
     session: bytes | None = None
@@ -103,8 +109,15 @@ class LiveHub:
     """All viewers of one process, on one subscription. It works while somebody watches."""
 
     def __init__(
-        self, redis: redis_client.Redis | None, version_of: VersionOf, clock: Clock, confirm: Confirm | None = None
+        self,
+        redis: redis_client.Redis | None,
+        version_of: VersionOf,
+        clock: Clock,
+        confirm: Confirm | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._monotonic = monotonic
         self._redis = redis
         self._version_of = version_of
         self._confirm = confirm
@@ -135,10 +148,15 @@ class LiveHub:
             raise TooManyViewers(retry_after_seconds=30)
         asked_by = still_allowed if credential is None else credential
         # One that comes while all are being asked may have been let in by what held before.
-        return Viewer(organization_id, still_allowed, asked_by, must_check=self._is_asking, session=session)
+        return Viewer(
+            organization_id, still_allowed, asked_by, self._monotonic(), must_check=self._is_asking, session=session
+        )
 
     async def watch(self, viewer: Viewer) -> AsyncIterator[Announcement | None]:
-        """Yield announcements for a viewer, None as a sign of life; ends when it left or, with `is_gone` unset, may no more."""
+        """Yield announcements for a viewer, None as a sign of life; ends when it left or, with `is_gone` unset, may no more.
+
+        While the database cannot say whether it may, it goes on for `UNSURE_SECONDS`. What else asking raises ends it.
+        """
         await self._enter(viewer)
         try:
             yield None
@@ -172,10 +190,12 @@ class LiveHub:
             answer.add_done_callback(lambda _: self._checks.pop(question, None))
         try:
             # A viewer that leaves meanwhile must not take the answer from the others.
-            return await asyncio.shield(answer)
-        except Exception as error:  # noqa: BLE001  # while the database is away, nobody's rights can have changed
-            _log.debug("cannot ask whether a viewer still may", error=type(error).__name__)
-            return True
+            may = await asyncio.shield(answer)
+        except DATABASE_TROUBLE as error:
+            log.debug("cannot ask whether a viewer still may", error=type(error).__name__)
+            return self._monotonic() - viewer.sure_at < UNSURE_SECONDS
+        viewer.sure_at = self._monotonic()
+        return may
 
     async def _enter(self, viewer: Viewer) -> None:
         viewer.is_gone = viewer.is_gone or self._is_ending
@@ -224,7 +244,7 @@ class LiveHub:
                         if message is not None:
                             self._deliver(message)
             except (redis.exceptions.RedisError, OSError) as error:
-                _log.info("live announcements interrupted", error=type(error).__name__)
+                log.info("live announcements interrupted", error=type(error).__name__)
             finally:
                 if self._is_wanted():
                     self._pubsub = None
@@ -260,7 +280,9 @@ class LiveHub:
                 viewers = list(group)
                 confirmed = await self._confirmed(owner, {viewer.session for viewer in viewers if viewer.session})
                 for viewer in viewers:
-                    if viewer.session not in confirmed:
+                    if viewer.session in confirmed:
+                        viewer.sure_at = self._monotonic()
+                    else:
                         viewer.check()
         finally:
             self._is_asking = False
@@ -270,8 +292,9 @@ class LiveHub:
             return ()
         try:
             return await self._confirm(owner, sessions)
-        except Exception as error:  # noqa: BLE001  # then each is asked by itself
-            _log.debug("cannot ask about many sessions", error=type(error).__name__)
+        except DATABASE_TROUBLE as error:
+            # Then each is asked by itself.
+            log.debug("cannot ask about many sessions", error=type(error).__name__)
             return ()
 
     async def _watch_keys(self) -> None:
@@ -279,12 +302,14 @@ class LiveHub:
         while self._is_wanted():
             try:
                 version = await self._version_of()
-            except Exception as error:  # noqa: BLE001  # while the database is away, nobody's rights can have changed
-                _log.debug("cannot look for changed keys", error=type(error).__name__)
-            else:
                 # The first look asks everybody, too: a key may have gone between its stream's beginning and now.
                 if version != known:
                     self._asked += 1
                     await self._ask_everybody()
                 known = version
+            except DATABASE_TROUBLE as error:
+                log.debug("cannot look for changed keys", error=type(error).__name__)
+            except Exception:
+                # The edge of a task that must go on looking, or a revoked key would keep its streams for longer.
+                log.exception("cannot look for changed keys")
             await asyncio.sleep(CHECK_SECONDS)

@@ -6,13 +6,12 @@ import asyncio
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from nexus.contracts.keys import KeyEntry
 from nexus.dataplane import store
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
-from nexus.platform.db import Database
+from nexus.platform.db import DATABASE_TROUBLE, Database
 from nexus.platform.tasks import end_tasks
 
 EVERY_SECONDS = 20.0
@@ -64,7 +63,7 @@ class KeyUse:
             for first in range(0, len(items), _MOST):
                 async with asyncio.timeout(_TIMEOUT_SECONDS), self._database.as_system() as connection:
                     await store.tell_keys_used(connection, items[first : first + _MOST], APART)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except DATABASE_TROUBLE as error:
             # Told twice is no harm.
             self._used = {**used, **self._used}
             log.debug("uses of keys wait for PostgreSQL", error=repr(error))

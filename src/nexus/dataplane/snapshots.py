@@ -16,7 +16,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import asyncpg
 import msgspec
 import structlog
 
@@ -36,7 +35,7 @@ from nexus.dataplane.store import (
     ReachRow,
     RouteRow,
 )
-from nexus.platform.db import Database
+from nexus.platform.db import DATABASE_TROUBLE, Database
 from nexus.platform.db.secrets import write_private
 from nexus.platform.sealing import CannotOpen, Sealer
 from nexus.platform.tasks import end_tasks
@@ -44,13 +43,6 @@ from nexus.platform.tasks import end_tasks
 POLL_SECONDS = 0.5
 _POLL_TIMEOUT_SECONDS = 5.0
 _PRICES_TIMEOUT_SECONDS = 60.0
-_DATABASE_TROUBLE = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
-    EOFError,
-)
 
 log = structlog.get_logger(__name__)
 
@@ -251,7 +243,7 @@ class Snapshots:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await work
-        except _DATABASE_TROUBLE as error:
+        except DATABASE_TROUBLE as error:
             if self.freshness.fail(name, f"PostgreSQL does not answer: {type(error).__name__}"):
                 log.warning("snapshots are not current: PostgreSQL does not answer", table=name, error=repr(error))
             self.is_current = False

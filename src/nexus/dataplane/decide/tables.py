@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import structlog
 
@@ -25,13 +24,12 @@ from nexus.dataplane.decide.windows import to_us, window
 from nexus.dataplane.freshness import Freshness
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.kit.ids import opaque_uuid
-from nexus.platform.db import Database, load_queries
+from nexus.platform.db import DATABASE_TROUBLE, Database, load_queries
 from nexus.platform.db.secrets import write_private
 from nexus.platform.tasks import end_tasks
 
 POLL_SECONDS = 0.4
 _TIMEOUT_SECONDS = 5.0
-_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError)
 _QUERIES = load_queries("nexus.dataplane")
 log = structlog.get_logger("nexus.admission")
 
@@ -226,7 +224,7 @@ class LimitSnapshots:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._read()
-        except _TROUBLE as error:
+        except DATABASE_TROUBLE as error:
             if self.freshness.fail("limits", f"PostgreSQL does not answer: {type(error).__name__}"):
                 log.warning("limits are not current: PostgreSQL does not answer", error=repr(error))
             is_reached = False

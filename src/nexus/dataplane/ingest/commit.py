@@ -13,7 +13,7 @@ import asyncpg
 
 from nexus.dataplane import store
 from nexus.dataplane.ingest import rows
-from nexus.platform.db import Connection, Database
+from nexus.platform.db import DATABASE_TROUBLE, Connection, Database
 
 _PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _RETRIES = 3
@@ -83,7 +83,7 @@ class PostgresStore:
         try:
             held: list[Connection] = []
             await self._within_time(self._probe(held), held)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError, TimeoutError) as error:
+        except DATABASE_TROUBLE as error:
             raise DatabaseTroubleError(repr(error)) from error
 
     async def _probe(self, held: list[Connection]) -> None:

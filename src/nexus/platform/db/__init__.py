@@ -14,8 +14,10 @@ from nexus.platform.db.pool import (
     open_database,
 )
 from nexus.platform.db.schema import load_queries
+from nexus.platform.db.trouble import DATABASE_TROUBLE
 
 __all__ = [
+    "DATABASE_TROUBLE",
     "SYSTEM_ACTOR",
     "Actor",
     "Connection",
