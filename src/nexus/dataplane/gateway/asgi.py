@@ -5,7 +5,8 @@ Requests and WebSockets take the same way until something is sent.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from nexus.dataplane.gateway.errors import (
     error_body,
     error_headers,
 )
-from nexus.dataplane.gateway.exchange import Caller, Inquiry
+from nexus.dataplane.gateway.exchange import Caller, Inquiry, Target
 from nexus.dataplane.gateway.request import (
     MAX_INSPECTED_BYTES,
     check_path,
@@ -71,8 +72,7 @@ class GatewayApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = read_headers(scope)
-        request_id = str(uuid7())
+        asked = _Asked(scope, read_headers(scope), scope.get("query_string") or b"", str(uuid7()))
         started = False
 
         async def respond(message: MutableMapping[str, Any]) -> None:
@@ -80,12 +80,11 @@ class GatewayApp:
             started = True
             await send(message)
 
-        told = _Dialect()
         try:
-            name, path = split_path(scope)
-            told.name = self._gateway.wire.facts(name, {}).error
+            asked.name, asked.path = split_path(scope)
+            asked.dialect = self._gateway.wire.facts(asked.name, {}).error
             serve = self._serve_websocket if scope["type"] == "websocket" else self._serve
-            await serve(scope, headers, name, path, request_id, receive, respond, told)
+            await serve(asked, receive, respond)
         except (HungUpError, ClientGoneError):
             return
         except BrokenAnswerError:
@@ -94,38 +93,24 @@ class GatewayApp:
         except NexusError as error:
             self._gateway.metrics.refused_calls.labels(error.code).inc()
             if not started:
-                await self._refuse(error, told.name, scope, request_id, send)
+                await self._refuse(error, asked, send)
         except Exception:
             # The process's edge: a fault of ours is told as one, never as the caller's.
-            log.exception("gateway failed", request_id=request_id)
+            log.exception("gateway failed", request_id=asked.request_id)
             if started:
                 raise
-            await self._refuse(InternalError(), told.name, scope, request_id, send)
+            await self._refuse(InternalError(), asked, send)
 
-    async def _serve(
-        self,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        name: str,
-        path: str,
-        request_id: str,
-        receive: Receive,
-        send: Send,
-        told: _Dialect,
-    ) -> None:
-        gateway = self._gateway
-        query: bytes = scope.get("query_string") or b""
-        key = self._authenticate(headers, query)
-        if gateway.recorder.is_full:
-            raise RecordsWait(retry_after_seconds=2)
-        if name == ROUTED:
-            told.name = "openai"
-            await self._serve_routed(scope, headers, key, path, query, request_id, receive, send)
+    async def _serve(self, asked: _Asked, receive: Receive, send: Send) -> None:
+        gateway, headers, path = self._gateway, asked.headers, asked.path
+        key = self._admit_key(asked)
+        if asked.name == ROUTED:
+            asked.dialect = "openai"
+            await self._serve_routed(asked, key, receive, send)
             return
-        target = gateway.target(key, name, path, query)
-        told.name = target.facts.error
-        method: str = scope["method"]
-        caller = _caller(scope, headers, key, request_id)
+        target = self._target(asked, key)
+        method: str = asked.scope["method"]
+        caller = _caller(asked, key)
         inquiry = Inquiry(model=model_in_path(path))
         body: Any = None
         size = 0
@@ -142,7 +127,7 @@ class GatewayApp:
         else:
             is_whole = True
         gateway.check_reach(key, target, inquiry, is_post=method not in _NO_BODY)
-        sent = upstream_headers(scope["headers"], target, inquiry)
+        sent = upstream_headers(asked.scope["headers"], target, inquiry)
         counted: _Counter | None = None
         if not is_whole:
             counted = _Counter(size)
@@ -159,26 +144,16 @@ class GatewayApp:
             exchange.request_bytes = counted.total
         await gateway.relay(exchange, answer, receive, send)
 
-    async def _serve_routed(
-        self,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        key: KeyEntry,
-        path: str,
-        query: bytes,
-        request_id: str,
-        receive: Receive,
-        send: Send,
-    ) -> None:
+    async def _serve_routed(self, asked: _Asked, key: KeyEntry, receive: Receive, send: Send) -> None:
         """Serve `/gw/v1`: the request names a model or an alias, and we choose where it goes."""
-        gateway = self._gateway
+        gateway, scope, path = self._gateway, asked.scope, asked.path
         if scope["method"] in {"GET", "HEAD"} and path == "/models":
             models = [{"id": alias, "object": "model", "owned_by": "nexus"} for alias in gateway.router.models(key)]
             content = encode_json({"object": "list", "data": models})
-            known = Answer(200, content, headers=[(b"x-nexus-request-id", request_id.encode())])
+            known = Answer(200, content, headers=[(b"x-nexus-request-id", asked.request_id.encode())])
             await send_answer(scope, send, known)
             return
-        if scope["method"] != "POST" or not is_json(headers):
+        if scope["method"] != "POST" or not is_json(asked.headers):
             raise BadPath("send JSON with a `model`, as POST; other requests go to /gw/{provider}")
         body, is_whole = await read_body(receive, MAX_INSPECTED_BYTES)
         if not is_whole:
@@ -186,55 +161,52 @@ class GatewayApp:
         inquiry, _ = inspect(body, path, asks_usage=False)
         if not inquiry.model:
             raise BadPath("`model` is missing: name an alias, or `provider/model`")
-        candidates = gateway.router.candidates(key, inquiry.model, path, query, gateway.clock.now())
+        candidates = gateway.router.candidates(key, inquiry.model, path, asked.query, gateway.clock.now())
         candidates = gateway.within_reach(key, candidates)
         exchange, answer = await gateway.forward_routed(
-            _caller(scope, headers, key, request_id), candidates, method="POST", inquiry=inquiry,
+            _caller(asked, key), candidates, method="POST", inquiry=inquiry,
             headers=scope["headers"], body=body,
         )  # fmt: skip
         await gateway.relay(exchange, answer, receive, send)
 
-    async def _serve_websocket(
-        self,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        name: str,
-        path: str,
-        request_id: str,
-        receive: Receive,
-        send: Send,
-        told: _Dialect,
-    ) -> None:
-        gateway = self._gateway
+    async def _serve_websocket(self, asked: _Asked, receive: Receive, send: Send) -> None:
         if (await receive())["type"] != "websocket.connect":
             return
-        query: bytes = scope.get("query_string") or b""
-        offered = scope.get("subprotocols") or ()
-        key = self._authenticate(headers, query, offered)
-        if gateway.recorder.is_full:
-            raise RecordsWait(retry_after_seconds=2)
-        if name == ROUTED:
+        key = self._admit_key(asked)
+        if asked.name == ROUTED:
             raise BadPath("a WebSocket goes to its provider: /gw/{provider}/{path}")
-        target = gateway.target(key, name, path, query)
-        told.name = target.facts.error
-        inquiry = Inquiry(model=model_in_path(path) or model_in_query(query))
-        gateway.check_reach(key, target, inquiry, is_post=True)
+        target = self._target(asked, key)
+        inquiry = Inquiry(model=model_in_path(asked.path) or model_in_query(asked.query))
+        self._gateway.check_reach(key, target, inquiry, is_post=True)
 
         def is_allowed() -> bool:
             try:
-                return self._authenticate(headers, query, offered).id == key.id
+                return self._authenticate(asked).id == key.id
             except NexusError:
                 return False
 
-        caller = _caller(scope, headers, key, request_id)
-        session = WebSocketSession(gateway, caller, target, scope, model=inquiry.model, is_allowed=is_allowed)
+        session = WebSocketSession(
+            self._gateway, _caller(asked, key), target, asked.scope, model=inquiry.model, is_allowed=is_allowed
+        )
         await session.run(receive, send)
 
-    def _authenticate(self, headers: dict[bytes, bytes], query: bytes, offered: Sequence[str] = ()) -> KeyEntry:
+    def _admit_key(self, asked: _Asked) -> KeyEntry:
+        """Return the key of a call that may begin; `RecordsWait` while what is finished cannot be stored."""
+        key = self._authenticate(asked)
+        if self._gateway.recorder.is_full:
+            raise RecordsWait(retry_after_seconds=2)
+        return key
+
+    def _target(self, asked: _Asked, key: KeyEntry) -> Target:
+        target = self._gateway.target(key, asked.name, asked.path, asked.query)
+        asked.dialect = target.facts.error
+        return target
+
+    def _authenticate(self, asked: _Asked) -> KeyEntry:
         gateway = self._gateway
         if not gateway.snapshots.is_loaded:
             raise NotLoaded(retry_after_seconds=1)
-        text = find_key(headers, query) or key_in_protocols(offered)
+        text = find_key(asked.headers, asked.query) or key_in_protocols(asked.scope.get("subprotocols") or ())
         key = gateway.snapshots.keys.find(text) if text else None
         if key is None or not key.is_valid_at(gateway.clock.now()):
             raise KeyRefused
@@ -243,9 +215,10 @@ class GatewayApp:
         self._on_use(key)
         return key
 
-    async def _refuse(self, error: NexusError, dialect: str, scope: Scope, request_id: str, send: Send) -> None:
-        media_type, content = error_body(error, dialect, path=scope["path"], request_id=request_id)
-        headers = error_headers(error, request_id=request_id)
+    async def _refuse(self, error: NexusError, asked: _Asked, send: Send) -> None:
+        scope = asked.scope
+        media_type, content = error_body(error, asked.dialect, path=scope["path"], request_id=asked.request_id)
+        headers = error_headers(error, request_id=asked.request_id)
         if scope["type"] != "websocket":
             await send_answer(scope, send, Answer(error.status, content, media_type, headers))
         elif "websocket.http.response" in (scope.get("extensions") or ()):
@@ -257,10 +230,20 @@ class GatewayApp:
             await send({"type": "websocket.close", "code": 1008})
 
 
-class _Dialect:
-    """In whose words an error is told, as far as the provider is known by then."""
+@dataclass(slots=True)
+class _Asked:
+    """One request, or the beginning of one WebSocket session."""
 
-    name = "problem"
+    scope: Scope
+    headers: dict[bytes, bytes]
+    query: bytes
+    request_id: str
+    name: str = ""
+    """Of the provider."""
+    path: str = ""
+    """Below the provider's name."""
+    dialect: str = "problem"
+    """In whose words an error is told, as far as the provider is known by then."""
 
 
 class _Counter:
@@ -288,9 +271,11 @@ def split_path(scope: Scope) -> tuple[str, str]:
     return name.lower(), slash + path
 
 
-def _caller(scope: Scope, headers: dict[bytes, bytes], key: KeyEntry, request_id: str) -> Caller:
-    client = scope.get("client")
-    caller = Caller(key, request_id, headers.get(b"user-agent", b"").decode("latin-1"), client[0] if client else None)
+def _caller(asked: _Asked, key: KeyEntry) -> Caller:
+    headers, client = asked.headers, asked.scope.get("client")
+    caller = Caller(
+        key, asked.request_id, headers.get(b"user-agent", b"").decode("latin-1"), client[0] if client else None
+    )
     parent = headers.get(b"traceparent", b"").split(b"-")
     if len(parent) == 4 and len(parent[1]) == 32:
         caller.trace_id = parent[1].decode("latin-1")
