@@ -24,6 +24,9 @@ from nexus.platform.db import Database
 from nexus.platform.db.embedded import as_service_user, make_reachable, own
 from tests.postgres import TestServer, start_server
 
+# Assertions of modules that tests share are shown with their values.
+pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight", "tests.sdk.programs")
+
 # A run that failed must fail again: examples follow from the test itself. `HYPOTHESIS_PROFILE=random` looks for new ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("random", derandomize=False)

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.races.node")
-
-from tests.races.node import Node  # noqa: E402
+from tests.races.node import Node
 
 
 @pytest.fixture(scope="module")

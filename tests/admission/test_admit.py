@@ -92,7 +92,9 @@ async def test_one_quota_holds_for_what_asks_and_for_what_is_forwarded(
         forwarded = [await site.post("/gw/openai/v1/chat/completions", body) for _ in range(2)]
         asked = await site.post("/v1/admit", {})
         refused = await site.post("/gw/openai/v1/chat/completions", body)
-        await site.application.gateway.gate.stop()  # type: ignore[union-attr]
+        gate = site.application.gateway.gate
+        assert gate is not None
+        await gate.stop()
         buckets = await site.http.get("/api/admission/buckets", headers={"authorization": f"Bearer {site.key}"})
 
     assert [answer.status_code for answer in [*forwarded, asked, refused]] == [200, 200, 200, 429]

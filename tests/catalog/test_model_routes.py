@@ -5,13 +5,12 @@ from __future__ import annotations
 import httpx
 
 from nexus.identity.types import FirstStart
-from tests.identity.conftest import app, client, clock, first, settings  # noqa: F401
 
 URL = "/api/catalog/model-routes"
 NEW = {"alias": "fast", "provider": "openai", "model": "gpt-4o-mini", "priority": 1}
 
 
-async def test_an_alias_is_added_listed_and_removed(client: httpx.AsyncClient, first: FirstStart) -> None:  # noqa: F811
+async def test_an_alias_is_added_listed_and_removed(client: httpx.AsyncClient, first: FirstStart) -> None:
     client.headers["authorization"] = f"Bearer {first.access_key}"
 
     made = await client.post(URL, json=NEW)

@@ -10,7 +10,6 @@ import pytest
 
 from nexus.catalog import price_import_routes
 from nexus.identity.types import FirstStart
-from tests.identity.conftest import app, client, clock, first, settings  # noqa: F401
 
 URL = "/api/catalog/imports"
 
@@ -20,7 +19,7 @@ def litellm(**models: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def operator(client: httpx.AsyncClient, first: FirstStart) -> httpx.AsyncClient:  # noqa: F811
+def operator(client: httpx.AsyncClient, first: FirstStart) -> httpx.AsyncClient:
     client.headers["authorization"] = f"Bearer {first.access_key}"
     return client
 
@@ -110,8 +109,8 @@ async def test_a_list_may_be_larger_than_other_requests_but_not_without_end(oper
 
 
 async def test_only_whoever_configures_the_system_changes_the_shared_book(
-    client: httpx.AsyncClient,  # noqa: F811
-    first: FirstStart,  # noqa: F811
+    client: httpx.AsyncClient,
+    first: FirstStart,
 ) -> None:
     made = await client.post(
         "/api/identity/access-keys", json={"name": "reader", "scopes": ["catalog:read", "catalog:write"]},

@@ -15,10 +15,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight")
-
-from tests.e2e.traffic import COUNT, send_week  # noqa: E402
-from tests.races.node import Node, until  # noqa: E402
+from tests.e2e.traffic import COUNT, send_week
+from tests.races.node import Node, until
 
 CHROMIUM = os.environ.get("NEXUS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [

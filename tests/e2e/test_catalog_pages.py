@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import FilePayload, expect
 
 from tests.e2e.conftest import Site
 from tests.e2e.sight import count, percent, settled
@@ -78,14 +78,18 @@ async def test_a_price_list_is_taken_in_and_the_audit_tells_who_did_it(visit: An
         "gpt-4o": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1},
         "walked-in": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 0.5},
     }
-    file = {"name": "model_prices.json", "mimeType": "application/json", "buffer": json.dumps(models).encode()}
+    file: FilePayload = {
+        "name": "model_prices.json",
+        "mimeType": "application/json",
+        "buffer": json.dumps(models).encode(),
+    }
 
     await page.get_by_role("button", name="Import a price list").click()
     dialog = page.get_by_role("dialog")
-    await dialog.locator("input[type=file]").set_input_files({**file, "buffer": b"[1, 2]"})  # type: ignore[arg-type]
+    await dialog.locator("input[type=file]").set_input_files({**file, "buffer": b"[1, 2]"})
     await dialog.get_by_role("button", name="Import", exact=True).click()
     await expect(dialog.get_by_text("it is no map of models")).to_be_visible()
-    await dialog.locator("input[type=file]").set_input_files(file)  # type: ignore[arg-type]
+    await dialog.locator("input[type=file]").set_input_files(file)
     await dialog.get_by_label("Only tell what it would do").check()
     await dialog.get_by_role("button", name="Try").click()
     await expect(dialog.get_by_role("status")).to_contain_text("prices added 1, new conflicts 1")

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.races.node")
-
-from tests.races.node import Node  # noqa: E402
+from tests.races.node import Node
 
 EMAIL = "root@acme.example"
 PASSWORD = "correct horse battery staple"

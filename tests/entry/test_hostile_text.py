@@ -16,6 +16,7 @@ from nexus.entry.api import Application
 from nexus.entry.web_files import POLICY
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
+from nexus.platform.settings import Settings
 from tests.application import ADMIN, client_of, first_start, running, settings_of
 from tests.application import sign_in as signed_in
 
@@ -30,11 +31,19 @@ DATA = (
 
 
 @pytest.fixture
-async def application(database: Database, redis_url: str, tmp_path: Path) -> AsyncIterator[Application]:
-    settings = settings_of(database.urls, redis_url, tmp_path)
-    made = await first_start(settings)
+def settings(database: Database, redis_url: str, tmp_path: Path) -> Settings:
+    return settings_of(database.urls, redis_url, tmp_path)
+
+
+@pytest.fixture
+async def key(settings: Settings) -> str:
+    """The access key of the first start."""
+    return (await first_start(settings)).access_key
+
+
+@pytest.fixture
+async def application(settings: Settings, key: str) -> AsyncIterator[Application]:
     async with running(settings) as application:
-        application.key = made.access_key  # type: ignore[attr-defined]
         yield application
 
 
@@ -81,10 +90,7 @@ async def test_what_a_request_says_is_repeated_as_data_only(
     assert count > 80
 
 
-async def test_what_is_sent_to_the_data_plane_is_repeated_as_data_only(
-    client: httpx.AsyncClient, application: Application
-) -> None:
-    key = application.key  # type: ignore[attr-defined]
+async def test_what_is_sent_to_the_data_plane_is_repeated_as_data_only(client: httpx.AsyncClient, key: str) -> None:
     for path in ("/v1/events", "/v1/admit", "/gw/{}/x", "/v1/{}", "/health/{}", "/api/{}", "/mcp/{}"):
         for headers in ({}, {"authorization": f"Bearer {key}"}, {"authorization": f"Bearer {HOSTILE}"}):
             answer = await client.post(
@@ -107,7 +113,9 @@ async def test_no_page_holds_anything_of_its_address(client: httpx.AsyncClient) 
     assert "frame-ancestors 'none'" in POLICY and plain.headers["x-frame-options"] == "DENY"
 
 
-async def test_what_is_kept_is_given_out_as_data_only(client: httpx.AsyncClient, application: Application) -> None:
+async def test_what_is_kept_is_given_out_as_data_only(
+    client: httpx.AsyncClient, application: Application, key: str
+) -> None:
     # Stored: names, tags, metadata, messages of errors. They are taken as they are, since none of them is a page.
     await client.post("/api/identity/access-keys", json={"name": HOSTILE, "scopes": ["events:write"]})
     await client.post("/api/admission/applications", json={"name": HOSTILE, "metadata": {"note": "<b>"}})
@@ -115,7 +123,6 @@ async def test_what_is_kept_is_given_out_as_data_only(client: httpx.AsyncClient,
         "id": str(uuid7()), "provider": "openai", "model": HOSTILE, "status_code": 500, "application": HOSTILE,
         "user": HOSTILE, "tags": {"team": HOSTILE}, "error_type": HOSTILE, "error_message": HOSTILE, "endpoint": "/v1/x",
     }  # fmt: skip
-    key = application.key  # type: ignore[attr-defined]
     sent = await client.post("/v1/events", json=[record], headers={"authorization": f"Bearer {key}"})
     assert sent.status_code == 200, sent.text
 

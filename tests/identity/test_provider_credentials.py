@@ -66,11 +66,13 @@ async def test_limits_are_those_the_provider_told(
     where = f"{URL}/{made['id']}/limits"
     async with Redis.from_url(redis_url) as redis:
         app = control_plane(WebState(database, settings, clock, redis=redis))
-        signed._transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
-        untold, unknown = await signed.get(where), await signed.get(f"{URL}/{uuid7()}/limits")
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+        client = httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=signed.headers)
+        untold, unknown = await client.get(where), await client.get(f"{URL}/{uuid7()}/limits")
         told = LearnedLimits(clock.now(), 429, [LearnedLimit("tokens", 90_000, 0, 1.5)], 2.0)
         await redis.set(learned_limits(first.organization_id, UUID(made["id"])), msgspec.json.encode(told))
-        found = (await signed.get(where)).json()
+        found = (await client.get(where)).json()
+        await client.aclose()
 
     assert untold.json() == {"at": None, "status_code": None, "limits": [], "retry_after_seconds": None}
     assert (unknown.status_code, unknown.json()["type"].rpartition(":")[2]) == (404, "unknown_provider_credential")

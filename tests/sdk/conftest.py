@@ -7,9 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.races.node", "tests.sdk.programs")
-
-from tests.races.node import Node, until  # noqa: E402
+from tests.races.node import Node, until
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from redis.backoff import NoBackoff
 from nexus.contracts.limits import Call, Limit, LimitTable
 from nexus.dataplane.decide.engine import CELLS, Admission, CellHistory
 from nexus.dataplane.decide.scripts import keys_of
+from tests.dataplane.conftest import OwnRedis
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, limit
-from tests.dataplane.decide.conftest import OwnRedis, until
+from tests.dataplane.decide.conftest import until
 
 DAY = 86_400 * SECOND
 

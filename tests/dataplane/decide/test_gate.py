@@ -16,8 +16,8 @@ from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded
 from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS, Gate, most_output_tokens
 from nexus.dataplane.decide.scripts import BucketState, keys_of
 from nexus.dataplane.http import NotLoaded
+from tests.dataplane.conftest import OwnRedis
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, limit
-from tests.dataplane.decide.conftest import OwnRedis
 from tests.dataplane.decide.test_engine import Node
 
 DAY = 86_400 * SECOND

@@ -30,7 +30,6 @@ from nexus.platform.sealing import Sealer
 from nexus.platform.settings import Settings
 from nexus.sandbox.app import Sandbox
 from tests.conftest import TestOrganization
-from tests.dataplane.decide.conftest import own_redis  # noqa: F401 - a fixture
 from tests.dataplane.decide.test_engine import Node as Engine
 from tests.dataplane.gateway.limited import Limited
 

@@ -15,8 +15,8 @@ from nexus.catalog import model_routes
 from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS
 from nexus.dataplane.gateway.health import FAILURES_IN_A_ROW
 from nexus.kit.money import NANOS
+from tests.dataplane.conftest import OwnRedis
 from tests.dataplane.decide.cases import limit
-from tests.dataplane.decide.conftest import OwnRedis
 from tests.dataplane.decide.test_engine import Node as Engine
 from tests.dataplane.gateway.conftest import Node, free_port, price
 from tests.dataplane.gateway.limited import DAY, Limited
@@ -88,7 +88,7 @@ async def test_a_refused_call_is_not_sent_and_its_client_hears_it_in_its_provide
     assert refused.value.code == refused.value.response.headers["x-nexus-error"] == "quota-exceeded"
     assert int(refused.value.response.headers["retry-after"]) > 80_000
     assert '"limit-1";r=0' in refused.value.response.headers["ratelimit"]
-    assert refused_too.value.body["error"]["type"] == "rate_limit_error"  # type: ignore[index]
+    assert refused_too.value.response.json()["error"]["type"] == "rate_limit_error"
     assert await limited.settled() == 1, "a refused call changes no counter"
 
 

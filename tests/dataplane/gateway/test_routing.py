@@ -21,7 +21,7 @@ from nexus.dataplane.gateway.health import FAILURES_IN_A_ROW, EndpointHealth
 from nexus.dataplane.gateway.learned import LimitBook, read_limits
 from nexus.identity import provider_credentials
 from nexus.sandbox.app import Sandbox
-from tests.dataplane.decide.conftest import OwnRedis
+from tests.dataplane.conftest import OwnRedis
 from tests.dataplane.gateway.conftest import Node, free_port, price, served
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
