@@ -7,6 +7,7 @@ import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from nexus.metering.routes import ExportSlots
 from nexus.platform.db import Database
 from nexus.platform.web import encode_cursor
 from tests.conftest import TestOrganization
-from tests.metering.conftest import NOW, Api
+from tests.metering.conftest import NOW, Api, make_key
 from tests.metering.records import KEYS, fold, record, store_batch
 
 START = NOW - timedelta(hours=5)
@@ -310,8 +311,6 @@ async def test_refusals_name_the_field(api: Api, path: str, parameters: dict[str
 async def test_without_permission_or_key_nothing_is_told(
     api: Api, http: Any, database: Database, organization: TestOrganization
 ) -> None:
-    from tests.metering.conftest import make_key
-
     other = Api(http, await make_key(database, organization.id, ["events:write"]))
 
     assert (await other.get("summary")).status_code == 403
@@ -321,8 +320,6 @@ async def test_without_permission_or_key_nothing_is_told(
 async def test_another_organizations_calls_are_in_no_answer_and_no_export(
     database: Database, http: Any, two_organizations: tuple[TestOrganization, TestOrganization]
 ) -> None:
-    from tests.metering.conftest import make_key
-
     mine, other = two_organizations
     at = datetime(2026, 4, 3, 10, tzinfo=UTC)
     await store_batch(database, other.id, [record(at, provider="secret", tags={"team": "s"}) for _ in range(3)])
@@ -362,3 +359,64 @@ async def test_a_group_of_which_no_cost_is_known_has_none(
     # No calls at all cost nothing, and that is known.
     nothing = (await api.get("summary", from_="2026-01-01T00:00:00Z", to="2026-01-02T00:00:00Z")).json()
     assert nothing["total"]["cost"] == "0"
+
+
+async def test_a_call_is_shown_with_the_other_attempts_of_its_request(
+    http: httpx.AsyncClient, database: Database, two_organizations: tuple[TestOrganization, TestOrganization]
+) -> None:
+    mine, other = two_organizations
+    tries = [
+        record(START + timedelta(seconds=number), provider=provider, status_code=status, request_id="asked",
+               metadata={"gateway": {"attempt": number + 1}})
+        for number, (provider, status) in enumerate([("openai", 429), ("openai", 503), ("groq", 200)])
+    ]  # fmt: skip
+    foreign = record(START, request_id="asked", provider="foreign")
+    single = record(START + timedelta(minutes=1))
+    await store_batch(database, mine.id, [*tries, single, record(START, request_id="another")])
+    await store_batch(database, other.id, [foreign])
+    client = Api(http, await make_key(database, mine.id, ["metrics:read"]))
+
+    for one in tries:
+        found = (await client.get(f"calls/{one['id']}")).json()
+        assert (found["id"], found["provider"]) == (str(one["id"]), one["provider"])
+        assert [item["id"] for item in found["attempts"]] == [str(item["id"]) for item in tries]
+    alone = (await client.get(f"calls/{single['id']}")).json()
+    assert [item["id"] for item in alone["attempts"]] == [str(single["id"])]
+    listed = (await client.get("calls", **RANGE, request_id="asked")).json()
+    assert [item["id"] for item in listed["items"]] == [str(item["id"]) for item in reversed(tries)]
+    for unknown in (foreign["id"], uuid7(START)):
+        answer = await client.get(f"calls/{unknown}")
+        assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (404, "call_not_found"), answer.text
+
+
+async def test_a_call_whose_id_carries_no_time_is_found_by_its_timestamp(
+    api: Api, database: Database, organization: TestOrganization
+) -> None:
+    at = START + timedelta(microseconds=123_457)
+    call = record(at, call_id=UUID("0b9e2f64-3c52-4e5e-8a53-1b6f1d7a9c11"))
+    await store_batch(database, organization.id, [call])
+
+    listed = (await api.get("calls", **RANGE)).json()["items"]
+    found = await api.get(f"calls/{call['id']}", at=listed[0]["timestamp"])
+    without = await api.get(f"calls/{call['id']}")
+    unreadable = await api.get(f"calls/{call['id']}", at="yesterday")
+
+    assert found.status_code == 200 and found.json()["id"] == str(call["id"])
+    assert (without.status_code, unreadable.status_code) == (404, 422)
+    assert unreadable.json()["errors"][0]["field"] == "at"
+
+
+async def test_the_attempts_of_a_request_are_found_by_their_index(
+    database: Database, organization: TestOrganization
+) -> None:
+    rows = [record(START + timedelta(seconds=number), request_id=f"request {number // 2}") for number in range(2_000)]
+    await store_batch(database, organization.id, rows)
+    async with database.as_system() as connection:
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        plan = await connection.fetch(
+            "EXPLAIN SELECT id FROM metering.calls WHERE organization_id = $1 AND request_id = $2",
+            organization.id,
+            "request 7",
+        )
+
+    assert any("request_id" in line[0] and "Index" in line[0] for line in plan), plan

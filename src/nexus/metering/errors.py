@@ -35,6 +35,12 @@ class TooManyExports(TooManyRequests):
     code = "too_many_exports"
 
 
+class CallNotFound(NotFound):
+    """There is no such call in this organization, or it is no longer kept. An id that carries no time needs `at` too."""
+
+    code = "call_not_found"
+
+
 class RepricingNotFound(NotFound):
     """There is no such repricing in this organization."""
 

@@ -214,6 +214,9 @@ def read_calls_question(parameters: Parameters, now: datetime) -> tuple[CallsQue
     sort = reader.choice("sort", [sign + name for name in SORTS for sign in ("", "-")]) or "-timestamp"
     errors, unpriced = reader.truth("errors"), reader.truth("unpriced")
     form = reader.choice("format", FORMATS)
+    request_id = reader.one("request_id")
+    if request_id is not None and ("\x00" in request_id or len(request_id) > MAX_VALUE_CHARS):
+        reader.fault("request_id", f"give at most {MAX_VALUE_CHARS} characters, without NUL")
     filters = reader.filters()
     reader.finish()
     after, after_value = _place(cursor, is_by_time=sort.removeprefix("-") == "timestamp") if cursor else (None, None)
@@ -223,6 +226,7 @@ def read_calls_question(parameters: Parameters, now: datetime) -> tuple[CallsQue
         filters=filters,
         only_errors=errors,
         only_unpriced=unpriced,
+        request_id=request_id,
         after=after,
         after_value=after_value,
         sort=sort.removeprefix("-"),
@@ -230,6 +234,14 @@ def read_calls_question(parameters: Parameters, now: datetime) -> tuple[CallsQue
         limit=limit,
     )
     return question, form
+
+
+def read_call_instant(parameters: Parameters, now: datetime) -> datetime | None:
+    """Read the only parameter of one call: `at`, its timestamp."""
+    reader = Reader(parameters, now)
+    at = reader.instant("at")
+    reader.finish()
+    return at
 
 
 def _place(cursor: str, *, is_by_time: bool) -> tuple[tuple[datetime, UUID], Decimal | None]:

@@ -14,7 +14,7 @@ from nexus.identity.guards import actor_of, organization_of, principal_of, requi
 from nexus.kit.errors import FieldFault
 from nexus.metering import exports, repricing, service
 from nexus.metering.errors import TooManyExports
-from nexus.metering.parameters import Parameters, read_calls_question, read_question
+from nexus.metering.parameters import Parameters, read_call_instant, read_calls_question, read_question
 from nexus.metering.types import SORTS, CallsQuestion, Question, Repricing, RepricingNew
 from nexus.platform.web import Page, WebState, decode_cursor, encode_cursor, web_state
 from nexus.platform.web.pages import check_limit
@@ -202,6 +202,7 @@ async def get_calls(
     ] = None,
     errors: Annotated[Text, _text("errors", "`true`: only calls that failed.")] = None,
     unpriced: Annotated[Text, _text("unpriced", "`true`: only calls whose cost is not known.")] = None,
+    request_id: Annotated[Text, _text("request_id", "Only the calls of one request: the attempts it took.")] = None,
     form: Format = None,
     provider: Provider = None,
     model: Model = None,
@@ -230,6 +231,25 @@ async def get_calls(
     async with state.database.tenant(organization_id, actor_of(request), readonly=True) as connection:
         items, last = await service.calls(connection, organization_id, question)
     return Response({"items": items, "next_cursor": encode_cursor(*last) if last else None})
+
+
+@get("/calls/{call_id:uuid}", guards=[requires("metrics:read")], summary="One call")
+async def get_call(
+    request: AnyRequest,
+    call_id: FromPath[UUID],
+    at: Annotated[
+        Text, _text("at", "The call's timestamp. Needed where its id is no UUIDv7, which carries its time.")
+    ] = None,
+) -> Response[Any]:
+    """Return a call, and as `attempts` all calls of its request, itself among them, the first one first.
+
+    A gateway's request is one call for each attempt. `metadata.gateway` says which attempt it was, whether the usage is
+    exact or estimated, whether the client left, and how long it waited before it was sent (`queue_ms`).
+    """
+    organization_id = organization_of(request)
+    moment = read_call_instant(_parameters(request), web_state(request).clock.now())
+    async with web_state(request).database.tenant(organization_id, actor_of(request), readonly=True) as connection:
+        return Response(await service.call(connection, organization_id, call_id, at=moment))
 
 
 @post("/repricings", guards=[requires("metering:reprice")], status_code=202, summary="Reprice a range")
@@ -265,6 +285,6 @@ async def get_repricing(request: AnyRequest, repricing_id: FromPath[UUID]) -> Re
 
 router = Router(
     "/api/metering",
-    route_handlers=[get_summary, get_series, get_calls, post_repricing, get_repricings, get_repricing],
+    route_handlers=[get_summary, get_series, get_calls, get_call, post_repricing, get_repricings, get_repricing],
     tags=["metering"],
 )

@@ -11,9 +11,10 @@ from uuid import UUID
 import asyncpg
 
 from nexus.kit.errors import FieldFault
+from nexus.kit.ids import uuid7_time
 from nexus.metering import store
 from nexus.metering.answers import Key, Tally, call_shown, error_bound, group_names, timestamp
-from nexus.metering.errors import TooManyGroups
+from nexus.metering.errors import CallNotFound, TooManyGroups
 from nexus.metering.plan import cover, covering_set, point_starts, raw_only
 from nexus.metering.statements import Builder
 from nexus.metering.types import SORTS, CallsQuestion, Piece, Question, RangeFacts
@@ -23,6 +24,8 @@ MAX_ROWS = 100_000
 """Groups times points that one answer may hold."""
 EXPORT_CHUNK = 5_000
 """Calls that an export holds in memory."""
+MAX_ATTEMPTS = 100
+"""Calls of one request that are shown with one of them."""
 
 
 @dataclass
@@ -176,6 +179,25 @@ async def calls(
     place = (last["occurred_at"], last["id"])
     is_by_time = SORTS[question.sort] is None
     return [call_shown(row) for row in shown], place if is_by_time else (*place, last["sorted_by"])
+
+
+async def call(
+    connection: Connection, organization_id: UUID, call_id: UUID, *, at: datetime | None = None
+) -> dict[str, Any]:
+    """Return one call, with `attempts`: all calls of its request, itself among them, the first one first.
+
+    `at` is the call's timestamp; an id that is no UUIDv7 is found by it only.
+    """
+    key_at = uuid7_time(call_id) or at
+    found = None if key_at is None else await store.read_call(connection, organization_id, call_id, key_at)
+    if found is None:
+        raise CallNotFound
+    attempts = [found]
+    if found["request_id"]:
+        attempts = await store.read_request(connection, organization_id, found["request_id"], MAX_ATTEMPTS)
+        if all(row["id"] != call_id for row in attempts):
+            attempts = [*attempts[:-1], found]
+    return {**call_shown(found), "attempts": [call_shown(row) for row in attempts]}
 
 
 async def stream_calls(

@@ -104,6 +104,8 @@ def _calls_statement(organization_id: UUID, question: CallsQuestion, fields: Seq
         parts.append(IS_ERROR)
     if question.only_unpriced:
         parts.append("cost IS NULL")
+    if question.request_id is not None:
+        parts.append(f"request_id = {bind(question.request_id, 'text')}")
     for item in question.filters:
         name = item.dimension
         is_tag = name.startswith(TAG_PREFIX)
@@ -134,6 +136,29 @@ def _is_after(statement: Statement, question: CallsQuestion, after: tuple[dateti
         return f"{value} IS NULL AND {is_older}"
     last = statement.bind(question.after_value, "numeric")
     return f"({value} {sign} {last} OR {value} = {last} AND {is_older} OR {value} IS NULL)"
+
+
+async def read_call(connection: Connection, organization_id: UUID, call_id: UUID, key_at: datetime) -> Row | None:
+    """Return one call by its key."""
+    row: Row | None = await connection.fetchrow(
+        f"SELECT {', '.join(CALL_FIELDS)} FROM metering.calls WHERE organization_id = $1 AND key_at = $2 AND id = $3",
+        organization_id,
+        key_at,
+        call_id,
+    )
+    return row
+
+
+async def read_request(connection: Connection, organization_id: UUID, request_id: str, at_most: int) -> list[Row]:
+    """Return the calls of one request, the first one first."""
+    rows: list[Row] = await connection.fetch(
+        f"SELECT {', '.join(CALL_FIELDS)} FROM metering.calls WHERE organization_id = $1 AND request_id = $2\n"
+        "ORDER BY occurred_at, id LIMIT $3",
+        organization_id,
+        request_id,
+        at_most,
+    )
+    return rows
 
 
 async def read_calls(connection: Connection, organization_id: UUID, question: CallsQuestion) -> list[Row]:

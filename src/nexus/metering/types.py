@@ -131,6 +131,8 @@ class CallsQuestion:
     filters: tuple[Filter, ...] = ()
     only_errors: bool = False
     only_unpriced: bool = False
+    request_id: str | None = None
+    """Only the calls of one request: the attempts it took."""
     after: tuple[datetime, UUID] | None = None
     """Time and id of the last call seen; what comes after it comes next."""
     after_value: Decimal | None = None
