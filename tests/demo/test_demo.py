@@ -22,7 +22,10 @@ from typing import Any
 from uuid import UUID
 
 from nexus.demo import sending
-from nexus.demo.setting_up import PLAYGROUND, Api, Ready, Secrets
+from nexus.demo.calling import Caller
+from nexus.demo.requests import COURSES, can_be_sent, is_of, request_of
+from nexus.demo.setting_up import PLAYGROUND, SANDBOXED, Api, Ready, Secrets
+from nexus.demo.spans import Spans
 from nexus.demo.traffic import OUTAGE_PROVIDER, Call, calls, hours, outage
 from nexus.demo.world import COMPANIES, Company
 from nexus.entry.cli import apart
@@ -43,14 +46,16 @@ def story(company: Company, start: datetime, end: datetime, began_on: datetime, 
         for application in company.applications
         for hour in hours(start - timedelta(hours=1), end)
         for call in calls(company, application, hour, began_on, volume=volume)
-        if start <= began(call) < end
+        if start <= call.began_at < end
     ]
 
 
-def began(call: Call) -> datetime:
-    at = uuid7_time(UUID(call.record["id"]))
-    assert at is not None
-    return at
+def test_a_call_s_id_tells_when_it_began() -> None:
+    hour = datetime(2026, 3, 3, 14, tzinfo=UTC)
+
+    for call in story(COMPANIES[0], hour, hour + timedelta(hours=1), BEGAN_ON, 1.0):
+        at = uuid7_time(UUID(call.record["id"]))
+        assert at is not None and timedelta() <= call.began_at - at < timedelta(milliseconds=1)
 
 
 def test_same_hour_always_has_the_same_calls() -> None:
@@ -132,7 +137,7 @@ def test_demo_that_finds_nobody_who_answers_is_to_be_started_again(tmp_path: Pat
     assert "Traceback" not in done.stderr
 
 
-def test_live_calls_are_sent_when_they_end(tmp_path: Path) -> None:
+def test_live_calls_no_provider_is_played_for_are_told_when_they_end(tmp_path: Path) -> None:
     keys = {f"{company.slug}/{item.name}": "nx_test" for company in COMPANIES for item in company.applications}
     since = datetime.now(UTC)
     began_on = since.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -140,9 +145,10 @@ def test_live_calls_are_sent_when_they_end(tmp_path: Path) -> None:
     stopping = threading.Event()
 
     # Nobody takes them here, so they can be read in the spool.
-    with sending.senders("http://127.0.0.1:9", ready, tmp_path) as senders:
-        for count in sending.live(senders, ready, since, stopping, volume=200):
-            if count >= 20:
+    nobody = "http://127.0.0.1:9"
+    with sending.senders(nobody, ready, tmp_path) as senders, Caller(nobody) as caller:
+        for _ in sending.live(senders, ready, since, stopping, caller, Spans(tmp_path), volume=300):
+            if sum(sender.client.stats.recorded for sender in senders) >= 20 and caller.ends["failed"]:
                 stopping.set()
     until = datetime.now(UTC)
 
@@ -154,10 +160,56 @@ def test_live_calls_are_sent_when_they_end(tmp_path: Path) -> None:
     told = {
         call.record["id"]: call.ended_at
         for company in COMPANIES
-        for call in story(company, since - timedelta(hours=1), until, began_on, 200)
+        for call in story(company, since - timedelta(hours=1), until, began_on, 300)
+        if not (can_be_sent(call) and call.began_at >= since)
     }
     assert len(sent) >= 20
     assert all(since <= told[name] <= until for name in sent)
+    assert caller.ends["failed"] > 0
+
+
+def test_what_began_while_the_gateway_was_called_is_not_told_again(tmp_path: Path) -> None:
+    since = datetime(2026, 3, 3, 14, tzinfo=UTC)
+    spans = Spans(tmp_path)
+    sure_until = spans.goes_on(since, since + timedelta(seconds=2))
+
+    # Killed: what is remembered lies ahead of what was called.
+    after_a_kill = Spans(tmp_path)
+    spans.ends(since + timedelta(seconds=3))
+    after_an_end = Spans(tmp_path)
+
+    assert sure_until > since + timedelta(seconds=2)
+    assert after_a_kill.has(since) and after_a_kill.has(sure_until - timedelta(microseconds=1))
+    assert not after_a_kill.has(sure_until) and not after_a_kill.has(since - timedelta(microseconds=1))
+    assert after_an_end.has(since) and not after_an_end.has(since + timedelta(seconds=3))
+
+
+def test_every_course_has_its_request() -> None:
+    acme, globex = COMPANIES
+    hour = datetime(2026, 3, 3, 14, tzinfo=UTC)
+    paths = set()
+
+    for company, application in ((acme, acme.applications[0]), (globex, globex.applications[0])):
+        found = [call for call in calls(company, application, hour, BEGAN_ON, volume=50) if can_be_sent(call)]
+        assert {call.record["provider"] for call in found} <= set(SANDBOXED)
+        for kind in COURSES:
+            call = next(call for call in found if is_of(application, call, kind))
+            request = request_of(application, call, kind=kind)
+            body = json.loads(request.body)
+            paths.add(request.path.split("?")[0])
+
+            assert request == request_of(application, call, kind=kind)
+            assert (request.leaves_after_bytes is not None) >= (kind == "left")
+            assert ("x-sandbox-status-of" in request.headers) == (kind == "fallback")
+            assert request.headers.get("x-sandbox-status") == {"refused": "429", "failed": "500"}.get(kind)
+            assert body.get("stream", False) or "stream" in request.path or kind not in {"streamed", "left"}
+        for call in found:
+            paths.add(request_of(application, call).path.split("?")[0])
+    assert paths >= {
+        "/gw/v1/chat/completions",
+        "/gw/anthropic/v1/messages",
+        "/gw/google/v1beta/models/gemini-2.5-flash:streamGenerateContent",
+    }
 
 
 def wait_for(condition: Callable[[], bool], what: str, *, within_seconds: float = 240) -> None:
@@ -212,6 +264,37 @@ def running(folder: Path, port: int) -> Iterator[Api]:
             process.wait(120)
 
 
+def missing(api: Api, company: Company, since: datetime) -> set[str]:
+    """What is not to be seen yet of the calls through the gateway."""
+    found = api.call(
+        "GET", "/api/metering/calls", organization=company.slug, limit="200",
+        **{"from": since.isoformat(), "to": "2099-01-01T00:00:00Z"},
+    )["items"]  # fmt: skip
+    sent = [(call, call["metadata"]["gateway"]) for call in found if "gateway" in (call["metadata"] or {})]
+    credentials = api.call("GET", "/api/identity/provider-credentials", organization=company.slug)["items"]
+
+    def limits(name: str) -> Any:
+        return api.call("GET", f"/api/identity/provider-credentials/{name}/limits", organization=company.slug)
+
+    seen = {
+        "streamed": any(told.get("streamed") for _, told in sent),
+        "not streamed": any(not told.get("streamed") and call["method"] == "POST" for call, told in sent),
+        "a fallback": any(
+            told.get("attempt", 1) > 1 and call["status_code"] == 200 and call["provider"] == "anthropic"
+            for call, told in sent
+        ),
+        "its failed attempts": any(
+            told.get("attempt", 1) == 1 and call["status_code"] in {429, 503} for call, told in sent
+        ),
+        "a rate limit": any(call["status_code"] == 429 for call, _ in sent),
+        "an error": any(call["status_code"] == 500 for call, _ in sent),
+        "a hang-up": any(told.get("client_left") for _, told in sent),
+        "a price": any(call["status_code"] == 200 and call["cost"] and float(call["cost"]) > 0 for call, _ in sent),
+        "limits learned": any(limits(item["id"])["limits"] for item in credentials),
+    }
+    return {what for what, is_seen in seen.items() if not is_seen}
+
+
 def figures(api: Api, company: Company, start: datetime, end: datetime) -> dict[str, Any]:
     """What Nexus says of a range."""
     found = api.call(
@@ -254,6 +337,7 @@ def test_figures_are_those_of_the_story_and_stay_when_it_starts_again(tmp_path: 
             keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
             playground = {PLAYGROUND} if company is COMPANIES[0] else set()
             assert {key["application"] for key in keys} == {item.name for item in company.applications} | playground
+            wait_for(lambda company=company: not missing(api, company, end), "every course of a call is to be seen")
     person = COMPANIES[0].people[0].email
     password = Secrets.read(folder).passwords[person]
     assert (folder / "demo.json").stat().st_mode & 0o077 == 0
@@ -269,6 +353,8 @@ def test_figures_are_those_of_the_story_and_stay_when_it_starts_again(tmp_path: 
             keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
             assert len(keys) == len(company.applications) + (company is COMPANIES[0])
             credentials = api.call("GET", "/api/identity/provider-credentials", organization=company.slug)["items"]
-            assert len(credentials) == (2 if company is COMPANIES[0] else 0)
+            assert {item["provider"] for item in credentials} == set(SANDBOXED) and len(credentials) == len(SANDBOXED)
+            aliases = api.call("GET", "/api/catalog/model-routes", organization=company.slug)["items"]
+            assert len(aliases) == len(company.ways)
         assert completion_tokens_of(said_by(folder)) > 0
         api.sign_in(person, password)

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nexus.demo import sending, traffic
+from nexus.demo.calling import Caller
 from nexus.demo.setting_up import PLAYGROUND, Api, NotSetUpError, Ready, set_up
+from nexus.demo.spans import Spans
 from nexus.demo.traffic import Amount
 from nexus.demo.world import COMPANIES
 
@@ -24,18 +26,20 @@ def play(url: str, sandbox_url: str, folder: Path, amount: Amount, stopping: thr
     `OSError` why it cannot begin now.
 
     `folder` is Nexus's data directory: it holds the administrator's sign-in, and the demo's keys and spool. At
-    `sandbox_url` the sandbox answers, to which Nexus's gateway is to send calls of people who try it.
+    `sandbox_url` the sandbox answers, to which Nexus's gateway sends the demo's calls, and those of people who try it.
     """
     _out.print(f"\nThe demo fills the {amount.days} days before now …", markup=False)
     email, password = _sign_in(folder)
     api = Api(url)
     api.sign_in(email, password)
     ready = set_up(api, folder, sandbox_url)
-    with sending.senders(url, ready, folder / "demo-spool") as senders:
+    spans = Spans(folder)
+    with sending.senders(url, ready, folder / "demo-spool") as senders, Caller(url) as caller:
         now = datetime.now(UTC)
-        _fill(senders, ready, now, amount)
+        _fill(senders, ready, now, spans, amount)
+        sending.open_with_some(senders, ready, now, caller)
         _tell(url, ready, email, password)
-        for _ in sending.live(senders, ready, now, stopping, volume=amount.volume):
+        for _ in sending.live(senders, ready, now, stopping, caller, spans, volume=amount.volume):
             pass
 
 
@@ -52,14 +56,14 @@ def _sign_in(folder: Path) -> tuple[str, str]:
         ) from None
 
 
-def _fill(senders: list[sending.Sender], ready: Ready, until: datetime, amount: Amount) -> None:
+def _fill(senders: list[sending.Sender], ready: Ready, until: datetime, spans: Spans, amount: Amount) -> None:
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]:,} calls"), TimeRemainingColumn(),
         console=_out, disable=not _out.is_terminal,
     ) as bar:  # fmt: skip
         task = bar.add_task(f"the last {amount.days} days", total=None, count=0)
         state = sending.Progress()
-        for state in sending.back_fill(senders, ready, until, volume=amount.volume, days=amount.days):
+        for state in sending.back_fill(senders, ready, until, spans, volume=amount.volume, days=amount.days):
             bar.update(task, total=state.hours, completed=state.hours_done, count=state.calls)
     counts = [sender.client.stats for sender in senders]
     known = sum(stats.duplicates for stats in counts)
@@ -90,7 +94,7 @@ def _tell(url: str, ready: Ready, email: str, password: str) -> None:
         "",
         "Look at",
         f"  {url}/        choose Acme Robotics or Globex Travel at the top, and the last 30 days",
-        f"  {url}/calls   what comes in now, each call with its errors and tokens",
+        f"  {url}/calls   what comes in now through the gateway: attempts, errors, tokens",
         f"  {url}/docs    the HTTP API",
         f"  {traffic.OUTAGE_PROVIDER} was down on {outage}: others stepped in",
         "",

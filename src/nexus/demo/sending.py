@@ -1,4 +1,7 @@
-"""Sends the demo's calls through the Python client: first what has been, then what is, as it happens."""
+"""Sends the demo's calls: first what has been, through the Python client; then what is, as it happens, through the gateway.
+
+Calls of providers that the sandbox does not play are told by the client while they happen, too.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from pathlib import Path
 
 from nexus_client import Client
 
+from nexus.demo.calling import Caller
+from nexus.demo.requests import COURSES, can_be_sent, is_of, request_of
 from nexus.demo.setting_up import Ready
+from nexus.demo.spans import Spans
 from nexus.demo.traffic import DAYS, HOUR, Call, calls, hours
 from nexus.demo.world import COMPANIES, Application, Company
 
@@ -21,6 +27,7 @@ _AGAIN = timedelta(hours=1)
 """How much before the newest call is sent again: what was on its way when the demo was stopped is among it."""
 _LONGEST_SLEEP_SECONDS = 0.5
 _FLUSH_SECONDS = 120
+_EXAMPLES_VOLUME = 50.0
 
 
 @dataclass
@@ -29,6 +36,7 @@ class Sender:
 
     company: Company
     application: Application
+    key: str
     client: Client
 
 
@@ -50,6 +58,7 @@ def senders(url: str, ready: Ready, spool: Path) -> Iterator[list[Sender]]:
         Sender(
             company,
             application,
+            ready.secrets.keys[f"{company.slug}/{application.name}"],
             Client(
                 url,
                 ready.secrets.keys[f"{company.slug}/{application.name}"],
@@ -74,7 +83,7 @@ def senders(url: str, ready: Ready, spool: Path) -> Iterator[list[Sender]]:
 
 
 def back_fill(
-    senders: list[Sender], ready: Ready, until: datetime, *, volume: float, days: int = DAYS
+    senders: list[Sender], ready: Ready, until: datetime, spans: Spans, *, volume: float, days: int = DAYS
 ) -> Iterator[Progress]:
     """Send every call that ended before an instant and may not be stored yet; yields how far it is, hour by hour."""
     began = time.monotonic()
@@ -89,7 +98,7 @@ def back_fill(
             if hour + HOUR < since:
                 continue
             for call in calls(sender.company, sender.application, hour, ready.began_on, volume=volume):
-                if start <= call.ended_at < until:
+                if start <= call.ended_at < until and not (can_be_sent(call) and spans.has(call.began_at)):
                     _record(sender, call)
                     progress.calls += 1
         progress.hours_done += 1
@@ -104,28 +113,57 @@ def back_fill(
 
 
 def live(
-    senders: list[Sender], ready: Ready, since: datetime, stopping: threading.Event, *, volume: float
-) -> Iterator[int]:
-    """Send calls as they end, from an instant on, until told to stop; yields how many there were."""
+    senders: list[Sender], ready: Ready, since: datetime, stopping: threading.Event, caller: Caller, spans: Spans, *,
+    volume: float,
+) -> Iterator[int]:  # fmt: skip
+    """Make calls as they happen, from an instant on, until told to stop; yields how many there were.
+
+    What goes through the gateway is called when it begins, the rest is told when it has ended.
+    """
     waiting: list[tuple[datetime, int, Sender, Call]] = []
     next_hour = since.replace(minute=0, second=0, microsecond=0) - HOUR
     count = serial = 0
-    while not stopping.is_set():
-        now = datetime.now(UTC)
-        while next_hour <= now + timedelta(seconds=5):
-            for sender in senders:
-                for call in calls(sender.company, sender.application, next_hour, ready.began_on, volume=volume):
-                    if call.ended_at >= since:
-                        serial += 1
-                        heapq.heappush(waiting, (call.ended_at, serial, sender, call))
-            next_hour += HOUR
-        while waiting and waiting[0][0] <= now:
-            _, _, sender, call = heapq.heappop(waiting)
-            _record(sender, call)
-            count += 1
-        yield count
-        due = (waiting[0][0] - now).total_seconds() if waiting else _LONGEST_SLEEP_SECONDS
-        stopping.wait(min(_LONGEST_SLEEP_SECONDS, max(0.02, due)))
+    try:
+        while not stopping.is_set():
+            now = datetime.now(UTC)
+            sure_until = spans.goes_on(since, now)
+            while next_hour <= now + timedelta(seconds=5):
+                for sender in senders:
+                    for call in calls(sender.company, sender.application, next_hour, ready.began_on, volume=volume):
+                        if call.ended_at >= since:
+                            serial += 1
+                            is_sent = can_be_sent(call) and call.began_at >= since
+                            heapq.heappush(waiting, (call.began_at if is_sent else call.ended_at, serial, sender, call))
+                next_hour += HOUR
+            while waiting and waiting[0][0] <= min(now, sure_until):
+                due_at, _, sender, call = heapq.heappop(waiting)
+                if due_at == call.began_at and can_be_sent(call):
+                    caller.call(sender.key, request_of(sender.application, call))
+                else:
+                    _record(sender, call)
+                count += 1
+            yield count
+            due = (waiting[0][0] - now).total_seconds() if waiting else _LONGEST_SLEEP_SECONDS
+            stopping.wait(min(_LONGEST_SLEEP_SECONDS, max(0.02, due)))
+    finally:
+        spans.ends(datetime.now(UTC))
+
+
+def open_with_some(senders: list[Sender], ready: Ready, now: datetime, caller: Caller) -> int:
+    """Make a few calls of each course at once, so that there is something to see in the first minute; returns how many."""
+    count = 0
+    for sender in senders:
+        examples = [
+            call
+            for call in calls(sender.company, sender.application, now - HOUR, ready.began_on, volume=_EXAMPLES_VOLUME)
+            if can_be_sent(call)
+        ]
+        for kind in COURSES:
+            found = next((call for call in examples if is_of(sender.application, call, kind)), None)
+            if found is not None and caller.is_known(sender.key, found.record["provider"]):
+                caller.call(sender.key, request_of(sender.application, found, kind=kind))
+                count += 1
+    return count
 
 
 def _record(sender: Sender, call: Call) -> None:

@@ -19,7 +19,9 @@ from nexus.demo.world import COMPANIES, Company
 FILE = "demo.json"
 PLAYGROUND = "playground"
 """The application, and the key, with which people try the gateway."""
-_SANDBOXED = ("openai", "anthropic")
+SANDBOXED = ("openai", "anthropic", "google", "mistral")
+"""The providers whose calls go through the gateway: the sandbox answers as they do."""
+_SCOPES = ("events:write", "gateway:call")
 
 
 class NotSetUpError(Exception):
@@ -106,7 +108,7 @@ class Ready:
 
 
 def set_up(api: Api, folder: Path, sandbox_url: str) -> Ready:
-    """Make what is missing. Run again, it makes nothing. The first company's calls through the gateway go to the sandbox."""
+    """Make what is missing. Run again, it makes nothing. What goes through the gateway goes to the sandbox."""
     kept = Secrets.read(folder)
     there = {item["slug"] for item in api.call("GET", "/api/identity/organizations")["items"]}
     made_at, newest = [], {}
@@ -121,6 +123,7 @@ def set_up(api: Api, folder: Path, sandbox_url: str) -> Ready:
         made_at.append(datetime.fromisoformat(organization["created_at"]).astimezone(UTC))
         _people(api, company, kept, folder)
         _keys(api, company, kept)
+        _gateway(api, company, sandbox_url)
         kept.write(folder)
         found = api.call(
             "GET", "/api/metering/calls", organization=company.slug, limit="1",
@@ -128,7 +131,7 @@ def set_up(api: Api, folder: Path, sandbox_url: str) -> Ready:
         )["items"]  # fmt: skip
         if found:
             newest[company.slug] = datetime.fromisoformat(found[0]["timestamp"]).astimezone(UTC)
-    _gateway(api, COMPANIES[0], kept, sandbox_url)
+    _key(api, COMPANIES[0], kept, PLAYGROUND, ("gateway:call",))
     kept.write(folder)
     began_on = min(made_at).replace(hour=0, minute=0, second=0, microsecond=0)
     return Ready(kept, began_on, newest)
@@ -151,27 +154,33 @@ def _people(api: Api, company: Company, kept: Secrets, folder: Path) -> None:
 
 
 def _keys(api: Api, company: Company, kept: Secrets) -> None:
+    items = api.call("GET", "/api/identity/access-keys", organization=company.slug, limit="200")["items"]
+    # A folder of an older demo has keys that may not call the gateway.
+    outdated = {item["application"] for item in items if not set(_SCOPES) <= set(item["scopes"])}
+    outdated -= {item["application"] for item in items if set(_SCOPES) <= set(item["scopes"])}
     for application in company.applications:
-        _key(api, company, kept, application.name, "events:write")
+        _key(api, company, kept, application.name, _SCOPES, is_outdated=application.name in outdated)
 
 
-def _key(api: Api, company: Company, kept: Secrets, application: str, scope: str) -> None:
+def _key(
+    api: Api, company: Company, kept: Secrets, application: str, scopes: tuple[str, ...], *, is_outdated: bool = False
+) -> None:
     name = f"{company.slug}/{application}"
-    if name in kept.keys:
+    if name in kept.keys and not is_outdated:
         return
     made = api.call(
         "POST",
         "/api/identity/access-keys",
-        {"name": application, "application": application, "scopes": [scope]},
+        {"name": application, "application": application, "scopes": list(scopes)},
         organization=company.slug,
     )
     kept.keys[name] = made["key"]
 
 
-def _gateway(api: Api, company: Company, kept: Secrets, sandbox_url: str) -> None:
+def _gateway(api: Api, company: Company, sandbox_url: str) -> None:
     there = api.call("GET", "/api/identity/provider-credentials", organization=company.slug)["items"]
     sandboxed = {item["provider"]: item for item in there if item["name"] == "sandbox"}
-    for provider in _SANDBOXED:
+    for provider in SANDBOXED:
         found = sandboxed.get(provider)
         if found is None:
             api.call(
@@ -189,4 +198,9 @@ def _gateway(api: Api, company: Company, kept: Secrets, sandbox_url: str) -> Non
             # It stands beside Nexus, whose port may be another one this time.
             path = f"/api/identity/provider-credentials/{found['id']}"
             api.call("PATCH", path, {"base_url": sandbox_url}, organization=company.slug)
-    _key(api, company, kept, PLAYGROUND, "gateway:call")
+    aliases = {
+        item["alias"] for item in api.call("GET", "/api/catalog/model-routes", organization=company.slug)["items"]
+    }
+    for way in company.ways:
+        if way.alias not in aliases:
+            api.call("POST", "/api/catalog/model-routes", asdict(way), organization=company.slug)

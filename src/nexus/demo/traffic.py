@@ -43,8 +43,9 @@ class Amount:
 
 @dataclass(frozen=True)
 class Call:
-    """One call: when it ended, and what is recorded of it."""
+    """One call: when it began and ended, and what is recorded of it."""
 
+    began_at: datetime
     ended_at: datetime
     record: dict[str, Any]
 
@@ -168,7 +169,7 @@ def _success(chance: random.Random, model: Model, who: dict[str, Any], at: datet
     if model.cost is not None:
         record["cost"] = model.cost
         record["currency"] = "USD"
-    return Call(at + timedelta(milliseconds=elapsed_ms), record)
+    return Call(at, at + timedelta(milliseconds=elapsed_ms), record)
 
 
 def _failure(
@@ -178,7 +179,7 @@ def _failure(
     elapsed_ms = typical_ms * chance.lognormvariate(0, 0.1)
     record |= {"status_code": status, "error_type": kind, "response_time_ms": round(elapsed_ms, 1)}
     record |= {"cost": "0", "currency": "USD"}
-    return Call(at + timedelta(milliseconds=elapsed_ms), record)
+    return Call(at, at + timedelta(milliseconds=elapsed_ms), record)
 
 
 def _begin(chance: random.Random, model: Model, who: dict[str, Any], at: datetime) -> dict[str, Any]:

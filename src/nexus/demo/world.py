@@ -29,6 +29,17 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Way:
+    """Where a model's alias leads: one of its ways."""
+
+    alias: str
+    provider: str
+    model: str
+    priority: int
+    """The lowest is called; the next when that fails."""
+
+
+@dataclass(frozen=True)
 class Application:
     """A program with a key of its own."""
 
@@ -44,6 +55,8 @@ class Application:
     """Members who use it; without any, end users do."""
     end_users: int = 0
     growth_per_day: float = 0.008
+    alias: str | None = None
+    """By which it calls its OpenAI chat models, where the gateway chooses the provider."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,7 @@ class Company:
     """Roughly, for the rhythm of its days."""
     people: tuple[Person, ...] = ()
     applications: tuple[Application, ...] = field(default=())
+    ways: tuple[Way, ...] = ()
 
 
 _CHAT = "/v1/chat/completions"
@@ -91,7 +105,7 @@ ACME = Company(
                 Model("anthropic", "claude-haiku-4-5", "/v1/messages", 3, 900, 140, 0.3, 0, 310, 140, instead="openai"),
                 Model("openai", "gpt-4o-mini", _CHAT, 2, 1100, 180, 0.2, 0, 330, 110),
             ),
-            rhythm="consumer", end_users=400,
+            rhythm="consumer", end_users=400, alias="support",
         ),
         Application(
             "code-review", "engineering", ("review", "explain"), 420,
@@ -111,6 +125,10 @@ ACME = Company(
             ),
             rhythm="nightly",
         ),
+    ),
+    ways=(
+        Way("support", "openai", "gpt-4o-mini", 0),
+        Way("support", "anthropic", "claude-haiku-4-5", 1),
     ),
 )  # fmt: skip
 
@@ -133,7 +151,7 @@ GLOBEX = Company(
                 Model("openai", "gpt-4.1-mini", _CHAT, 2, 1500, 300, 0.3, 0, 360, 100),
                 Model("exa", None, "/search", 1.5, latency_ms=520, cost="0.005"),
             ),
-            rhythm="consumer", end_users=900, growth_per_day=0.015,
+            rhythm="consumer", end_users=900, growth_per_day=0.015, alias="planner",
         ),
         Application(
             "fraud-check", "payments", ("screen",), 500,
@@ -150,8 +168,12 @@ GLOBEX = Company(
                 Model("sendgrid", None, "/v3/mail/send", 3, latency_ms=90, cost="0.0004"),
                 Model("twilio", None, _MESSAGES, 1, latency_ms=170, cost="0.0079"),
             ),
-            users=("leo.martin@globex.example",),
+            users=("leo.martin@globex.example",), alias="openai/gpt-4o",
         ),
+    ),
+    ways=(
+        Way("planner", "openai", "gpt-4.1-mini", 0),
+        Way("planner", "anthropic", "claude-haiku-4-5", 1),
     ),
 )  # fmt: skip
 

@@ -52,20 +52,24 @@ class Sandbox:
             await asyncio.sleep(latency_ms / 1000)
         extra, status = self._limits(headers, is_anthropic=is_anthropic)
         status = int(headers.get("x-sandbox-status", status))
+        try:
+            asked = _decode(body) if body else {}
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            asked = None
+        kind, model = _kind(path)
+        named = model or (asked.get("model") if isinstance(asked, dict) else None)
+        for part in headers.get("x-sandbox-status-of", "").split(","):
+            if part.strip().rpartition("=")[0] == named and named:
+                status = int(part.rpartition("=")[2])
         if float(headers.get("x-sandbox-error-rate", 0)) > random.random():  # noqa: S311
             status = 500
         if status >= 400:
             await _error(send, status, f"the sandbox was asked for {status}", extra, is_anthropic=is_anthropic)
             return
-        try:
-            asked = _decode(body) if body else {}
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            asked = None
         if path.endswith("/models"):
             models = {"object": "list", "data": [{"id": "sandbox-1", "object": "model", "owned_by": "sandbox"}]}
             await _whole(send, models, extra)
             return
-        kind, model = _kind(path)
         if not isinstance(asked, dict) or kind not in _KINDS:
             missing = 400 if kind in _KINDS else 404
             await _error(send, missing, "send a JSON object to a path I know", extra, is_anthropic=is_anthropic)
