@@ -32,6 +32,9 @@ $(VENV)/.clients: tests/clients.lock $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/clients.lock \
 		&& touch $@ || echo "further providers' clients could not be installed: their tests are skipped"
 
+$(VENV)/.node-clients: tests/node_clients/package-lock.json $(VENV)/.installed
+	@$(BIN)/python tests/node_clients/install.py && touch $@ || echo "clients for Node could not be installed: their tests are skipped"
+
 setup: $(VENV)/.installed ## install what the product and its tests need, into .venv
 web: $(WEB_BUILT) ## build the web application
 
@@ -41,7 +44,7 @@ up: $(VENV)/.installed $(WEB_BUILT) ## start everything; prints address and, the
 demo: $(VENV)/.installed $(WEB_BUILT) ## start everything with two organizations and a month of believable traffic, which then goes on
 	@exec $(BIN)/nexus up --demo
 
-test: $(VENV)/.installed $(VENV)/.clients $(WEB_BUILT) ## run the tests; says what it skipped and why
+test: $(VENV)/.installed $(VENV)/.clients $(VENV)/.node-clients $(WEB_BUILT) ## run the tests; says what it skipped and why
 	$(BIN)/python -m pytest tests sdk/python/tests --ignore tests/accept -n $(TEST_WORKERS) --dist loadfile -q
 	$(BIN)/python web/build_hook.py test
 
