@@ -17,15 +17,15 @@ from redis.asyncio import Redis
 
 from nexus.admission import store
 from nexus.dataplane.decide.engine import CELLS
-from nexus.dataplane.decide.scripts import POSTING, Keys, Scripts
+from nexus.dataplane.decide.scripts import POSTING, Keys, Scripts, TrailEntry
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import get_configuration
 
+_AT_ONCE = 200
 ENTRIES = 500
 """Entries of the stream moved in one transaction."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIELDS = {b"k", b"t", b"i"}
 _DRAINED = Counter("nexus_admission_transactions", "Token transactions moved from the trail into PostgreSQL.")
 _REAPED = Counter("nexus_admission_reaped_holds", "Holds that expired before they were settled.")
 
@@ -40,13 +40,12 @@ def columns(entries: Sequence[Entry]) -> list[list[Any]]:
     for stream_id, fields in entries:
         milliseconds, _, sequence = stream_id.decode().partition("-")
         at = _EPOCH + timedelta(milliseconds=int(milliseconds))
-        occurred_at = _EPOCH + timedelta(microseconds=int(fields[b"t"]))
-        legs = [(name, data) for name, data in fields.items() if name not in _FIELDS]
-        for leg, (name, data) in enumerate(legs):
+        entry = TrailEntry.read(fields)
+        occurred_at = _EPOCH + timedelta(microseconds=entry.at_us)
+        for leg, (name, data) in enumerate(entry.postings):
             opened, *numbers = (int(value) for value in POSTING.unpack(data))
             rows.append(
-                (at, int(sequence), leg, fields[b"k"].decode(), fields[b"i"].decode(), name.decode(), occurred_at,
-                 bool(opened), *numbers)
+                (at, int(sequence), leg, entry.kind, entry.reference, name, occurred_at, bool(opened), *numbers)
             )  # fmt: skip
     return [list(column) for column in zip(*rows, strict=True)]
 
@@ -93,6 +92,16 @@ def drain(redis: Redis) -> Callable[[Database], Awaitable[object]]:
     return job
 
 
+async def reap_cell(scripts: Scripts, organization_id: UUID) -> int:
+    """End the expired holds of an organization and forget its buckets that are as new; returns how many holds."""
+    total = 0
+    while True:
+        _, ended, _, buckets = await scripts.reap(Keys(organization_id.hex), _AT_ONCE)
+        total += ended
+        if max(ended, buckets) < _AT_ONCE:
+            return total
+
+
 def reap(redis: Redis) -> Callable[[Database], Awaitable[object]]:
     """Make the job that ends expired holds, also those of processes that died."""
     scripts = Scripts(redis)
@@ -100,7 +109,7 @@ def reap(redis: Redis) -> Callable[[Database], Awaitable[object]]:
     async def job(_: Database) -> int:
         ended = 0
         for organization_id in await cells(redis):
-            ended += int((await scripts.reap(Keys(organization_id.hex)))[1])
+            ended += await reap_cell(scripts, organization_id)
         _REAPED.inc(ended)
         return ended
 

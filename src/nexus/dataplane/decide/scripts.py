@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,11 +20,18 @@ from nexus.dataplane.decide.windows import boundaries
 
 STATE = struct.Struct("<14d")
 POSTING = struct.Struct("<9d")
+_AT = struct.Struct("<d")
+_ENTRY_FIELDS = {b"k", b"t", b"i"}
 _STATIC = struct.Struct("<10d")
 _LIMIT = struct.Struct("<13d")
+_ADMITTED, _REFUSED = 1, 0
+_REMEMBERED_SECONDS = 50
+"""Buckets are kept for a minute at least after they were written."""
+_MOST_REMEMBERED = 100_000
 _NO_WINDOW = struct.pack("<3d", 0, 0, 0)
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "open": ("open",),
+    "take": ("take",),
     "decide": ("bucket", "decide"),
     "settle": ("bucket", "hold", "settle"),
     "reap": ("bucket", "hold", "reap"),
@@ -31,6 +39,9 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
 }
 _DIMENSION_CODES: Mapping[Dimension, int] = {name: number for number, name in enumerate(DIMENSIONS, 1)}
 METHOD_CODES = {name: number for number, name in enumerate(METHODS, 1)}
+
+
+Asked = Sequence[tuple[Limit, str, int]]
 
 
 def _lua(name: str) -> str:
@@ -130,11 +141,36 @@ class BucketState:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class TrailEntry:
+    """What one transaction did: an entry of the trail."""
+
+    kind: str
+    reference: str
+    """The hold, lease or adjustment; '' for a charge that nothing follows."""
+    at_us: int
+    postings: Sequence[tuple[str, bytes]]
+    """By bucket, packed as `POSTING`."""
+
+    @classmethod
+    def read(cls, fields: Mapping[bytes, bytes]) -> TrailEntry:
+        """Read an entry: a field a bucket, or of a plain charge (see `take`) all names in one and all numbers in another."""
+        if b"n" not in fields:
+            legs = [(name.decode(), data) for name, data in fields.items() if name not in _ENTRY_FIELDS]
+            return cls(fields[b"k"].decode(), fields[b"i"].decode(), int(fields[b"t"]), legs)
+        packed = fields[b"p"]
+        starts = range(_AT.size, len(packed), POSTING.size)
+        parts = [packed[start : start + POSTING.size] for start in starts]
+        names = fields[b"n"].decode().split("\n")
+        return cls("charge", "", int(_AT.unpack_from(packed)[0]), list(zip(names, parts, strict=True)))
+
+
 class Scripts:
     """The scripts of one Redis. They are loaded when Redis does not know them."""
 
     def __init__(self, redis: Redis, *, prelude: str | None = None) -> None:
         self._redis = redis
+        self._there: dict[str, float] = {}
         clock = prelude if prelude is not None else _lua("prelude")
         self._sources = {name: "\n".join([clock, *map(_lua, parts)]) for name, parts in _PARTS.items()}
         self._digests = {name: sha1(text.encode()).hexdigest() for name, text in self._sources.items()}  # noqa: S324
@@ -155,7 +191,7 @@ class Scripts:
     async def decide(
         self,
         keys: Keys,
-        asked: Sequence[tuple[Limit, str, int]],
+        asked: Asked,
         now_us: int,
         *,
         hold: str = "",
@@ -165,6 +201,10 @@ class Scripts:
     ) -> list[int]:
         """Decide one call by its limits: (limit, bucket, charge) each. `now_us` only chooses which windows are offered."""
         prefix = keys.buckets
+        if not hold and self._is_usual(prefix, asked):
+            taken = await self._take(keys, asked, is_privileged=is_privileged, has_trail=has_trail)
+            if taken is not None:
+                return taken
         hold_key = keys.holds + hold if hold else keys.epoch
         names = [keys.trail, keys.open_holds, keys.bucket_list, keys.epoch, hold_key]
         arguments: list[Any] = [hold, life_us, 1 if is_privileged else 0, 1 if has_trail else 0, prefix]
@@ -173,6 +213,49 @@ class Scripts:
             arguments.append(pack_limit(limit, now_us))
             arguments.append(units)
         answer: list[int] = await self.run("decide", names, arguments)
+        if answer[0] == _ADMITTED:
+            self._remember(prefix, asked)
+        return answer
+
+    def _is_usual(self, prefix: str, asked: Asked) -> bool:
+        """Whether `take` will do: buckets of tokens that were there a moment ago, none of them in shadow."""
+        since = time.monotonic() - _REMEMBERED_SECONDS
+        return all(
+            limit.method == "token_bucket" and not limit.is_shadow and self._there.get(prefix + bucket, since) > since
+            for limit, bucket, _ in asked
+        )
+
+    def _remember(self, prefix: str, asked: Asked) -> None:
+        if len(self._there) > _MOST_REMEMBERED:
+            self._there.clear()
+        now = time.monotonic()
+        for _, bucket, _ in asked:
+            self._there[prefix + bucket] = now
+
+    async def _take(self, keys: Keys, asked: Asked, *, is_privileged: bool, has_trail: bool) -> list[int] | None:
+        """Decide the usual call; None where it turned out not to be one."""
+        prefix = keys.buckets
+        names = [prefix + bucket for _, bucket, _ in asked]
+        if has_trail:
+            names.append(keys.trail)
+        listed = "\n".join([bucket for _, bucket, _ in asked]) if has_trail else ""
+        numbers = [value for limit, _, units in asked for value in (limit.version, units)]
+        question = struct.pack(f"<{2 + len(numbers)}d", len(asked), is_privileged, *numbers)
+        taken = await self.run("take", names, [question, listed])
+        if isinstance(taken, int):
+            return None
+        self._remember(prefix, asked)
+        if isinstance(taken, bytes):
+            now, *lefts = map(int, struct.unpack(f"<{len(taken) // 8}d", taken))
+            answer = [_ADMITTED, now, 0, 0]
+        else:
+            now, which, retry, *lefts = taken
+            answer = [_REFUSED, now, which, retry]
+        for (limit, _, _), left in zip(asked, lefts, strict=False):
+            assert limit.rate is not None
+            deficit = limit.capacity - left
+            until = -(-deficit * limit.rate.denominator // limit.rate.numerator) if deficit > 0 else 0
+            answer += [left, until, 0]
         return answer
 
     async def finish(self, keys: Keys, hold: str, kind: str, actual: Mapping[Dimension, int]) -> list[int]:
@@ -183,7 +266,8 @@ class Scripts:
         return answer
 
     async def reap(self, keys: Keys, most: int = 100) -> list[int]:
-        """End holds that have expired, and forget buckets that are gone: [now, how many holds, how many are still open]."""
+        """End holds that have expired, and forget buckets that are gone: [now, how many holds, how many are still open,
+        how many buckets]."""
         names = [keys.trail, keys.open_holds, keys.bucket_list]
         answer: list[int] = await self.run("reap", names, [keys.buckets, keys.holds, most])
         return answer

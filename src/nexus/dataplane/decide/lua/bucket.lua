@@ -54,7 +54,6 @@ end
 
 -- Brings a bucket to `now`. Time that runs backwards is time that stands still. Returns the units gained.
 local function refill(b)
-    if b.ends > 0 and now > b.ends then b.leased, b.ends = 0, 0 end
     local elapsed = now - b.at
     if elapsed <= 0 then return end
     b.at = now
@@ -110,33 +109,30 @@ local function time_to(b, need)
     return ceil(need / (b.whole + b.part / b.d)) + 1
 end
 
--- Notes a bucket in the list of those there are, to be looked at again when it may be gone (see reap).
-local function list(index, name, ttl)
-    redis.call('ZADD', index, int(now + (ttl > 0 and ttl or LINGER_US)), name)
+-- From when a bucket, as it stands, may be forgotten: a minute after it is as new. Nil while something of it is out.
+local function forgettable(b)
+    if b.method == WINDOW then return b.ends + LINGER_US end
+    if b.leased > 0 or b.held > 0 then return nil end
+    if b.method == CONCURRENCY then return b.level == 0 and 0 or nil end
+    return b.at + LINGER_US + (b.level < b.capacity and time_to(b, b.capacity - b.level) or 0)
 end
 
--- Writes a bucket. It lives for ever while something of it is out; else until it would be as new, and a minute more.
--- One that was not there is listed.
+-- Notes a bucket in the list of those there are, to be looked at again when it may be forgotten (see reap).
+local function list(index, name, b)
+    redis.call('ZADD', index, int(max(forgettable(b) or 0, now + LINGER_US)), name)
+end
+
+-- What is written of a bucket. No key expires: an expiry on each write costs as much as the write, and the reaper, which
+-- knows what is out, forgets what is as new.
+local function packed(b)
+    return pack(STATE, b.level, b.fraction, b.at, b.held, b.leased, b.ends, b.shadowed, b.version, b.method, b.capacity,
+        b.whole, b.part, b.d, b.reserve)
+end
+
+-- Writes a bucket; one that was not there is listed.
 local function save(prefix, name, b, index)
-    local state = pack(STATE, b.level, b.fraction, b.at, b.held, b.leased, b.ends, b.shadowed, b.version, b.method,
-        b.capacity, b.whole, b.part, b.d, b.reserve)
-    local ttl
-    if b.method == WINDOW then
-        ttl = max(0, b.ends - now) + LINGER_US
-    elseif b.method == CONCURRENCY then
-        ttl = b.level > 0 and 0 or LINGER_US
-    elseif b.level < 0 or b.held > 0 or b.leased > 0 then
-        ttl = 0
-    else
-        ttl = LINGER_US
-        if b.level < b.capacity then ttl = ttl + time_to(b, b.capacity - b.level) end
-    end
-    if ttl > 0 then
-        redis.call('SET', prefix .. name, state, 'PX', ceil(ttl / 1000))
-    else
-        redis.call('SET', prefix .. name, state)
-    end
-    if b.fresh then list(index, name, ttl) end
+    redis.call('SET', prefix .. name, packed(b))
+    if b.fresh then list(index, name, b) end
 end
 
 -- What one transaction did to one bucket: opened with, refilled, adjusted, changed, then the state after.

@@ -74,7 +74,7 @@ if status < 1 then
 end
 
 -- Only now anything is written.
-local names, legs, first = {}, {}, #ARGV[5] + 1
+local names, legs, writes, first = {}, {}, {}, #ARGV[5] + 1
 for i = 1, count do
     local b = buckets[i]
     names[i] = string.sub(KEYS[5 + i], first)
@@ -86,8 +86,10 @@ for i = 1, count do
             legs[#legs + 1] = { names[i], ARGV[4 + 2 * i], charges[i], b.at }
         end
     end
-    save(ARGV[5], names[i], b, KEYS[3])
+    writes[2 * i - 1], writes[2 * i] = KEYS[5 + i], packed(b)
+    if b.fresh then list(KEYS[3], names[i], b) end
 end
+redis.call('MSET', unpack(writes))
 if life > 0 then
     redis.call('SET', KEYS[5], cmsgpack.pack({ legs = legs, since = now, trailed = trailed }))
     redis.call('ZADD', KEYS[2], int(now + life), id)
