@@ -165,9 +165,20 @@ def error_headers(error: NexusError, *, request_id: str) -> list[tuple[bytes, by
 
 
 def stream_error(error: NexusError, dialect: str) -> bytes:
-    """Return an event that tells a client in the middle of a stream that no more will come."""
-    if dialect == "anthropic":
-        body = {"type": "error", "error": {"type": "api_error", "message": error.detail}}
-        return b"event: error\ndata: " + encode_json(body) + b"\n\n"
-    body = {"error": {"message": error.detail, "type": "api_error", "param": None, "code": error.code}}
+    """Return the server-sent event that tells a client in the middle of a stream that no more will come.
+
+    Nothing where the dialect has none that its client heeds: then only a connection that breaks tells it.
+    """
+    body: dict[str, Any]
+    match dialect:
+        case "openai":
+            body = {"error": {"message": error.detail, "type": "api_error", "param": None, "code": error.code}}
+        case "anthropic":
+            body = {"type": "error", "error": {"type": "api_error", "message": error.detail}}
+            return b"event: error\ndata: " + encode_json(body) + b"\n\n"
+        case "google":
+            state = _GOOGLE_STATES.get(error.status, "INTERNAL")
+            body = {"error": {"code": error.status, "message": error.detail, "status": state}}
+        case _:
+            return b""
     return b"data: " + encode_json(body) + b"\n\n"

@@ -36,6 +36,10 @@ _INTERESTING = (
 _ANY = msgspec.json.Decoder()
 
 
+class UnreadableAnswerError(OSError):
+    """An answer of which an event was to be left out cannot be unpacked: nothing of it can be passed on any more."""
+
+
 class Unpacker(Protocol):
     """Unpacks a content encoding piece by piece."""
 
@@ -208,12 +212,21 @@ class AnswerReader:
         try:
             for piece in self._unpack(chunk):
                 kept += [event for event in self._splitter.feed(piece) if not self._look_at(event_data(event))]
-        except TooLongEventError:
+        except (*_UNPACK_ERRORS, TooLongEventError) as error:
+            self._stop()
+            if not self.is_plain:
+                # The client was promised plain bytes, and what follows is packed.
+                raise UnreadableAnswerError from error
             kept.append(self._splitter.rest())
-            self._stop()
-        except _UNPACK_ERRORS:
-            self._stop()
         return b"".join(kept)
+
+    @property
+    def takes_event(self) -> bool:
+        """Whether an event of ours may follow what the client got: it is plain, and no event was begun."""
+        if not (self._is_events and self._can_read):
+            return False
+        assert self._splitter is not None
+        return self.hides or (self.is_plain and not self._splitter.rest())
 
     def held_back(self) -> bytes:
         """Return, after the last chunk, what a hiding reader still holds: an event that was never ended."""

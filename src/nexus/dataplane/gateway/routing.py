@@ -114,7 +114,9 @@ class Router:
         if provider is None or not provider.is_active:
             return
         # The client of this entry reads errors as OpenAI tells them.
-        facts = msgspec.structs.replace(self._wire.facts(provider.slug, provider.options), error="openai")
+        facts = msgspec.structs.replace(
+            self._wire.facts(provider.slug, provider.options), error="openai", stream_error="openai"
+        )
         credentials: list[CredentialEntry | None] = [
             item
             for item in table.credentials.get((key.organization_id, provider.slug), ())

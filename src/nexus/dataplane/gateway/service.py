@@ -390,10 +390,15 @@ class Gateway:
         send: Send,
     ) -> None:
         try:
-            content = await answer.read()
+            if answer.content.is_eof():
+                content = await answer.read()
+            else:
+                async with asyncio.timeout(exchange.target.facts.total_seconds):
+                    content = await answer.read()
         except Exception as error:
             broken = failure(error, exchange.target.provider.slug)
-            exchange.error_type, exchange.error_message = "upstream_broke", broken.detail
+            kind = "total_timeout" if type(error) is TimeoutError else "upstream_broke"
+            exchange.error_type, exchange.error_message = kind, broken.detail
             exchange.status_code = 0
             raise broken from error
         exchange.response_bytes = len(content)
@@ -439,7 +444,7 @@ class Gateway:
         finally:
             watching.cancel()
             drain.end()
-        last = reader.held_back()
+        last, takes_event = reader.held_back(), reader.takes_event
         if error is not None and not exchange.client_left:
             exchange.error_type = exchange.error_type or "upstream_broke"
             exchange.error_message = failure(error, exchange.target.provider.slug).detail
@@ -448,9 +453,11 @@ class Gateway:
         if exchange.client_left:
             return
         if error is not None:
-            if not reader.is_stream:
+            told = failure(error, exchange.target.provider.slug)
+            # What is held back is half an event, of use to nobody.
+            last = stream_error(told, facts.stream_error or facts.error) if takes_event else b""
+            if not last:
                 raise BrokenAnswerError from error
-            last += b"\n\n" + stream_error(failure(error, exchange.target.provider.slug), facts.error)
         with contextlib.suppress(ClientGoneError):
             await _send(send, {"type": "http.response.body", "body": last})
 

@@ -60,6 +60,8 @@ class ProviderFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     auth: str = ""
     error: str = "problem"
+    stream_error: str = ""
+    """In whose words a stream's end is told that came too early, where not as `error`; `none`: the connection is cut."""
     ask_usage: bool = False
     rules: list[str] | None = None
     openai_path: str = "/v1"
