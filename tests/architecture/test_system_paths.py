@@ -34,6 +34,7 @@ PATHS = {
     "admission/jobs.py": "drains the trails of all organizations into the token transactions",
     "dataplane/decide/tables.py": "compiles the limits of all organizations; rebuilds what Redis lost",
     "metering/jobs.py": "fold, repricing and retention work through all organizations",
+    "metering/body_jobs.py": "deletes bodies of all organizations that are over their time",
     "metering/commands.py": "the operator on the machine",
     "dashboards/routes.py": "reads the version of the keys' snapshot, and which open streams' sessions still hold",
     "dashboards/jobs.py": "retention of product analytics works through all organizations",

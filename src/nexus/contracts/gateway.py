@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+from nexus.contracts.bodies import BodyRule
+
 AUTH_FORMS = ("bearer", "x-api-key", "api-key", "x-goog-api-key", "x-subscription-token", "query_key", "basic", "none")
 """How a credential is sent: `basic` takes `user:password`, `query_key` is `?key=`, `none` sends nothing."""
 
@@ -115,6 +117,8 @@ class GatewayTable:
     """By organization and alias, lowest priority first."""
     reaches: Mapping[UUID, Reach] = field(default_factory=lambda: MappingProxyType({}))
     """By access key, of those that may not use everything."""
+    bodies: Mapping[UUID, BodyRule] = field(default_factory=lambda: MappingProxyType({}))
+    """By organization, of those that want bodies kept."""
 
     def provider(self, organization_id: UUID, name: str) -> ProviderEntry | None:
         """Return a provider; a shared name goes before one of the organization's own, as in the price book."""

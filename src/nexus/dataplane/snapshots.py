@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from nexus.contracts.bodies import BodyRule
 from nexus.contracts.gateway import CredentialEntry, GatewayTable, ProviderEntry, Reach, RouteEntry, credential_context
 from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.prices import PriceBook
@@ -26,6 +27,7 @@ from nexus.dataplane import store
 from nexus.dataplane.endpoints import EndpointTable
 from nexus.dataplane.freshness import Freshness
 from nexus.dataplane.store import (
+    BodyRow,
     CredentialRow,
     EndpointEntry,
     KeyRow,
@@ -81,6 +83,7 @@ class GatewaySource(msgspec.Struct, frozen=True):
     credentials: list[CredentialRow]
     routes: list[RouteRow] = []
     reaches: list[ReachRow] = []
+    bodies: list[BodyRow] = []
 
 
 def build_keys(source: KeySource) -> KeyTable:
@@ -171,6 +174,19 @@ def build_gateway(source: GatewaySource, sealer: Sealer | None) -> GatewayTable:
         MappingProxyType({key: tuple(items) for key, items in credentials.items()}),
         MappingProxyType({key: tuple(items) for key, items in routes.items()}),
         MappingProxyType({row.key_id: Reach(row.providers, row.models, row.endpoints) for row in source.reaches}),
+        MappingProxyType({row.organization_id: _body_rule(row) for row in source.bodies}),
+    )
+
+
+def _body_rule(row: BodyRow) -> BodyRule:
+    return BodyRule(
+        row.share,
+        row.max_body_bytes,
+        row.only_failed,
+        None if row.providers is None else frozenset(row.providers),
+        frozenset(row.masks),
+        frozenset(name.lower() for name in row.fields),
+        tuple(row.words),
     )
 
 
@@ -286,6 +302,7 @@ class Snapshots:
                     await store.snapshot_provider_credentials(connection),
                     await store.snapshot_model_routes(connection),
                     await store.snapshot_key_reaches(connection),
+                    await store.snapshot_body_settings(connection),
                 )
         if ways is not None:
             self.gateway = build_gateway(ways, self._sealer)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from nexus.contracts.bodies import StoredBody
 from nexus.contracts.calls import CALL_COLUMNS
 from nexus.platform.db import Connection, load_queries
 
@@ -101,6 +102,19 @@ class ReachRow(msgspec.Struct, frozen=True, array_like=True):
     endpoints: list[str] | None
 
 
+class BodyRow(msgspec.Struct, frozen=True, array_like=True):
+    """What one organization wants kept of the bodies of its calls."""
+
+    organization_id: UUID
+    share: float
+    max_body_bytes: int
+    only_failed: bool
+    providers: list[str] | None
+    masks: list[str]
+    fields: list[str]
+    words: list[str]
+
+
 async def snapshot_versions(connection: Connection) -> Mapping[str, int]:
     """Return the version number of each snapshot."""
     return {record["name"]: record["version"] for record in await connection.fetch(QUERIES["snapshot_versions"])}
@@ -159,6 +173,19 @@ async def snapshot_model_routes(connection: Connection) -> list[RouteRow]:
 async def snapshot_key_reaches(connection: Connection) -> list[ReachRow]:
     """Return what each access key may use, of those that may not use everything."""
     return [ReachRow(*record) for record in await connection.fetch(QUERIES["snapshot_key_reaches"])]
+
+
+async def snapshot_body_settings(connection: Connection) -> list[BodyRow]:
+    """Return what each organization wants kept of bodies, of those that want any."""
+    return [BodyRow(*record) for record in await connection.fetch(QUERIES["snapshot_body_settings"])]
+
+
+async def store_call_bodies(connection: Connection, rows: Sequence[StoredBody]) -> None:
+    """Store bodies in the writer's transaction; makes the partitions they need."""
+    for day in sorted({row.key_at.date() for row in rows}):
+        await connection.fetchval(QUERIES["ensure_body_partition"], datetime(day.year, day.month, day.day, tzinfo=UTC))
+    columns = [[getattr(row, name) for row in rows] for name in StoredBody.__struct_fields__]
+    await connection.execute(QUERIES["store_call_bodies"], *columns)
 
 
 async def ensure_partition(connection: Connection, at: datetime) -> bool:

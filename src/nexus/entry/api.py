@@ -29,6 +29,7 @@ from nexus.dataplane.decide.gate import Gate
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.gateway.asgi import PREFIX as GATEWAY_PREFIX
 from nexus.dataplane.gateway.asgi import GatewayApp
+from nexus.dataplane.gateway.bodies import Bodies
 from nexus.dataplane.gateway.service import Gateway
 from nexus.dataplane.ingest.asgi import PATH as EVENTS_PATH
 from nexus.dataplane.ingest.asgi import IngestApp
@@ -44,6 +45,7 @@ from nexus.identity.provider_credential_routes import router as credential_route
 from nexus.identity.routes import router as identity_router
 from nexus.kit.errors import NexusError, NotFound, Unauthenticated
 from nexus.kit.ids import uuid7
+from nexus.metering.body_routes import router as body_router
 from nexus.metering.routes import router as metering_router
 from nexus.operations.routes import router as operations_router
 from nexus.platform.db import Database, DatabaseUrls
@@ -84,6 +86,7 @@ def control_plane(state: WebState) -> Litestar:
             catalog_router,
             admission_router,
             metering_router,
+            body_router,
             governance_router,
             operations_router,
             dashboards_router,
@@ -114,7 +117,8 @@ class Application:
             DatabaseUrls.from_settings(settings), application_name="nexus-web", max_size=settings.database_pool_size
         )
         self.redis = connect_redis(settings)
-        self.snapshots = Snapshots(self.database, data_dir=settings.data_dir, sealer=Sealer(secret_keys(settings)))
+        sealer = Sealer(secret_keys(settings))
+        self.snapshots = Snapshots(self.database, data_dir=settings.data_dir, sealer=sealer)
         self.key_use = KeyUse(self.database)
         self.ingest = Ingest(database=self.database, settings=settings, snapshots=self.snapshots, redis=self.redis)
         self.limits = LimitSnapshots(self.database, data_dir=settings.data_dir)
@@ -130,7 +134,8 @@ class Application:
             prices=lambda: self.snapshots.prices.book,
             is_loaded=lambda: self.limits.is_loaded,
         )
-        self.gateway = Gateway(ingest=self.ingest, settings=settings, gate=gate, redis=self.redis)
+        self.bodies = Bodies(self.snapshots, self.database, sealer)
+        self.gateway = Gateway(ingest=self.ingest, settings=settings, gate=gate, redis=self.redis, bodies=self.bodies)
         self.forwarded = GatewayApp(self.gateway, on_use=self.key_use.note)
         self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits)
         self.state = WebState(self.database, settings, redis=self.redis)
@@ -153,6 +158,7 @@ class Application:
         await self.limits.start()
         await self.admission.start()
         await self.ingest.start()
+        self.bodies.start()
         await self.gateway.start()
         self.key_use.start()
 
@@ -164,6 +170,7 @@ class Application:
     async def stop(self) -> None:
         """End in order: nothing that was acknowledged is lost, nothing new is taken."""
         await self.gateway.stop()
+        await self.bodies.stop()
         await self.ingest.stop()
         await self.admission.stop()
         await self.limits.stop()

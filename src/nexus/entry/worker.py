@@ -6,6 +6,7 @@ from nexus.admission.jobs import periodic as admission_jobs
 from nexus.dashboards.jobs import PERIODIC as DASHBOARDS_JOBS
 from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
 from nexus.kit.clock import SYSTEM_CLOCK
+from nexus.metering.body_jobs import PERIODIC as BODY_JOBS
 from nexus.metering.jobs import PERIODIC as METERING_JOBS
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.partitions import make_partitions
@@ -26,7 +27,15 @@ class Worker:
         )
         self._redis = connect_redis(settings)
         alive: Job = ("platform.heartbeat", INTERVAL_SECONDS, heartbeat(self._redis, SYSTEM_CLOCK))
-        jobs = [alive, *PLATFORM_JOBS, *IDENTITY_JOBS, *METERING_JOBS, *DASHBOARDS_JOBS, *admission_jobs(self._redis)]
+        jobs = [
+            alive,
+            *PLATFORM_JOBS,
+            *IDENTITY_JOBS,
+            *METERING_JOBS,
+            *BODY_JOBS,
+            *DASHBOARDS_JOBS,
+            *admission_jobs(self._redis),
+        ]
         self._runner = PeriodicRunner(self._database, jobs)
 
     def start(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -352,3 +352,60 @@ async def organization_by_slug(connection: Connection, slug: str) -> UUID | None
     """Return the id of an organization, as nexus_system."""
     found: UUID | None = await connection.fetchval(QUERIES["organization_by_slug"], slug)
     return found
+
+
+async def body_settings(connection: Connection, organization_id: UUID) -> Row | None:
+    """Return what an organization wants kept of bodies; None where it never said."""
+    row: Row | None = await connection.fetchrow(QUERIES["body_settings"], organization_id)
+    return row
+
+
+async def put_body_settings(
+    connection: Connection, organization_id: UUID, values: Sequence[Any], changed_at: datetime
+) -> None:
+    """Write what an organization wants kept of bodies; the values in the order of `BodySettings`."""
+    await connection.execute(QUERIES["put_body_settings"], organization_id, *values, changed_at)
+
+
+async def purge_bodies(connection: Connection, organization_id: UUID, before: datetime) -> None:
+    """Hide all bodies of calls made before an instant, until they are deleted."""
+    await connection.execute(QUERIES["purge_bodies"], organization_id, before)
+
+
+async def bodies_of_call(connection: Connection, organization_id: UUID, call_id: UUID, key_at: datetime) -> list[Row]:
+    """Return what is stored of a call's bodies."""
+    rows: list[Row] = await connection.fetch(QUERIES["bodies_of_call"], organization_id, key_at, call_id)
+    return rows
+
+
+async def call_of_bodies(connection: Connection, organization_id: UUID, call_id: UUID, key_at: datetime) -> Row | None:
+    """Return what of a call tells why its bodies are not kept."""
+    row: Row | None = await connection.fetchrow(QUERIES["call_of_bodies"], organization_id, key_at, call_id)
+    return row
+
+
+async def record_bodies_read(connection: Connection, call_id: UUID, sides: Sequence[str]) -> None:
+    """Write to the audit log that somebody read a call's bodies."""
+    await connection.execute(QUERIES["record_bodies_read"], str(call_id), {"sides": list(sides)})
+
+
+async def body_limits(connection: Connection, at: datetime) -> list[tuple[UUID, datetime]]:
+    """Return before which instant each organization's bodies are over."""
+    return [(row["organization_id"], row["before"]) for row in await connection.fetch(QUERIES["body_limits"], at)]
+
+
+async def delete_old_bodies(connection: Connection, organization_id: UUID, before: datetime, limit: int) -> int:
+    """Delete up to so many bodies of an organization from before an instant; returns how many."""
+    gone: int = await connection.fetchval(QUERIES["delete_old_bodies"], organization_id, before, limit)
+    return gone
+
+
+async def old_body_days(connection: Connection, before: datetime) -> list[datetime]:
+    """Return the beginnings of days of bodies that ended before an instant."""
+    return [row["low"] for row in await connection.fetch(QUERIES["old_body_days"], before)]
+
+
+async def bodies_of_day(connection: Connection, low: datetime) -> int:
+    """Tell whether anything is left of a day: 1, or 0."""
+    left: int = await connection.fetchval(QUERIES["bodies_of_day"], low, low + timedelta(days=1), 1)
+    return left

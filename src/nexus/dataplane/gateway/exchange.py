@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,9 @@ from nexus.dataplane.decide.gate import Ticket
 from nexus.dataplane.gateway.journal import Begin, JournalFile
 from nexus.dataplane.gateway.usage import ProviderFacts, Usage, text_of
 from nexus.kit.ids import uuid7, uuid7_time
+
+if TYPE_CHECKING:
+    from nexus.dataplane.gateway.bodies import Capture
 
 _MAX_NAME = 200
 # Smaller bodies hold little but text; larger ones may hold pictures, which are not counted as text.
@@ -115,6 +118,8 @@ class Exchange:
     variant: dict[str, str] = field(default_factory=dict)
     client_left: bool = False
     is_recorded: bool = False
+    capture: Capture | None = None
+    """The copy of its bodies, where its organization wants one."""
     was_sent: bool = False
     """Whether anything of the answer reached the client."""
 

@@ -5,6 +5,28 @@ from __future__ import annotations
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 
+class BodyMetrics:
+    """What one process counts of the bodies it keeps."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = REGISTRY if registry is None else registry
+        self.stored = Counter(
+            "nexus_gateway_bodies_stored", "Bodies of calls stored, by side.", ("side",), registry=registry
+        )
+        self.lost = Counter(
+            "nexus_gateway_bodies_lost",
+            "Calls whose bodies were to be kept and are not, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.held_bytes = Gauge(
+            "nexus_gateway_bodies_held_bytes",
+            "Bytes of bodies that pass or wait to be stored.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+
 class GatewayMetrics:
     """The counters of one process."""
 

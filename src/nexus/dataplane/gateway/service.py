@@ -24,6 +24,7 @@ from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded
 from nexus.dataplane.decide.gate import Gate, Ticket
 from nexus.dataplane.decide.headers import rate_limit_headers
 from nexus.dataplane.endpoints import guess_template
+from nexus.dataplane.gateway.bodies import Bodies, reader_of
 from nexus.dataplane.gateway.errors import (
     AllEndpointsDown,
     NoBaseUrl,
@@ -88,6 +89,7 @@ class Gateway:
         redis: Redis | None = None,
         resolver: AbstractResolver | None = None,
         journal_folder: Path | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         self.ingest = ingest
         self.snapshots = ingest.snapshots
@@ -101,6 +103,7 @@ class Gateway:
         self.health = HealthBook()
         self.limits = LimitBook(redis)
         self.gate = gate
+        self.bodies = bodies
         self.router = Router(self.snapshots, self.wire, self.health)
         self.leaving = asyncio.Event()
         """Set when the process is about to end: sessions that would go on for ever are told to end."""
@@ -214,6 +217,8 @@ class Gateway:
         exchange.request_bytes = request_bytes
         await self.admit(exchange)
         self.begin(exchange)
+        if self.bodies is not None and self.snapshots.gateway.bodies:
+            body = self.bodies.begin(exchange, headers, body)
         try:
             answer = await self.upstream.send(exchange, headers, body)
         except BaseException as error:
@@ -372,7 +377,7 @@ class Gateway:
 
     def _reader(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> AnswerReader:
         target, headers = exchange.target, exchange.headers
-        return AnswerReader(
+        return reader_of(exchange)(
             self.wire,
             self.wire.rules(target.facts, target.path),
             media_type=headers.get("content-type", ""),
@@ -500,6 +505,8 @@ class Gateway:
             self.metrics.hang_ups.inc()
         if not exchange.usage.is_exact:
             self.metrics.estimated.inc()
+        if exchange.capture is not None and self.bodies is not None:
+            self.bodies.end(exchange, exchange.capture)
 
 
 class _Drain:

@@ -49,6 +49,11 @@ FROM catalog.snapshot_model_routes_v1();
 SELECT key_id, providers, models, endpoints
 FROM identity.snapshot_key_reaches_v1();
 
+-- query: snapshot_body_settings
+-- role: nexus_system
+SELECT organization_id, share, max_body_bytes, only_failed, providers, masks, fields, words
+FROM metering.snapshot_body_settings_v1();
+
 -- query: ensure_partition
 -- role: nexus_writer
 SELECT platform.ensure_partition_v1('metering.calls', $1);
@@ -61,6 +66,14 @@ SELECT metering.stage_calls_v1();
 -- role: nexus_writer
 -- Answers the ordinals of staged rows that were stored before, or stand earlier in the same batch.
 SELECT metering.store_calls_v1();
+
+-- query: ensure_body_partition
+-- role: nexus_writer
+SELECT platform.ensure_partition_v1('metering.call_bodies', $1);
+
+-- query: store_call_bodies
+-- role: nexus_writer
+SELECT metering.store_call_bodies_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- query: keys_used
 SELECT identity.keys_used_v1($1::uuid[], $2::uuid[], $3::timestamptz[], $4::interval);

@@ -24,6 +24,8 @@ INSERT INTO identity.permissions (name, description) VALUES
     ('metrics:read', 'read figures and calls'),
     ('metrics:export', 'export figures and calls'),
     ('metering:reprice', 'price stored calls again'),
+    ('bodies:read', 'read the bodies of calls, where they are kept'),
+    ('bodies:manage', 'say which bodies of calls are kept, and delete them'),
     ('catalog:read', 'see providers, models and prices'),
     ('catalog:write', 'change providers, models and prices of the organization'),
     ('configuration:read', 'see the system configuration'),

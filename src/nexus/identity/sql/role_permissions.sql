@@ -27,15 +27,15 @@ JOIN (
         ('organization_owner', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
             'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
-            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
-            'catalog:write', 'audit:read', 'audit:export',
+            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'bodies:read',
+            'bodies:manage', 'catalog:read', 'catalog:write', 'audit:read', 'audit:export',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust']),
         ('organization_admin', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
             'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
-            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
-            'catalog:write', 'audit:read',
+            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'bodies:read',
+            'bodies:manage', 'catalog:read', 'catalog:write', 'audit:read',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow']),
         ('organization_member', ARRAY[

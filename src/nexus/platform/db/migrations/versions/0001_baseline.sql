@@ -114,6 +114,8 @@ INSERT INTO identity.permissions (name, description) VALUES
     ('metrics:read', 'read figures and calls'),
     ('metrics:export', 'export figures and calls'),
     ('metering:reprice', 'price stored calls again'),
+    ('bodies:read', 'read the bodies of calls, where they are kept'),
+    ('bodies:manage', 'say which bodies of calls are kept, and delete them'),
     ('catalog:read', 'see providers, models and prices'),
     ('catalog:write', 'change providers, models and prices of the organization'),
     ('configuration:read', 'see the system configuration'),
@@ -559,6 +561,38 @@ CREATE POLICY token_transactions_system ON admission.token_transactions TO nexus
 GRANT SELECT ON admission.token_transactions TO nexus_service, nexus_readonly;
 GRANT SELECT, INSERT ON admission.token_transactions TO nexus_system;
 
+-- metering.call_bodies: one side of a gateway call's bodies, masked and sealed; cut by day of the call.
+-- requires: platform.partitioned_tables, platform.current_organization_id, platform.writer_organization_ids
+-- key_at is the time in the call's id, as in metering.calls. `sealed` is compressed text under NEXUS_SECRET_KEY, NULL where
+-- nothing is kept but what is told here (a picture, an encoding we cannot read). By day, as days leave whole and give
+-- their disk space back; 90 days is the longest an organization may keep them.
+CREATE TABLE metering.call_bodies (
+    organization_id  uuid         NOT NULL,
+    key_at           timestamptz  NOT NULL,
+    call_id          uuid         NOT NULL,
+    side             text         NOT NULL CONSTRAINT call_bodies_side CHECK (side IN ('request', 'response')),
+    state            text         NOT NULL CONSTRAINT call_bodies_state CHECK (state IN ('text', 'empty', 'binary', 'unreadable')),
+    media_type       text         NOT NULL CONSTRAINT call_bodies_media_type CHECK (length(media_type) <= 200),
+    size_bytes       bigint       NOT NULL CONSTRAINT call_bodies_size CHECK (size_bytes >= 0),
+    is_cut           boolean      NOT NULL,
+    masked           jsonb        NOT NULL,
+    sealed           bytea,
+    stored_at        timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, key_at, call_id, side)
+) PARTITION BY RANGE (key_at);
+INSERT INTO platform.partitioned_tables (table_name, width, months_ahead, keep_days) VALUES ('metering.call_bodies', 'day', 0, 90);
+
+ALTER TABLE metering.call_bodies ENABLE ROW LEVEL SECURITY;
+ALTER TABLE metering.call_bodies FORCE ROW LEVEL SECURITY;
+CREATE POLICY call_bodies_tenant ON metering.call_bodies FOR SELECT TO nexus_service
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY call_bodies_writer ON metering.call_bodies FOR INSERT TO nexus_writer
+    WITH CHECK (organization_id = ANY ((SELECT platform.writer_organization_ids())::uuid[]));
+CREATE POLICY call_bodies_system ON metering.call_bodies TO nexus_system USING (true);
+GRANT SELECT ON metering.call_bodies TO nexus_service;
+GRANT INSERT ON metering.call_bodies TO nexus_writer;
+GRANT SELECT, DELETE ON metering.call_bodies TO nexus_system;
+
 -- metering.calls: one row per API call, immutable but for its price; cut by month of the key's time.
 -- requires: platform.partitioned_tables, platform.current_organization_id, platform.writer_organization_ids
 -- Identity is (organization_id, id). A unique key of a partitioned table must hold the time it is cut by, so key_at is a
@@ -1000,6 +1034,29 @@ CREATE FUNCTION admission.last_states_v1(organization uuid, limit_ids text[], si
 $$;
 REVOKE ALL ON FUNCTION admission.last_states_v1(uuid, text[], timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION admission.last_states_v1(uuid, text[], timestamptz) TO nexus_system;
+
+-- metering.store_call_bodies_v1: stores bodies of calls, given as columns; those that are there already stay as they are.
+-- requires: metering.call_bodies
+-- A day without a partition gets one first: see platform.ensure_partition_v1.
+CREATE FUNCTION metering.store_call_bodies_v1(
+    organization_ids uuid[], key_ats timestamptz[], call_ids uuid[], sides text[], states text[], media_types text[],
+    sizes bigint[], cuts boolean[], masks jsonb[], sealed_texts bytea[]
+) RETURNS void
+    LANGUAGE sql
+    AS $$
+    INSERT INTO metering.call_bodies (
+        organization_id, key_at, call_id, side, state, media_type, size_bytes, is_cut, masked, sealed
+    )
+    SELECT *
+    FROM unnest(organization_ids, key_ats, call_ids, sides, states, media_types, sizes, cuts, masks, sealed_texts)
+        AS b (organization_id, key_at, call_id, side, state, media_type, size_bytes, is_cut, masked, sealed)
+    ORDER BY b.organization_id, b.key_at, b.call_id, b.side
+    ON CONFLICT DO NOTHING
+$$;
+REVOKE ALL ON FUNCTION metering.store_call_bodies_v1(
+    uuid[], timestamptz[], uuid[], text[], text[], text[], bigint[], boolean[], jsonb[], bytea[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION metering.store_call_bodies_v1(
+    uuid[], timestamptz[], uuid[], text[], text[], text[], bigint[], boolean[], jsonb[], bytea[]) TO nexus_writer;
 
 -- metering.store_calls_v1: stores the staged records once each and journals their sums, in the caller's transaction.
 -- requires: metering.calls, metering.seen_ids, metering.rollup_journal, metering.latency_bin_v1
@@ -1994,6 +2051,44 @@ $$;
 REVOKE ALL ON FUNCTION identity.snapshot_organizations_v1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION identity.snapshot_organizations_v1() TO nexus_system;
 
+-- metering.body_settings: what an organization wants kept of the bodies of its gateway calls; no row: nothing.
+-- requires: identity.organizations, platform.current_organization_id, platform.audit_row_v1, platform.bump_snapshot_v1
+-- `masks` names what is masked beside secrets, which always are. `purged_at` hides all bodies of calls made before it,
+-- until the worker has deleted them.
+CREATE TABLE metering.body_settings (
+    organization_id  uuid              PRIMARY KEY REFERENCES identity.organizations (id) ON DELETE CASCADE,
+    is_on            boolean           NOT NULL DEFAULT false,
+    share            double precision  NOT NULL DEFAULT 1
+                                       CONSTRAINT body_settings_share CHECK (share > 0 AND share <= 1),
+    max_body_bytes   integer           NOT NULL DEFAULT 65536
+                                       CONSTRAINT body_settings_max_body_bytes CHECK (max_body_bytes BETWEEN 1024 AND 1048576),
+    keep_days        integer           NOT NULL DEFAULT 7
+                                       CONSTRAINT body_settings_keep_days CHECK (keep_days BETWEEN 1 AND 90),
+    only_failed      boolean           NOT NULL DEFAULT false,
+    providers        text[]            CONSTRAINT body_settings_providers CHECK (cardinality(providers) BETWEEN 1 AND 100),
+    masks            text[]            NOT NULL DEFAULT '{email,phone,card,iban,ip}'
+                                       CONSTRAINT body_settings_masks CHECK (masks <@ '{email,phone,card,iban,ip}'),
+    fields           text[]            NOT NULL DEFAULT '{}'
+                                       CONSTRAINT body_settings_fields CHECK (cardinality(fields) <= 100),
+    words            text[]            NOT NULL DEFAULT '{}'
+                                       CONSTRAINT body_settings_words CHECK (cardinality(words) <= 100),
+    on_since         timestamptz,
+    changed_at       timestamptz       NOT NULL DEFAULT now(),
+    purged_at        timestamptz
+);
+ALTER TABLE metering.body_settings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE metering.body_settings FORCE ROW LEVEL SECURITY;
+CREATE POLICY body_settings_tenant ON metering.body_settings TO nexus_service
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY body_settings_system ON metering.body_settings FOR SELECT TO nexus_system USING (true);
+GRANT SELECT, INSERT, UPDATE ON metering.body_settings TO nexus_service;
+GRANT SELECT ON metering.body_settings TO nexus_system;
+-- What is to be masked is nothing to be read in a log.
+CREATE TRIGGER body_settings_audit AFTER INSERT OR UPDATE OR DELETE ON metering.body_settings
+    FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1('words');
+CREATE TRIGGER body_settings_version AFTER INSERT OR UPDATE OR DELETE ON metering.body_settings
+    FOR EACH STATEMENT EXECUTE FUNCTION platform.bump_snapshot_v1('gateway');
+
 -- metering.fold_journal_v1: moves up to so many journal rows into the rollups of all levels; tells how many it moved.
 -- requires: metering.rollup_journal, metering.rollups_minute, metering.rollups_quarter_hour, metering.rollups_hour, metering.rollups_day, metering.day_zones, metering.rollup_horizons, metering.day_start_v1, metering.merge_bins_v1, metering.dims_id_v1, metering.known_zone_v1, metering.sum_bigint_v1, identity.organizations, platform.ensure_partition_v1
 -- -1 when another node is folding. Runs as nexus_system. One statement takes rows out of the journal and adds them to the
@@ -2737,15 +2832,15 @@ JOIN (
         ('organization_owner', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
             'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
-            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
-            'catalog:write', 'audit:read', 'audit:export',
+            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'bodies:read',
+            'bodies:manage', 'catalog:read', 'catalog:write', 'audit:read', 'audit:export',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust']),
         ('organization_admin', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
             'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
-            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'catalog:read',
-            'catalog:write', 'audit:read',
+            'credential:read', 'credential:manage', 'metrics:read', 'metrics:export', 'metering:reprice', 'bodies:read',
+            'bodies:manage', 'catalog:read', 'catalog:write', 'audit:read',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow']),
         ('organization_member', ARRAY[
@@ -2827,6 +2922,21 @@ CREATE TABLE identity.sign_in_flows (
 -- Answers the clean-up.
 CREATE INDEX sign_in_flows_expires_at_idx ON identity.sign_in_flows (expires_at);
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.sign_in_flows TO nexus_system;
+
+-- metering.snapshot_body_settings_v1: what organizations that turned it on want kept of bodies, for the gateway's snapshot.
+-- requires: metering.body_settings
+CREATE FUNCTION metering.snapshot_body_settings_v1()
+    RETURNS TABLE (organization_id uuid, share double precision, max_body_bytes integer, only_failed boolean, providers text[],
+                   masks text[], fields text[], words text[])
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT s.organization_id, s.share, s.max_body_bytes, s.only_failed, s.providers, s.masks, s.fields, s.words
+    FROM metering.body_settings AS s
+    JOIN identity.organizations AS o ON o.id = s.organization_id AND o.is_active
+    WHERE s.is_on
+$$;
+REVOKE ALL ON FUNCTION metering.snapshot_body_settings_v1() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION metering.snapshot_body_settings_v1() TO nexus_system;
 
 -- identity.key_reaches: which providers, models and endpoints an access key may use through the gateway; no row: all.
 -- requires: identity.access_keys
