@@ -10,7 +10,7 @@ WEB_BUILT := src/nexus/entry/web/index.html
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
 TEST_WORKERS ?= 2
 
-.PHONY: help up demo test accept bench lint fmt build web setup clean
+.PHONY: help up demo test accept exchanges bench lint fmt build web setup clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,10 @@ test: $(VENV)/.installed $(VENV)/.clients $(VENV)/.node-clients $(WEB_BUILT) ## 
 
 accept: $(VENV)/.installed $(WEB_BUILT) ## run the acceptance suite on a folder of data: make accept DATA=folder
 	NEXUS_ACCEPT_DATA="$(abspath $(DATA))" $(BIN)/python -m pytest tests/accept -q -rP
+
+exchanges: $(VENV)/.installed ## run recorded exchanges through the gateway and write docs/reference/recorded-exchanges.md anew: make exchanges DATA=folder
+	NEXUS_ACCEPT_DATA="$(abspath $(DATA))" NEXUS_ACCEPT_REPORT=docs/reference/recorded-exchanges.md \
+		$(BIN)/python -m pytest tests/accept/test_llm_wire.py -q -rP
 
 bench: $(VENV)/.installed ## measure ingest against raw COPY, and query latency; writes bench/RESULTS.md
 	$(BIN)/python -m bench

@@ -157,6 +157,17 @@ def test_the_last_usage_object_counts_whatever_chunk_it_rides_in() -> None:
     assert usage.counts == {"input": 10, "output": 50}
 
 
+def test_a_count_told_once_is_not_taken_back_by_a_0_in_a_later_event() -> None:
+    def event(given: int, made: int) -> bytes:
+        return answers.sse({"results": [{"input_token_count": given, "generated_token_count": made}]})
+
+    usage, _, _ = read(
+        "watsonx", "/ml/v1/text/generation_stream", [event(8, 0), event(0, 5), event(0, 11)], "text/event-stream"
+    )
+
+    assert usage.counts == {"input": 8, "output": 11}
+
+
 def test_a_bomb_is_not_unpacked_to_its_end() -> None:
     bomb = gzip.compress(b"data: " + b"0" * (400 * 2**20), compresslevel=1)
 

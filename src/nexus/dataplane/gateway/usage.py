@@ -268,7 +268,12 @@ class UsageFinder:
             found = rule.find(part)
             if found is not None:
                 if rule.merges:
-                    self._merged |= {name: value for name, value in found.items() if value is not None}
+                    # A count that was told is not taken back by a 0 in an event that is about another.
+                    self._merged |= {
+                        name: value
+                        for name, value in found.items()
+                        if value is not None and (value or not self._merged.get(name))
+                    }
                     found = self._merged
                 self.counts = rule.count(found)
                 return True
