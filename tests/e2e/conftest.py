@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
+from tests.e2e.forwarded import Forwarded, forward, sandbox_process
 from tests.e2e.traffic import COUNT, send_week
 from tests.races.node import Node, until
 
@@ -55,13 +56,22 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def sandbox() -> Iterator[str]:
+    """Where a sandbox provider listens, which the node's gateway may reach."""
+    with sandbox_process() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory, sandbox: str) -> Iterator[Node]:
     """A running `nexus up` that no browser has visited yet."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here: `apt-get install chromium`, or name one in NEXUS_TEST_CHROMIUM")
     if not BUILT.exists():
         pytest.skip("the web application is not built: `make web`")
-    node = Node(tmp_path_factory.mktemp("e2e") / "node", environment={"NEXUS_WORKERS": "1"})
+    node = Node(
+        tmp_path_factory.mktemp("e2e") / "node", environment={"NEXUS_WORKERS": "1", "NEXUS_GATEWAY_ALLOW": sandbox}
+    )
     node.start()
     try:
         asyncio.run(node.wait_ready())
@@ -103,6 +113,14 @@ async def site(node: Node, browser: Browser) -> Site:
     state = dict(await context.storage_state())
     await context.close()
     return Site(node, first["admin_email"], first["admin_password"], first["access_key"], state, span)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def forwarded(site: Site, sandbox: str, browser: Browser) -> AsyncIterator[Forwarded]:
+    """An organization of its own, whose calls go through the gateway to the sandbox."""
+    context = await browser.new_context(storage_state=site.state)  # type: ignore[arg-type]
+    yield await forward(site.url, sandbox, context.request)
+    await context.close()
 
 
 @dataclass

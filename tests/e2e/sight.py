@@ -35,6 +35,8 @@ def money(amount: str) -> str:
 
 def duration(ms: float) -> str:
     """A duration below a minute as the pages write it."""
+    if ms < 1:
+        return f"{ms:#.2g}{THIN}ms"
     if ms < 1000:
         return f"{ms:.1f}{THIN}ms" if ms < 10 else f"{Decimal(str(ms)).quantize(Decimal(1), ROUND_HALF_UP)}{THIN}ms"
     return f"{ms / 1000:.2f}{THIN}s" if ms < 10_000 else f"{ms / 1000:.1f}{THIN}s"

@@ -59,6 +59,7 @@ const waiting = (Component: FunctionComponent) => () => <Suspense fallback={<Cen
 const pages = [
   page("/", Overview),
   page("/calls", part(() => import("./features/metering/Calls"), "Calls")),
+  page("/calls/$call", part(() => import("./features/metering/CallPage"), "CallPage")),
   page("/costs", part(() => import("./features/metering/Costs"), "Costs")),
   page("/providers", part(() => import("./features/catalog/Providers"), "Providers")),
   page("/prices", part(() => import("./features/catalog/Prices"), "Prices")),

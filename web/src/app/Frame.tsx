@@ -70,9 +70,11 @@ export function Frame({ account }: { account: Account }) {
   const scene: Scene = { view, span, zone: view.zone ?? browserZone, organization: current?.slug ?? "", currency: current?.currency ?? "USD", account, go, may };
   const pages = PAGES.filter((page) => may(page.needs));
   const page = PAGES.find((item) => item.path === address.path);
+  // A page below another, such as one call, stands under that one in the menu.
+  const section = page ?? PAGES.find((item) => address.path.startsWith(`${item.path}/`));
   useEffect(() => {
-    document.title = page ? `${page.label} · Nexus` : "Nexus";
-  }, [page]);
+    document.title = section ? `${section.label} · Nexus` : "Nexus";
+  }, [section]);
   const signOut = async () => {
     await send("/api/identity/sign-out");
     client.clear();
@@ -124,7 +126,7 @@ export function Frame({ account }: { account: Account }) {
         </AppShell.Header>
         <AppShell.Navbar p="xs" aria-label={text.menu}>
           {pages.map((item) => (
-            <NavLink key={item.path} label={item.label} active={address.path === item.path} aria-current={address.path === item.path ? "page" : undefined} href={item.path}
+            <NavLink key={item.path} label={item.label} active={section === item} aria-current={page === item ? "page" : undefined} href={item.path}
               onClick={(event) => { if (event.metaKey || event.ctrlKey) return; event.preventDefault(); menu.close(); go(address.path === item.path ? Object.fromEntries(Object.keys(view).filter((name) => !(name in frameOf(view))).map((name) => [name, undefined])) : {}, item.path); }} />
           ))}
           <NavLink label={text.api} href="/docs" mt="auto" />

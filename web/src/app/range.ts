@@ -30,6 +30,7 @@ export function readView(search: Record<string, unknown>): View {
   const view: View = {};
   for (const [name, value] of Object.entries(given)) if (isDimension(name)) view[name] = value;
   if (given.range && given.range in RANGES) view.range = given.range;
+  if (isInstant(given.at)) view.at = given.at;
   if (isInstant(given.from) && isInstant(given.to) && Date.parse(given.from) < Date.parse(given.to)) [view.from, view.to] = [given.from, given.to];
   if (given.zone && isZone(given.zone)) view.zone = given.zone;
   if (given.by && isDimension(given.by)) view.by = given.by;

@@ -49,6 +49,12 @@ const english = {
   importPrices: "Import a price list", importPricesLead: "Prices change for this whole installation. Where another source is in force, nothing is overwritten: both stand among the conflicts.", file: "File", fileOrBundled: "prices/data.json; without a file the list that Nexus came with", dryRun: "Only tell what it would do", wouldDo: "It would do this", didDo: "Done", nothingChanged: "Nothing is new in it.",
   skipped: (n: string) => `${n} entries could not be taken`, tryDry: "Try", importNow: "Import",
   nothingBefore: "no calls in the period before", noCalls: "no calls", withoutFilters: "Without filters", homeOrganization: "Organization to begin with",
+  wholeCall: "Attempts, timing and cost", trail: "Where this is", notes: "Notes", noAnswer: "no answer", streamed: "streamed", usageExact: "usage exact", usageEstimated: "usage estimated", clientLeft: "client left before the end",
+  estimatedLead: "The provider reported no usage: the quantities are estimated from the text that passed.", priceHidden: "To see the price that made it, one needs to be allowed to read the catalog.", superseded: "superseded",
+  attempts: "Attempts", attempt: (number: number) => `Attempt ${number}`, oneAttempt: "One attempt", manyAttempts: (number: number) => `${number} attempts`, credential: "Credential", outcome: "Outcome", duration: "Duration",
+  answered: "answered the client", handedOn: "handed on to the client", wasLimited: "limited by the provider", hasFailed: "the provider failed", notReached: "not reached",
+  triedAgain: (after: string) => `tried again after ${after}`, wentOn: (where: string, after: string) => `went on to ${where} after ${after}`,
+  endpointRegion: "Endpoint, region", inForceSince: (at: string) => `in force since ${at}`, inForceAlways: "in force always", timing: "Timing", queue: "In Nexus before sending", untilFirstByte: "Until the first byte", streaming: "First to last byte", untilEnd: "Until the end", noTiming: "not measured",
   loading: "Loading", noPage: "There is no such page.",
 };
 export const text = english;
