@@ -55,9 +55,43 @@ async def create(
             connection, "insert_model_route", route_id, organization_id, alias, provider, model, priority, weight
         )
     except asyncpg.UniqueViolationError:
-        message = f"{alias} leads to {provider}/{model} already: remove that first to change it"
-        raise RouteTaken(message, faults=[FieldFault("model", message)]) from None
-    return (await list_routes(connection, after=None, alias=None, route_id=route_id, limit=1))[0]
+        raise _taken(alias, provider, model) from None
+    return await get(connection, route_id)
+
+
+def _taken(alias: str, provider: str, model: str) -> RouteTaken:
+    message = f"{alias} leads to {provider}/{model} already: change that one"
+    return RouteTaken(message, faults=[FieldFault("model", message)])
+
+
+async def get(connection: Connection, route_id: UUID) -> ModelRoute:
+    """Return one way."""
+    found = await list_routes(connection, after=None, alias=None, route_id=route_id, limit=1)
+    if not found:
+        raise UnknownModelRoute
+    return found[0]
+
+
+async def change(
+    connection: Connection,
+    organization_id: UUID,
+    route_id: UUID,
+    *,
+    alias: str | None = None,
+    provider: str | None = None,
+    model: str | None = None,
+    priority: int | None = None,
+    weight: int | None = None,
+) -> ModelRoute:
+    """Change a way, what is None stays; in force in every gateway within a second."""
+    known = await get(connection, route_id)
+    try:
+        await store.run(
+            connection, "update_model_route", organization_id, route_id, alias, provider, model, priority, weight
+        )
+    except asyncpg.UniqueViolationError:
+        raise _taken(alias or known.alias, provider or known.provider, model or known.model) from None
+    return await get(connection, route_id)
 
 
 async def list_routes(

@@ -9,5 +9,11 @@ WHERE ($1::uuid IS NULL OR id > $1) AND ($2::text IS NULL OR alias = $2) AND ($3
 ORDER BY id
 LIMIT $4
 
+-- query: update_model_route
+UPDATE catalog.model_routes
+SET alias = coalesce($3, alias), provider = coalesce($4, provider), model = coalesce($5, model),
+    priority = coalesce($6, priority), weight = coalesce($7, weight)
+WHERE organization_id = $1 AND id = $2
+
 -- query: delete_model_route
 DELETE FROM catalog.model_routes WHERE organization_id = $1 AND id = $2

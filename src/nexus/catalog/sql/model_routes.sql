@@ -19,6 +19,7 @@ CREATE POLICY model_routes_tenant ON catalog.model_routes TO nexus_service, nexu
     USING (organization_id = (SELECT platform.current_organization_id()));
 CREATE POLICY model_routes_system ON catalog.model_routes TO nexus_system USING (true);
 GRANT SELECT, INSERT, DELETE ON catalog.model_routes TO nexus_service;
+GRANT UPDATE (alias, provider, model, priority, weight) ON catalog.model_routes TO nexus_service;
 GRANT SELECT ON catalog.model_routes TO nexus_readonly, nexus_system;
 CREATE TRIGGER model_routes_audit AFTER INSERT OR UPDATE OR DELETE ON catalog.model_routes
     FOR EACH ROW EXECUTE FUNCTION platform.audit_row_v1();
