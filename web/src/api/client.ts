@@ -81,3 +81,4 @@ const withBody = (method: string) => <T>(path: string, body?: unknown) =>
 export const send = withBody("POST");
 export const amend = withBody("PATCH");
 export const remove = withBody("DELETE");
+export const put = withBody("PUT");

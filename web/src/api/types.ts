@@ -64,6 +64,15 @@ export interface Endpoint { id: string; provider: string; method: string; path_t
 export interface ProviderCredential {
   id: string; provider: string; name: string; description: string; prefix: string; secret_hash: string; auth_form: string; base_url: string | null; weight: number; is_active: boolean; expires_at: string | null; created_at: string;
 }
+export interface ModelRoute { id: string; alias: string; provider: string; model: string; priority: number; weight: number; created_at: string }
+export interface Model { id: string; provider: string; slug: string }
 export interface ImportSummary {
   source: string; digest: string; providers_added: number; models_added: number; providers_changed: number; models_changed: number; prices_added: number; prices_changed: number; prices_unchanged: number; conflicts: number; new_conflicts: number; skipped: string[]; is_dry_run: boolean;
 }
+
+export interface BodySettingsInForce {
+  is_on: boolean; share: number; max_body_bytes: number; keep_days: number; only_failed: boolean; providers: string[] | null; masks: string[]; fields: string[]; words: string[];
+  on_since: string | null; changed_at: string | null; purged_at: string | null;
+}
+export interface KeptBody { state: string; media_type: string; size_bytes: number; is_cut: boolean; masked: Record<string, number>; text: string | null }
+export interface CallBodies { call_id: string; why: string; until: string | null; request: KeptBody | null; response: KeptBody | null }

@@ -9,6 +9,7 @@ import { Copyable, Heading, Panel } from "../../app/parts";
 import { Problem } from "../../app/Problem";
 import { text } from "../../app/text";
 import { Attempts } from "./Attempts";
+import { CallBodies } from "./CallBodies";
 import { CallCost } from "./CallCost";
 import { CallFields } from "./CallFields";
 import { CallHead, CallTrouble } from "./CallHead";
@@ -45,6 +46,7 @@ export function CallPage() {
       <Panel title={isOne ? text.oneAttempt : text.manyAttempts(call.attempts.length)}><Attempts calls={call.attempts} current={call.id} /></Panel>
       <Times call={call} />
       <Panel title={text.made}><CallCost call={call} /></Panel>
+      <CallBodies call={call} />
       <Panel title={text.fields}><CallFields call={call} /></Panel>
     </Stack>
   );

@@ -8,6 +8,7 @@ import { useScene } from "../../app/context";
 import { Heading, List, Panel } from "../../app/parts";
 import { Problem } from "../../app/Problem";
 import { text } from "../../app/text";
+import { BodySettings } from "../metering/BodySettings";
 
 /** The organization's own settings, and the system's where one may see them. */
 export function Settings() {
@@ -16,6 +17,7 @@ export function Settings() {
     <Stack gap="sm" maw={920}>
       <Heading title={text.settings}>{may("organization:create") && <NewOrganization />}</Heading>
       <Organization />
+      {may("bodies:manage") && <BodySettings />}
       {may("configuration:read") && <Configuration />}
     </Stack>
   );
