@@ -51,7 +51,7 @@ def test_a_module_keeps_to_the_rules_of_the_house(path: Path) -> None:
         if parts[0] == "nexus" and len(parts) > 2 and parts[1] in SLICES and own in SLICES and parts[1] != own:
             assert parts[2] not in ROOMS, f"{name}: another slice's {parts[2]}"
         if (own in SLICES and stem in FRAMEWORK_FREE) or own in {"kit", "contracts", "dataplane"}:
-            assert parts[0] not in {"litestar", "granian", "starlette", "fastapi"}, name
+            assert parts[0] not in {"litestar", "uvicorn", "starlette", "fastapi"}, name
 
 
 def test_other_files_are_not_too_long_either() -> None:

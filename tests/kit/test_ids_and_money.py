@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from multiprocessing import get_context
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,6 +15,19 @@ from hypothesis import strategies as st
 from nexus.kit.ids import opaque_uuid, positional_uuid, uuid7, uuid7_time
 from nexus.kit.money import format_nanos, parse_decimal, round_nanos
 from nexus.kit.redaction import redact_headers, redact_text
+
+
+def _of_one_instant(count: int) -> list[int]:
+    return [uuid7(datetime(2026, 1, 1, tzinfo=UTC)).int for _ in range(count)]
+
+
+def test_a_forked_child_makes_other_ids_than_its_parent() -> None:
+    uuid7()
+    with get_context("fork").Pool(1) as pool:
+        of_child = pool.apply(_of_one_instant, (700,))
+
+    made = [*of_child, *_of_one_instant(700)]
+    assert len(set(made)) == len(made)
 
 
 def test_ids_of_one_process_are_strictly_increasing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,20 @@ _SEQUENCE_BITS = 12
 
 _lock = threading.Lock()
 _last = 0
+# Random bytes are asked of the system for many ids at once: a system call for each would cost more than the rest of it.
+_RANDOM_BYTES = 8
+_POOL_BYTES = 512 * _RANDOM_BYTES
+_pool = b""
+_taken = 0
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = b""
+
+
+# A child must not hand out what its parent does.
+os.register_at_fork(after_in_child=_forget_pool)
 
 
 def uuid7(at: datetime | None = None) -> UUID:
@@ -24,18 +38,23 @@ def uuid7(at: datetime | None = None) -> UUID:
     `at` gives the time to carry instead of now; such ids are not kept in order with the others. The 12 bits after
     the time hold a fraction of the millisecond, and are counted up when two ids fall together.
     """
-    global _last
+    global _last, _pool, _taken
     if at is not None:
         micros = (at - _EPOCH) // timedelta(microseconds=1)
         stamp = (micros // 1000) << _SEQUENCE_BITS | (micros % 1000) * 4
     else:
         nanos = time.time_ns()
         stamp = (nanos // 1_000_000) << _SEQUENCE_BITS | (nanos % 1_000_000) * 4096 // 1_000_000
-        with _lock:
+    with _lock:
+        if at is None:
             stamp = max(stamp, _last + 1)
             _last = stamp
+        if _taken >= len(_pool):
+            _pool, _taken = os.urandom(_POOL_BYTES), 0
+        random = int.from_bytes(_pool[_taken : _taken + _RANDOM_BYTES], "big") >> 2
+        _taken += _RANDOM_BYTES
     milliseconds, sequence = stamp >> _SEQUENCE_BITS, stamp & 0xFFF
-    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | sequence << 64 | 0b10 << 62 | secrets.randbits(62)
+    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | sequence << 64 | 0b10 << 62 | random
     return UUID(int=value)
 
 

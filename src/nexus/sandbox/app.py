@@ -6,12 +6,12 @@ import asyncio
 import random
 import signal
 import time
-import warnings
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 import msgspec
 
+from nexus.platform.web.server import HttpServer
 from nexus.sandbox import answers, other_answers
 from nexus.sandbox.answers import Plan
 
@@ -187,17 +187,7 @@ async def _error(send: Send, status: int, text: str, extra: list[tuple[bytes, by
 
 async def serve(host: str, port: int) -> None:
     """Serve until told to stop."""
-    from granian.constants import Interfaces
-    from granian.log import LogLevels
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that it is experimental
-        from granian.server.embed import Server
-
-    server = Server(
-        Sandbox(), address=host, port=port, interface=Interfaces.ASGINL, websockets=False, log_enabled=False,
-        log_level=LogLevels.critical, backlog=2048, backpressure=16_384,
-    )  # fmt: skip
+    server = HttpServer(Sandbox(), host=host, port=port)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
@@ -205,6 +195,6 @@ async def serve(host: str, port: int) -> None:
     serving = asyncio.create_task(server.serve())
     waiting = asyncio.create_task(stopping.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    server.stop()  # type: ignore[no-untyped-call]
+    server.stop()
     waiting.cancel()
     await serving

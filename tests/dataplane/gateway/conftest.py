@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.platform.db import Database
 from nexus.platform.sealing import Sealer
 from nexus.platform.settings import Settings
+from nexus.platform.web.server import HttpServer
 from nexus.sandbox.app import Sandbox
 from tests.conftest import TestOrganization
 from tests.dataplane.decide.test_engine import Node as Engine
@@ -47,24 +47,8 @@ def free_port() -> int:
 @contextlib.asynccontextmanager
 async def served(app: Any, *, websockets: bool = False) -> AsyncIterator[str]:
     """Serve an ASGI application as the product does; gives its address."""
-    from granian.constants import Interfaces
-    from granian.log import LogLevels
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from granian.server.embed import Server
-
-        port = free_port()
-        server = Server(
-            app,
-            address="127.0.0.1",
-            port=port,
-            interface=Interfaces.ASGINL,
-            websockets=websockets,
-            backpressure=4096,
-            log_enabled=False,
-            log_level=LogLevels.critical,
-        )
+    port = free_port()
+    server = HttpServer(app, host="127.0.0.1", port=port, websockets=websockets)
     serving = asyncio.create_task(server.serve())
     for _ in range(200):
         with contextlib.suppress(OSError):

@@ -51,6 +51,7 @@ async def test_a_client_that_leaves_at_chunk_5_of_200_is_billed_what_the_provide
     assert (row["input_tokens"], row["output_tokens"]) == (11, 222)
     assert row["error_type"] == "client_left" and row["status_code"] == 200
     assert row["metadata"]["gateway"] == row["metadata"]["gateway"] | {"usage": "exact", "client_left": True}
+    assert 0 < row["metadata"]["gateway"]["queue_ms"] < 60_000
     assert Decimal(row["cost"]) == Decimal("0.002242")
 
 

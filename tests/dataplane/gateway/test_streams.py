@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nexus.dataplane.gateway.reading import AnswerReader
 from nexus.dataplane.gateway.streams import EventSplitter, FrameSplitter, TooLongEventError, event_data
-from nexus.dataplane.gateway.usage import Usage, compile_path, count_text, load_wire
+from nexus.dataplane.gateway.usage import Lookup, Usage, count_text, load_wire
 from nexus.sandbox import answers
 from nexus.sandbox.answers import Plan
 
@@ -193,7 +193,7 @@ def test_an_unknown_encoding_passes_unread() -> None:
     ],
 )
 def test_paths_find_what_they_name(path: str, value: Any, expected: Any) -> None:
-    assert compile_path(path)(value) == expected
+    assert Lookup(path)(value) == expected
 
 
 def test_a_part_is_never_larger_than_its_whole() -> None:

@@ -5,8 +5,9 @@ Requests and WebSockets take the same way until something is sent.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -75,10 +76,10 @@ class GatewayApp:
         asked = _Asked(scope, read_headers(scope), scope.get("query_string") or b"", str(uuid7()))
         started = False
 
-        async def respond(message: MutableMapping[str, Any]) -> None:
+        def respond(message: MutableMapping[str, Any]) -> Awaitable[None]:
             nonlocal started
             started = True
-            await send(message)
+            return send(message)
 
         try:
             asked.name, asked.path = split_path(scope)
@@ -244,6 +245,7 @@ class _Asked:
     """Below the provider's name."""
     dialect: str = "problem"
     """In whose words an error is told, as far as the provider is known by then."""
+    came: float = field(default_factory=time.perf_counter)
 
 
 class _Counter:
@@ -273,9 +275,8 @@ def split_path(scope: Scope) -> tuple[str, str]:
 
 def _caller(asked: _Asked, key: KeyEntry) -> Caller:
     headers, client = asked.headers, asked.scope.get("client")
-    caller = Caller(
-        key, asked.request_id, headers.get(b"user-agent", b"").decode("latin-1"), client[0] if client else None
-    )
+    agent = headers.get(b"user-agent", b"").decode("latin-1")
+    caller = Caller(key, asked.request_id, agent, client[0] if client else None, came=asked.came)
     parent = headers.get(b"traceparent", b"").split(b"-")
     if len(parent) == 4 and len(parent[1]) == 32:
         caller.trace_id = parent[1].decode("latin-1")

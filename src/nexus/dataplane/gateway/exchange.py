@@ -86,6 +86,8 @@ class Caller:
     session_id: str | None = None
     trace_id: str | None = None
     tags: dict[str, str] | None = None
+    came: float = field(default_factory=time.perf_counter)
+    """When the request's head was read, on the monotonic clock."""
 
 
 @dataclass(slots=True, eq=False)
@@ -169,7 +171,8 @@ class Exchange:
         )
 
     def _details(self) -> dict[str, Any]:
-        details: dict[str, Any] = {"attempt": self.attempt}
+        queue_ms = round((self.began - self.caller.came) * 1000, 3)
+        details: dict[str, Any] = {"attempt": self.attempt, "queue_ms": queue_ms}
         if self.usage.counts or not self.usage.is_exact:
             details["usage"] = "exact" if self.usage.is_exact else "estimated"
         if self.inquiry.is_streaming:
@@ -219,4 +222,6 @@ def interrupted(mark: Begin) -> ApiCall:
 
 def _clean(text: str, limit: int) -> str:
     """Make a foreign text storable: no NUL, no half of a surrogate pair, not too long."""
+    if text.isascii() and "\x00" not in text:
+        return text[:limit]
     return text.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]

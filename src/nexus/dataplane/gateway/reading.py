@@ -268,13 +268,13 @@ class AnswerReader:
             return
         if not self.model:
             for look_up in self._wire.models:
-                value = look_up(part)
+                value = look_up.within(part)
                 if isinstance(value, str) and value:
                     self.model = value[:200]
                     break
         for name, look_ups in self._wire.variants.items():
             for look_up in look_ups:
-                value = look_up(part)
+                value = look_up.within(part)
                 if isinstance(value, str) and 0 < len(value) <= 64:
                     self.variant[name] = value
                     break

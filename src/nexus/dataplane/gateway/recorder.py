@@ -21,6 +21,8 @@ from nexus.platform.tasks import end_tasks
 MAX_WAITING = 100_000
 """Finished calls that may wait for ingest; beyond it new calls are refused, as more could not be remembered."""
 _BATCH = 2_000
+_GATHER_SECONDS = 0.05
+"""How long a finished call waits for others: they share one transaction. Long before a person could see it."""
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 5.0
 _LEFTOVERS_SECONDS = 2.0
@@ -72,7 +74,9 @@ class Recorder:
                     return
                 self._came.clear()
                 await self._came.wait()
+                await asyncio.sleep(_GATHER_SECONDS)
                 continue
+            self._metrics.publish()
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             self._metrics.waiting.set(len(self._waiting))
             unstored = await self._submit(batch)

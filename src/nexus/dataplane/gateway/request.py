@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import lru_cache
@@ -18,6 +17,7 @@ from nexus.dataplane.gateway.errors import BadPath, RequestTimeout
 from nexus.dataplane.gateway.exchange import Inquiry, Target
 from nexus.dataplane.gateway.reading import READABLE_ENCODINGS
 from nexus.dataplane.http import HungUpError, Receive
+from nexus.platform.deadlines import Deadline
 
 MAX_INSPECTED_BYTES = 16 * 2**20
 """JSON bodies are looked at this far; larger ones are streamed through unread."""
@@ -143,7 +143,7 @@ async def read_body(receive: Receive, limit: int) -> tuple[bytes, bool]:
 async def next_part(receive: Receive) -> tuple[bytes, bool]:
     """Return the next part of a body, and whether more follows. `HungUpError`, or `RequestTimeout` for a slow client."""
     try:
-        async with asyncio.timeout(BODY_IDLE_SECONDS):
+        with Deadline(BODY_IDLE_SECONDS):
             message = await receive()
     except TimeoutError:
         raise RequestTimeout from None

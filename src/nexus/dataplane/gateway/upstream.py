@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -23,6 +23,7 @@ from nexus.dataplane.gateway.guard import Guard, GuardedResolver, RefusedAddress
 from nexus.dataplane.gateway.request import target_url
 from nexus.dataplane.http import HungUpError
 from nexus.kit.errors import NexusError
+from nexus.platform.deadlines import Deadline
 
 _MAX_HEADER_BYTES = 64 * 1024
 _KEEPALIVE_SECONDS = 15.0
@@ -86,9 +87,9 @@ class Upstream:
             self.check(url, target)
         except ValueError as error:
             raise NoBaseUrl(f"the base URL of {target.provider.slug} cannot be read") from error
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=facts.connect_seconds, sock_read=facts.idle_seconds)
+        timeout = _timeout(facts.connect_seconds, facts.idle_seconds)
         try:
-            async with asyncio.timeout(facts.first_byte_seconds):
+            with Deadline(facts.first_byte_seconds):
                 answer = await self.session.request(
                     exchange.method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
                 )
@@ -102,6 +103,11 @@ class Upstream:
         exchange.status_code = answer.status
         exchange.headers = {name.lower(): value for name, value in answer.headers.items()}
         return answer
+
+
+@lru_cache(maxsize=256)
+def _timeout(connect_seconds: float, idle_seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds, sock_read=idle_seconds)
 
 
 def failure(error: Exception, provider: str) -> NexusError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.resources
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -19,7 +19,6 @@ import msgspec
 
 from nexus.contracts.calls import MAX_TOKENS, MAX_UNITS, Tokens, Units
 
-Lookup = Callable[[Any], Any]
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]|\[([a-z_]+)=([^\]]+)\]", re.IGNORECASE)
 _CHARACTERS_PER_TOKEN = 4
 _PARTS = {
@@ -108,23 +107,38 @@ class Usage:
         return Units(**named) if named else None
 
 
-def compile_path(path: str) -> Lookup:
-    """Turn `a.b[0].c` or `a[kind=X].b` into a look-up that answers None where there is nothing."""
-    steps: list[tuple[str, Any, Any]] = []
-    for found in _STEP.finditer(path):
-        name, index, key, value = found.groups()
-        if name is not None:
-            steps.append(("name", name, None))
-        elif index is not None:
-            steps.append(("index", int(index), None))
-        else:
-            steps.append(("match", key, value))
-    if len(steps) == 1 and steps[0][0] == "name":
-        only = steps[0][1]
-        return lambda value: value.get(only) if isinstance(value, dict) else None
+class Lookup:
+    """`a.b[0].c` or `a[kind=X].b`, compiled: called with a value it answers what stands there, or None."""
 
-    def look_up(value: Any) -> Any:
-        for kind, name, wanted in steps:
+    __slots__ = ("_steps", "head")
+
+    def __init__(self, path: str) -> None:
+        steps: list[tuple[str, Any, Any]] = []
+        for found in _STEP.finditer(path):
+            name, index, key, value = found.groups()
+            if name is not None:
+                steps.append(("name", name, None))
+            elif index is not None:
+                steps.append(("index", int(index), None))
+            else:
+                steps.append(("match", key, value))
+        if not steps or steps[0][0] != "name":
+            raise ValueError(f"a path begins with a name: {path!r}")
+        self.head: str = steps[0][1]
+        """The name it begins with: most answers have nothing of that name, which `within` finds out at once."""
+        self._steps = steps[1:]
+
+    def within(self, value: dict[str, Any]) -> Any:
+        """Return what stands there in an object."""
+        found = value.get(self.head)
+        return found if found is None or not self._steps else self._walk(found)
+
+    def __call__(self, value: Any) -> Any:
+        """Return what stands there in any value."""
+        return self.within(value) if isinstance(value, dict) else None
+
+    def _walk(self, value: Any) -> Any:
+        for kind, name, wanted in self._steps:
             if kind == "name":
                 if not isinstance(value, dict):
                     return None
@@ -139,10 +153,10 @@ def compile_path(path: str) -> Lookup:
                 return None
         return value
 
-    return look_up
-
 
 def _number(value: Any) -> int | None:
+    if type(value) is int:
+        return value if value >= 0 else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         return None
     return math.ceil(value)
@@ -152,23 +166,27 @@ class Rule:
     """One rule, compiled."""
 
     def __init__(self, document: RuleDocument) -> None:
-        self.roots = [compile_path(path) if path else (lambda value: value) for path in document.roots]
+        self._roots = [Lookup(path) if path else None for path in document.roots]
         self.merges = document.merge
         self._needs = document.needs
         self._counts = [
             (
                 name,
-                [[compile_path(path) for path in (item if isinstance(item, list) else [item])] for item in items],
+                [[Lookup(path) for path in (item if isinstance(item, list) else [item])] for item in items],
             )
             for name, items in document.counts.items()
         ]
 
     def find(self, answer: Any) -> dict[str, Any] | None:
         """Return the usage object this rule is about."""
-        for root in self.roots:
-            found = root(answer)
-            if isinstance(found, dict) and any(_number(found.get(name)) is not None for name in self._needs):
-                return found
+        if not isinstance(answer, dict):
+            return None
+        for root in self._roots:
+            found = answer if root is None else root.within(answer)
+            if isinstance(found, dict):
+                for name in self._needs:
+                    if _number(found.get(name)) is not None:
+                        return found
         return None
 
     def count(self, usage: dict[str, Any]) -> dict[str, int]:
@@ -178,8 +196,8 @@ class Rule:
             total = 0
             for alternatives in summands:
                 for look_up in alternatives:
-                    value = _number(look_up(usage))
-                    if value is not None:
+                    found = look_up.within(usage)
+                    if found is not None and (value := _number(found)) is not None:
                         total += value
                         break
             if total:
@@ -207,8 +225,8 @@ class Wire:
             rules[name] = Rule(item)
         self._rules = rules
         self.headers = document.headers
-        self.models = [compile_path(path) for path in document.models]
-        self.variants = {name: [compile_path(path) for path in paths] for name, paths in document.variants.items()}
+        self.models = [Lookup(path) for path in document.models]
+        self.variants = {name: [Lookup(path) for path in paths] for name, paths in document.variants.items()}
         self._chosen: dict[tuple[str, ...], tuple[Rule, ...]] = {}
 
     def facts(self, slug: str, options: Mapping[str, Any]) -> ProviderFacts:
