@@ -96,7 +96,7 @@ async def reap_cell(scripts: Scripts, organization_id: UUID) -> int:
     """End the expired holds of an organization and forget its buckets that are as new; returns how many holds."""
     total = 0
     while True:
-        _, ended, _, buckets = await scripts.reap(Keys(organization_id.hex), _AT_ONCE)
+        _, ended, _, buckets, _ = await scripts.reap(Keys(organization_id.hex), _AT_ONCE)
         total += ended
         if max(ended, buckets) < _AT_ONCE:
             return total

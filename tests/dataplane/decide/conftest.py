@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -19,6 +20,15 @@ async def clocked(redis_url: str) -> AsyncIterator[ClockedRedis]:
     await made.open()
     yield made
     await client.aclose()
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[list[Any]]:
+    """Engines that a test makes, closed after it."""
+    made: list[Any] = []
+    yield made
+    for node in made:
+        await node.close()
 
 
 async def until(check: object, *, seconds: float = 20) -> None:

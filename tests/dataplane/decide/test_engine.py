@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -50,14 +49,6 @@ class Node:
     async def close(self) -> None:
         await self.engine.stop()
         await self.client.aclose()
-
-
-@pytest.fixture
-async def nodes() -> AsyncIterator[list[Node]]:
-    made: list[Node] = []
-    yield made
-    for node in made:
-        await node.close()
 
 
 async def test_a_call_meets_the_limits_of_its_scopes_and_no_others(redis_url: str, nodes: list[Node]) -> None:

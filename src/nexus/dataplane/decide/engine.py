@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 from nexus.contracts.limits import DIMENSIONS, Call, Dimension, Limit, LimitTable
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
 from nexus.dataplane.decide.fallback import Fallback
+from nexus.dataplane.decide.lessee import Lessee
 from nexus.dataplane.decide.scripts import Keys, Scripts, keys_of
 from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg, Settlement
 from nexus.kit.ids import uuid7
@@ -79,6 +80,7 @@ class Admission:
         self._restore = restore
         self._scripts = Scripts(redis, prelude=prelude)
         self._breaker = Breaker(self._ping, timeout_seconds=timeout_seconds, on_recovery=self._recovered)
+        self._lessee = Lessee(self._scripts, self._breaker, self._now_us)
         self._fallback = Fallback()
         self._node = uuid7().hex
         self._skew_us = 0
@@ -114,6 +116,7 @@ class Admission:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError, RedisError, OSError, TimeoutError, LimiterAway):
                 await task
+        await self._lessee.stop()
         await self._breaker.stop()
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             await self._redis.zrem(_NODES, self._node)
@@ -138,7 +141,12 @@ class Admission:
             hold_id = ""
         was_open = self._breaker.is_open
         try:
-            answer = await self._decide_in_redis(call, asked, hold_id, life_us)
+            decision = None
+            if not life_us and not call.is_privileged:
+                decision = await self._lessee.decide(call.organization_id, asked)
+            if decision is None:
+                answer = await self._decide_in_redis(call, asked, hold_id, life_us)
+                decision = self._read(call, asked, answer, hold_id)
         except LimiterAway:
             if hold_id and not was_open:
                 # Redis may have charged it all the same.
@@ -147,8 +155,6 @@ class Admission:
                 call.organization_id, asked, self._now_us(), hold_id=hold_id, life_us=life_us,
                 is_privileged=call.is_privileged,
             )  # fmt: skip
-        else:
-            decision = self._read(call, asked, answer, hold_id)
         _DECISIONS.labels(decision.outcome).inc()
         return decision
 
@@ -204,12 +210,13 @@ class Admission:
         raise LimiterAway
 
     async def _reaped(self, organization_id: UUID, keys: Keys) -> bool:
-        """Before a refusal is final, holds that have expired are ended; tells whether there were any."""
+        """Before a refusal is final, holds that have expired are ended; and leases; tells whether there were any."""
         now = time.monotonic()
         if now - self._reaped_at.get(organization_id, 0.0) < _REAP_AGAIN_SECONDS:
             return False
         self._reaped_at[organization_id] = now
-        return bool((await self._breaker.run(self._scripts.reap(keys)))[1])
+        _, ended, _, _, freed = await self._breaker.run(self._scripts.reap(keys))
+        return bool(ended or freed)
 
     def _read(self, call: Call, asked: Asked, answer: list[int], hold_id: str) -> Decision:
         status, now, which, wait = answer[:4]

@@ -21,6 +21,40 @@ ASK_AGAIN_US = 1_000_000
 _BUCKETS = frozenset({"token_bucket", "leaky_bucket"})
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Units of one bucket that are prepaid to one process."""
+
+    sequence: int
+    amount: int
+    """Units out."""
+    accruing: int
+    """How many of them may be spent only as time passes, evenly over `duration`."""
+    wanted: int
+    at: int
+    duration: int
+    ends: int
+
+    def ahead(self, now: int) -> int:
+        """Return how many units have not accrued yet."""
+        rest = min(self.duration, self.at + self.duration - now)
+        return self.accruing * rest // self.duration if self.accruing and rest > 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a process asks of one bucket: a charge, a lease, and what it gives back of the one it has."""
+
+    limit: Limit
+    bucket: str
+    charge: int
+    wanted: int
+    """0: no lease."""
+    named: int = 0
+    """Number of the lease it has; 0 for none."""
+    rest: int = 0
+
+
 @dataclass(slots=True)
 class Bucket:
     """One limit's state for one subject."""
@@ -34,6 +68,15 @@ class Bucket:
     """Windows: where it ends."""
     held: int = 0
     shadowed: int = 0
+    leases: dict[str, Lease] = field(default_factory=dict)
+    """By process."""
+    leases_until: int = 0
+    """When the last of them ends."""
+
+    @property
+    def room(self) -> int:
+        """The most it may refill to: what is out on lease may be spent yet."""
+        return self.limit.capacity - sum(lease.amount for lease in self.leases.values())
 
     @property
     def rate(self) -> Fraction:
@@ -46,6 +89,10 @@ class Bucket:
         """Whether it refills by time."""
         return self.limit.method in _BUCKETS
 
+    def ahead(self, now: int) -> int:
+        """Return what processes hold and may not spend yet: what it has to give is its level and this."""
+        return sum(lease.ahead(now) for lease in self.leases.values())
+
     def available(self) -> Fraction:
         """Return what it can give."""
         return self.level if self.is_bucket else self.limit.capacity - self.level
@@ -53,7 +100,7 @@ class Bucket:
     def advance(self, limit: Limit, now: int) -> None:
         """Bring it to an instant, under a configuration that may be newer than its own."""
         if self.is_bucket and now > self.at:
-            self.level = max(self.level, min(Fraction(self.limit.capacity), self.level + (now - self.at) * self.rate))
+            self.level = max(self.level, min(Fraction(self.room), self.level + (now - self.at) * self.rate))
             self.at = now
         is_changed = limit.version > self.limit.version
         if is_changed:
@@ -61,7 +108,8 @@ class Bucket:
             if self.is_bucket and old.method in _BUCKETS:
                 # Whole units: a fraction of one does not survive a change.
                 kept = floor(self.level)
-                self.level = Fraction(kept * limit.capacity // old.capacity if kept > 0 else kept)
+                grown = min(kept, old.capacity) * limit.capacity // old.capacity
+                self.level = Fraction(max(0, min(grown, self.room)) if kept > 0 else kept)
             elif old.method != limit.method:
                 self.level, self.held = Fraction(limit.capacity if self.is_bucket else 0), 0
                 self.at = now if limit.method != "fixed_window" else 0
@@ -76,7 +124,7 @@ class Bucket:
     def charge(self, units: int) -> None:
         """Take units; negative ones are given back, never above the capacity nor below an empty window."""
         if self.is_bucket:
-            self.level = min(self.level - units, max(self.level, Fraction(self.limit.capacity)))
+            self.level = min(self.level - units, max(self.level, Fraction(self.room)))
         else:
             self.level = max(self.level + units, Fraction(0))
 
@@ -150,7 +198,7 @@ class Cell:
             bucket.advance(limit, now)
             met.append(bucket)
             keep = 0 if is_privileged else bucket.limit.reserve
-            if bucket.available() - keep < units:
+            if bucket.available() + bucket.ahead(now) - keep < units:
                 if limit.is_shadow:
                     shadowed.add(number)
                 else:
@@ -208,6 +256,54 @@ class Cell:
                 bucket.charge(taken - leg.charged)
         return True
 
+    def lease(
+        self, process: str, sequence: int, wishes: Sequence[Wish], now: int, *, life_us: int, horizon_us: int
+    ) -> Verdict | None:
+        """Decide a call and grant leases, or end leases where nothing is wanted; None for a call that comes late."""
+        met: list[Bucket] = []
+        for wish in wishes:
+            known = self.buckets.get(wish.bucket)
+            bucket = _copy(known) if known is not None else self._open(wish.limit, now)
+            own = bucket.leases.get(process)
+            if own is not None and own.sequence >= sequence:
+                return None
+            bucket.advance(wish.limit, now)
+            met.append(bucket)
+        for number, (wish, bucket) in enumerate(zip(wishes, met, strict=True), 1):
+            if wish.charge > bucket.limit.capacity - bucket.limit.reserve:
+                return Verdict("impossible", number)
+        refusals: list[tuple[int, int]] = []
+        for number, (wish, bucket) in enumerate(zip(wishes, met, strict=True), 1):
+            bucket.leases = {name: item for name, item in bucket.leases.items() if item.ends >= now}
+            own = bucket.leases.pop(process, None)
+            if own is not None and own.sequence == wish.named:
+                bucket.charge(-min(wish.rest, own.amount))
+            need = wish.charge + bucket.limit.reserve - bucket.ahead(now)
+            if wish.wanted and floor(bucket.level) < need:
+                refusals.append((number, _time_to(bucket, Fraction(need))))
+        for wish, bucket in zip(wishes, met, strict=True):
+            if not refusals:
+                bucket.charge(wish.charge)
+            at_once, accruing, duration = _grant(bucket, wish.wanted, now, horizon_us) if wish.wanted else (0, 0, 0)
+            bucket.level -= at_once + accruing
+            bucket.leases[process] = Lease(
+                sequence, at_once + accruing, accruing, wish.wanted, now, duration, now + life_us
+            )
+            bucket.leases_until = max(bucket.leases_until, now + life_us)
+            self.buckets[wish.bucket] = bucket
+        if refusals:
+            number, retry = max(refusals, key=lambda item: (item[1], -item[0]))
+            return Verdict("refused", number, retry)
+        return Verdict("admitted")
+
+    def end_leases(self, now: int) -> None:
+        """End the leases of processes that are gone, of buckets whose last lease has ended."""
+        for bucket in self.buckets.values():
+            if bucket.leases and bucket.leases_until < now:
+                if any(lease.amount for lease in bucket.leases.values()):
+                    bucket.advance(bucket.limit, now)
+                bucket.leases, bucket.leases_until = {}, 0
+
     def reap(self, now: int) -> int:
         """End the holds that have expired; returns how many."""
         expired = [name for name, hold in self.holds.items() if not hold.ended and hold.expires <= now]
@@ -217,8 +313,63 @@ class Cell:
 
 
 def _copy(bucket: Bucket) -> Bucket:
-    return Bucket(bucket.limit, bucket.level, bucket.at, bucket.ends, bucket.held, bucket.shadowed)
+    return Bucket(
+        bucket.limit,
+        bucket.level,
+        bucket.at,
+        bucket.ends,
+        bucket.held,
+        bucket.shadowed,
+        dict(bucket.leases),
+        bucket.leases_until,
+    )
 
 
 def _time_to(bucket: Bucket, level: Fraction) -> int:
     return max(0, ceil((level - bucket.level) / bucket.rate))
+
+
+SPREAD_US = 200_000
+"""How long what a bucket will gain is promised ahead at most."""
+
+
+def spread(limit: Limit) -> int:
+    """Return how long what a bucket gains is promised ahead; 0 where that would be too short."""
+    assert limit.rate is not None
+    duration = min(SPREAD_US, limit.capacity * limit.rate.denominator // (2 * limit.rate.numerator))
+    duration -= duration % 16
+    return duration if duration >= 10_000 else 0
+
+
+def _grant(bucket: Bucket, wanted: int, now: int, horizon: int) -> tuple[int, int, int]:
+    """Return how much of a wish is granted at once, how much accrues, and in how long. See `lua/leases.lua`."""
+    limit, duration = bucket.limit, spread(bucket.limit)
+    others = [lease for lease in bucket.leases.values() if lease.wanted > 0]
+    left = floor(bucket.level) + bucket.ahead(now) - limit.reserve
+    free = max(0, bucket.room)
+    wishes = wanted + sum(lease.wanted for lease in others)
+    at_once = min(wanted, max(0, left) // 2 * wanted // wishes, free)
+    if at_once >= wanted or duration == 0 or left < 0:
+        return at_once, 0, 0
+    everything = floor(duration // 16 * 15 * bucket.rate)
+    shares = sum(
+        lease.accruing * (1 if lease.duration == duration else -(-duration // lease.duration))
+        for lease in others
+        if lease.accruing and lease.at + lease.duration > now
+    )
+    fair = everything // (len(others) + 1)
+    due = sum(
+        max(
+            0,
+            min(fair, duration * lease.wanted // horizon - (lease.amount - lease.accruing))
+            - (lease.accruing if lease.at + lease.duration > now else 0),
+        )
+        for lease in others
+    )
+    accruing = min(
+        duration * wanted // horizon - at_once,
+        everything - shares,
+        max(fair, everything - shares - due),
+        free - at_once,
+    )
+    return (at_once, accruing, duration) if accruing >= 1 else (at_once, 0, 0)

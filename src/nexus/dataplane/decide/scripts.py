@@ -16,11 +16,14 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from nexus.contracts.limits import DIMENSIONS, METHODS, Dimension, Limit
+from nexus.dataplane.decide.model import Lease, Wish
 from nexus.dataplane.decide.windows import boundaries
 
 STATE = struct.Struct("<14d")
 POSTING = struct.Struct("<9d")
 _AT = struct.Struct("<d")
+_WISH = struct.Struct("<4d")
+_LEASE = struct.Struct("<7d")
 _ENTRY_FIELDS = {b"k", b"t", b"i"}
 _STATIC = struct.Struct("<10d")
 _LIMIT = struct.Struct("<13d")
@@ -32,9 +35,10 @@ _NO_WINDOW = struct.pack("<3d", 0, 0, 0)
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "open": ("open",),
     "take": ("take",),
-    "decide": ("bucket", "decide"),
+    "decide": ("bucket", "leases", "decide"),
+    "lease": ("bucket", "leases", "lease"),
     "settle": ("bucket", "hold", "settle"),
-    "reap": ("bucket", "hold", "reap"),
+    "reap": ("bucket", "hold", "leases", "reap"),
     "adjust": ("bucket", "adjust"),
 }
 _DIMENSION_CODES: Mapping[Dimension, int] = {name: number for number, name in enumerate(DIMENSIONS, 1)}
@@ -74,6 +78,16 @@ class Keys:
     def bucket_list(self) -> str:
         """The buckets there are, by the instant from which each may be gone."""
         return f"nx:{{{self.cell}}}:i"
+
+    @property
+    def leased_buckets(self) -> str:
+        """Buckets with leases, by the instant the last one ends."""
+        return f"nx:{{{self.cell}}}:lx"
+
+    @property
+    def leases(self) -> str:
+        """What keys of leases begin with."""
+        return f"nx:{{{self.cell}}}:l:"
 
     @property
     def buckets(self) -> str:
@@ -139,6 +153,11 @@ class BucketState:
             self.level, self.fraction, self.at, self.held, self.leased, self.ends, self.shadowed, self.version,
             self.method, self.capacity, self.whole, self.part, self.denominator, self.reserve,
         )  # fmt: skip
+
+
+def unpack_lease(data: bytes) -> Lease:
+    """Read a lease as Redis keeps it."""
+    return Lease(*(int(value) for value in _LEASE.unpack(data)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +277,26 @@ class Scripts:
             answer += [left, until, 0]
         return answer
 
+    async def lease(
+        self,
+        keys: Keys,
+        process: str,
+        sequence: int,
+        wishes: Sequence[Wish],
+        now_us: int,
+        *,
+        life_us: int,
+        horizon_us: int,
+    ) -> list[int]:
+        """Decide a call and grant leases on its buckets, or end leases: see `lua/lease.lua`."""
+        names = [keys.trail, keys.epoch, keys.bucket_list, keys.leased_buckets]
+        arguments: list[Any] = [process, sequence, keys.buckets, life_us, horizon_us]
+        for wish in wishes:
+            names += [keys.buckets + wish.bucket, keys.leases + wish.bucket]
+            arguments += [pack_limit(wish.limit, now_us), _WISH.pack(wish.charge, wish.wanted, wish.named, wish.rest)]
+        answer: list[int] = await self.run("lease", names, arguments)
+        return answer
+
     async def finish(self, keys: Keys, hold: str, kind: str, actual: Mapping[Dimension, int]) -> list[int]:
         """Settle or release a hold, once."""
         pairs = [value for name, amount in actual.items() for value in (_DIMENSION_CODES[name], amount)]
@@ -266,10 +305,10 @@ class Scripts:
         return answer
 
     async def reap(self, keys: Keys, most: int = 100) -> list[int]:
-        """End holds that have expired, and forget buckets that are gone: [now, how many holds, how many are still open,
-        how many buckets]."""
-        names = [keys.trail, keys.open_holds, keys.bucket_list]
-        answer: list[int] = await self.run("reap", names, [keys.buckets, keys.holds, most])
+        """End holds that have expired, and forget buckets that are gone: [now, how many holds, how many are still open, how many
+        buckets were looked at, how many got room back from leases]."""
+        names = [keys.trail, keys.open_holds, keys.bucket_list, keys.leased_buckets]
+        answer: list[int] = await self.run("reap", names, [keys.buckets, keys.holds, most, keys.leases])
         return answer
 
     async def adjust(

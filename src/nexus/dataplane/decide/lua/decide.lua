@@ -29,7 +29,9 @@ if id ~= '' and values[2] then
     return { 2, now, 0, 0 }
 end
 
-local since = tonumber(values[1])
+local since, first = tonumber(values[1]), #ARGV[5] + 1
+-- Leases stand beside their buckets: nx:{cell}:l: beside nx:{cell}:b:.
+local leases_prefix = string.sub(ARGV[5], 1, -3) .. 'l:'
 local buckets, charges, answer = {}, {}, { 1, now, 0, 0 }
 local status, which, longest, wait = 1, 0, -1, 0
 for i = 1, count do
@@ -39,6 +41,9 @@ for i = 1, count do
     buckets[i], charges[i] = b, units
     local keep = privileged and 0 or b.reserve
     local left, until_ = available(b), 0
+    if b.leased > 0 and left - keep < units then
+        left = left + ahead_of(leases_of(leases_prefix .. string.sub(KEYS[5 + i], first)))
+    end
     if b.method == WINDOW then
         until_ = max(0, b.ends - now)
     elseif b.method <= LEAKY and left < b.capacity then
@@ -74,7 +79,7 @@ if status < 1 then
 end
 
 -- Only now anything is written.
-local names, legs, writes, first = {}, {}, {}, #ARGV[5] + 1
+local names, legs, writes = {}, {}, {}
 for i = 1, count do
     local b = buckets[i]
     names[i] = string.sub(KEYS[5 + i], first)

@@ -38,9 +38,8 @@ for i = 1, count do
     local keep = privileged == 1 and 0 or reserve
     local need = units + keep - level
     if need > 0 then
-        if units > capacity - keep or need * d >= 9007199254740992 then return 4 end
+        if leased > 0 or units > capacity - keep or need * d >= 9007199254740992 then return 4 end
         local retry = math.max(1, math.ceil((need * d - fraction) / (whole * d + part)))
-        if units + keep > capacity - leased and ends >= now + retry then retry = ends - now + 1 end
         if retry > longest then which, longest = i, retry end
         lefts[i] = level
     else

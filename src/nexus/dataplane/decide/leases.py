@@ -1,0 +1,290 @@
+"""Leases of one process: units of hot limits that are prepaid to it, so that it decides by itself.
+
+What is decided here was debited in Redis before, so a process that dies loses units and makes none. Pure: what it needs of
+Redis it says, and time is given, in microseconds of a clock that never steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from nexus.contracts.limits import Limit
+from nexus.dataplane.decide.model import Wish
+from nexus.kit.ids import uuid7
+
+LIFE_US = 1_000_000
+"""How long a lease may be spent, from the instant it was asked for."""
+HORIZON_US = 400_000
+"""For so long a lease is to last, at the pace of late."""
+_EARLY_US = 5_000
+"""A lease is not spent in its last moments: another clock's second is another second."""
+_RENEW_US = 150_000
+"""So long before its end it goes back: what has ended is lost."""
+_TOO_MUCH = 3
+"""A lease of more than so many times what will be wanted goes back: calls have gone elsewhere."""
+_SWIFTLY_US, _RARELY_US = 50_000, 300_000
+"""Between these two lies how long a lease may be unused."""
+_WORTH = 4
+"""While a lease accrues Redis is asked again only if its bucket had more than one part in so many of the lease left."""
+_DENIAL_US = 50_000
+_BIN_US, _SHORTEST_BIN_US = 100_000, 20_000
+_HOT_CALLS = 10
+"""Calls a second from which a process asks for leases on a limit."""
+_STALE_US = 5_000_000
+_MOST_DEMANDS = 50_000
+
+Asked = Sequence[tuple[Limit, str, int]]
+BucketKey = tuple[UUID, str]
+
+
+@dataclass(slots=True)
+class Demand:
+    """How fast a bucket is asked for, of late."""
+
+    since_us: int
+    calls: int = 0
+    units: int = 0
+    calls_a_second: float = 0.0
+    units_a_us: float = 0.0
+
+    def note(self, units: int, now_us: int) -> None:
+        """Count one call, admitted or not."""
+        passed = now_us - self.since_us
+        if passed >= _BIN_US:
+            # Half of what was, for each bin that has passed: a burst is seen at once, a quiet one is soon forgotten.
+            kept = 0.5 ** min(60, passed // _BIN_US)
+            self.calls_a_second = kept * self.calls_a_second + (1 - kept) * self.calls * 1e6 / passed
+            self.units_a_us = kept * self.units_a_us + (1 - kept) * self.units / passed
+            self.since_us, self.calls, self.units = now_us, 0, 0
+        self.calls += 1
+        self.units += units
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether a lease is worth it."""
+        return self.calls_a_second >= _HOT_CALLS
+
+    def units_in(self, horizon_us: int, now_us: int) -> int:
+        """Return how many units will be asked for, if the pace stays: of late, or of right now where that is faster."""
+        right_now = self.units / max(_SHORTEST_BIN_US, now_us - self.since_us)
+        return int(max(self.units_a_us, right_now) * horizon_us) + 1
+
+    @property
+    def idle_us(self) -> int:
+        """Return for how long no call is a sign that none will come: the time of four."""
+        return int(min(_RARELY_US, max(_SWIFTLY_US, 4e6 / max(self.calls_a_second, 1e-3))))
+
+
+@dataclass(slots=True)
+class HeldLease:
+    """Units this process may spend."""
+
+    limit: Limit
+    sequence: int
+    at_once: int
+    accruing: int
+    duration_us: int
+    since_us: int
+    """When the answer came: accrual here lags Redis's, never leads."""
+    until_us: int
+    left: int
+    """What the bucket itself had left."""
+    used_at_us: int
+    idle_us: int
+    wanted: int
+    spent: int = 0
+
+    def accrued(self, now_us: int) -> int:
+        """Return how many of the accruing units may be spent now."""
+        passed = now_us - self.since_us
+        if passed >= self.duration_us:
+            return self.accruing
+        return self.accruing * max(0, passed) // max(1, self.duration_us)
+
+    def spendable(self, now_us: int) -> int:
+        """Return how many units may be spent now; negative after a settlement that took more than was estimated."""
+        return self.at_once + self.accrued(now_us) - self.spent
+
+    @property
+    def rest(self) -> int:
+        """What is unspent, accrued or not."""
+        return self.at_once + self.accruing - self.spent
+
+    def is_worth_asking(self, units: int) -> bool:
+        """Whether the bucket itself had a good part of such a lease left when this one was made."""
+        return _WORTH * (self.left - self.limit.reserve - units) > self.at_once + self.accruing
+
+    def is_accruing(self, now_us: int) -> bool:
+        """Whether more is coming by itself; Redis had no more to give at once when it was made."""
+        return self.accruing > 0 and now_us - self.since_us < self.duration_us
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What was decided here."""
+
+    is_admitted: bool
+    limit: int = 0
+    """Which limit refused, counted from 1."""
+    retry_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A refusal by Redis, which holds for a moment for calls that ask for as much."""
+
+    version: int
+    units: int
+    until_us: int
+    refused_until_us: int
+
+
+class Leases:
+    """The leases of one process."""
+
+    def __init__(self) -> None:
+        self.process = uuid7().hex
+        self._sequence = 0
+        self._held: dict[BucketKey, HeldLease] = {}
+        self._demands: dict[BucketKey, Demand] = {}
+        self._denials: dict[BucketKey, Denial] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def next_sequence(self) -> int:
+        """Return the number of the next call of the script: each has a greater one."""
+        self._sequence += 1
+        return self._sequence
+
+    def held(self, organization_id: UUID, bucket: str) -> HeldLease | None:
+        """Return the lease on a bucket."""
+        return self._held.get((organization_id, bucket))
+
+    def note(self, organization_id: UUID, asked: Asked, now_us: int) -> bool:
+        """Count a call; tells whether leases are for it: all its limits are hot buckets of tokens that could ever admit it."""
+        is_hot = True
+        for limit, bucket, units in asked:
+            demand = self._demand((organization_id, bucket), now_us)
+            demand.note(units, now_us)
+            is_hot = is_hot and demand.is_hot and limit.method == "token_bucket" and not limit.is_shadow
+            is_hot = is_hot and units <= limit.capacity - limit.reserve
+        return is_hot
+
+    def decide(self, organization_id: UUID, asked: Asked, now_us: int) -> Local | None:
+        """Decide a call by the leases held, all limits or none; None: ask by `wishes`."""
+        leases: list[tuple[HeldLease, int]] = []
+        is_short = False
+        for number, (limit, bucket, units) in enumerate(asked, 1):
+            key = (organization_id, bucket)
+            denial = self._denials.get(key)
+            if denial is not None:
+                if denial.until_us <= now_us or denial.version != limit.version:
+                    del self._denials[key]
+                elif units >= denial.units:
+                    return Local(False, number, max(1, denial.refused_until_us - now_us))
+            lease = self._held.get(key)
+            if lease is None or lease.limit.version != limit.version or lease.until_us - _RENEW_US // 2 <= now_us:
+                is_short = True
+                continue
+            if lease.spendable(now_us) < units:
+                has_grown = self._demand(key, now_us).units_in(HORIZON_US, now_us) > 2 * lease.wanted
+                if lease.is_accruing(now_us) and not has_grown and not lease.is_worth_asking(units):
+                    return Local(False, number, self._until(lease, units, now_us))
+                is_short = True
+                continue
+            leases.append((lease, units))
+        if is_short:
+            return None
+        for lease, units in leases:
+            lease.spent += units
+            lease.used_at_us = now_us
+        return Local(True)
+
+    def wishes(self, organization_id: UUID, asked: Asked, now_us: int) -> list[Wish]:
+        """Return what to ask of the script for a call. The leases it names are over from here on."""
+        made: list[Wish] = []
+        for limit, bucket, units in asked:
+            key = (organization_id, bucket)
+            lease = self._held.pop(key, None)
+            wanted = self._demand(key, now_us).units_in(HORIZON_US, now_us)
+            made.append(_wish(limit, bucket, units, wanted, lease, now_us))
+        return made
+
+    def granted(
+        self, organization_id: UUID, sequence: int, asked: Asked, answer: Sequence[int], sent_us: int, now_us: int
+    ) -> None:
+        """Take over what the script granted; `sent_us` is when it was asked."""
+        status, _, which, retry = answer[:4]
+        for number, (limit, bucket, units) in enumerate(asked, 1):
+            left, at_once, accruing, duration = answer[4 * number : 4 * number + 4]
+            key = (organization_id, bucket)
+            if at_once or accruing:
+                demand = self._demand(key, now_us)
+                self._held[key] = HeldLease(
+                    limit=limit, sequence=sequence, at_once=at_once, accruing=accruing, duration_us=duration,
+                    since_us=now_us, until_us=sent_us + LIFE_US - _EARLY_US, left=left, used_at_us=now_us,
+                    idle_us=demand.idle_us, wanted=demand.units_in(HORIZON_US, sent_us),
+                )  # fmt: skip
+            elif status == 0 and number == which:
+                self._denials[key] = Denial(limit.version, units, now_us + min(retry, _DENIAL_US), now_us + retry)
+
+    def idle(self, now_us: int) -> set[UUID]:
+        """Return organizations with leases that are to go back: unused for a while, far too large by now, or near their end."""
+        self._denials = {key: denial for key, denial in self._denials.items() if denial.until_us > now_us}
+        return {key[0] for key in self._held if self._is_idle(key, now_us)}
+
+    def organizations(self) -> set[UUID]:
+        """Return organizations with leases."""
+        return {key[0] for key in self._held}
+
+    def give_back(self, organization_id: UUID, now_us: int, *, only_idle: bool = True) -> list[Wish]:
+        """Return what to give back of an organization's leases. They are over from here on."""
+        made: list[Wish] = []
+        for key, lease in list(self._held.items()):
+            if key[0] == organization_id and (not only_idle or self._is_idle(key, now_us)):
+                del self._held[key]
+                if now_us < lease.until_us:
+                    made.append(_wish(lease.limit, key[1], 0, 0, lease, now_us))
+        return made
+
+    def correct(self, organization_id: UUID, bucket: str, units: int) -> bool:
+        """Debit units of a settlement from a lease, or credit them when negative; False where there is none."""
+        lease = self._held.get((organization_id, bucket))
+        if lease is None or lease.spent + units < 0:
+            return False
+        lease.spent += units
+        return True
+
+    def _demand(self, key: BucketKey, now_us: int) -> Demand:
+        demand = self._demands.get(key)
+        if demand is None:
+            if len(self._demands) >= _MOST_DEMANDS:
+                recent = {name: item for name, item in self._demands.items() if item.since_us + _STALE_US > now_us}
+                # So many at once are not hot.
+                self._demands = recent if len(recent) < _MOST_DEMANDS // 2 else {}
+            demand = self._demands[key] = Demand(now_us)
+        return demand
+
+    def _is_idle(self, key: BucketKey, now_us: int) -> bool:
+        lease = self._held[key]
+        if lease.used_at_us + lease.idle_us <= now_us or lease.until_us - _RENEW_US <= now_us:
+            return True
+        # Others may want what was asked for at another pace.
+        return lease.rest > _TOO_MUCH * self._demand(key, now_us).units_in(HORIZON_US, now_us)
+
+    def _until(self, lease: HeldLease, units: int, now_us: int) -> int:
+        """Microseconds until a lease can give so much, or until Redis is asked again."""
+        renewed = lease.since_us + lease.duration_us - now_us
+        lacking = units - lease.at_once + lease.spent
+        if lacking > lease.accruing:
+            return max(1, renewed)
+        return max(1, -(-lacking * lease.duration_us // lease.accruing) - (now_us - lease.since_us))
+
+
+def _wish(limit: Limit, bucket: str, units: int, wanted: int, lease: HeldLease | None, now_us: int) -> Wish:
+    if lease is None or now_us >= lease.until_us:
+        return Wish(limit, bucket, units, wanted)
+    return Wish(limit, bucket, units, wanted, lease.sequence, lease.rest)

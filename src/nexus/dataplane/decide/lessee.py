@@ -1,0 +1,121 @@
+"""Decides hot calls by leases, and keeps them: asks for more, and gives back what is not used."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from nexus.contracts.limits import Limit
+from nexus.dataplane.decide.breaker import Breaker, LimiterAway
+from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US, Asked, Leases, Local
+from nexus.dataplane.decide.model import Wish
+from nexus.dataplane.decide.scripts import Scripts, keys_of
+from nexus.dataplane.decide.types import Decision, LimitStanding
+from nexus.platform.tasks import end_tasks
+
+_SWEEP_SECONDS = 0.05
+_LOCAL = Counter("nexus_admission_local_decisions", "Calls decided by leases, without asking Redis.")
+_LEASES = Counter("nexus_admission_leases", "Round trips to Redis for leases, by what for.", ("kind",))
+
+
+def monotonic_us() -> int:
+    """Return this machine's clock that never steps."""
+    return time.monotonic_ns() // 1000
+
+
+class Lessee:
+    """The leases of one process and their round trips: one at a time for an organization, so that none overtakes another."""
+
+    def __init__(self, scripts: Scripts, breaker: Breaker, now_us: Callable[[], int]) -> None:
+        self._scripts = scripts
+        self._breaker = breaker
+        self._now_us = now_us
+        self._locks: dict[UUID, asyncio.Lock] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+        self.leases = Leases()
+
+    async def decide(self, organization_id: UUID, asked: Asked) -> Decision | None:
+        """Decide a call; None where leases are not for it. `LimiterAway` when Redis is, and no lease covers it."""
+        if not self.leases.note(organization_id, asked, monotonic_us()):
+            return None
+        local = self.leases.decide(organization_id, asked, monotonic_us())
+        if local is None:
+            async with self._locks.setdefault(organization_id, asyncio.Lock()):
+                # Another call may have asked for more while this one waited.
+                local = self.leases.decide(organization_id, asked, monotonic_us())
+                if local is None:
+                    return await self._ask(organization_id, asked)
+        _LOCAL.inc()
+        return self._told(organization_id, asked, local)
+
+    async def stop(self) -> None:
+        """Give everything back."""
+        await end_tasks(self._sweeping)
+        self._sweeping = None
+        for organization_id in self.leases.organizations():
+            await self._give_back(organization_id, only_idle=False)
+
+    async def _ask(self, organization_id: UUID, asked: Asked) -> Decision | None:
+        sent_us = monotonic_us()
+        wishes = self.leases.wishes(organization_id, asked, sent_us)
+        sequence = self.leases.next_sequence()
+        answer = await self._run(organization_id, sequence, wishes, "ask")
+        status, _, which, retry = answer[:4]
+        if status not in {0, 1}:
+            return None
+        self.leases.granted(organization_id, sequence, asked, answer, sent_us, monotonic_us())
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._sweep(), name="lease-sweep")
+        standings = [
+            _standing(
+                limit, bucket, units if status else 0, answer[4 * number] + sum(answer[4 * number + 1 : 4 * number + 3])
+            )
+            for number, (limit, bucket, units) in enumerate(asked, 1)
+        ]
+        if status == 1:
+            return Decision("admitted", standings)
+        return Decision("refused", standings, retry_us=retry, refused_by=asked[which - 1][0])
+
+    def _told(self, organization_id: UUID, asked: Asked, local: Local) -> Decision:
+        now_us = monotonic_us()
+        standings = []
+        for limit, bucket, units in asked:
+            lease = self.leases.held(organization_id, bucket)
+            left = 0 if lease is None else max(0, lease.left) + max(0, lease.spendable(now_us))
+            standings.append(_standing(limit, bucket, units if local.is_admitted else 0, left))
+        if local.is_admitted:
+            return Decision("admitted", standings)
+        return Decision("refused", standings, retry_us=local.retry_us, refused_by=asked[local.limit - 1][0])
+
+    async def _sweep(self) -> None:
+        while len(self.leases):
+            await asyncio.sleep(_SWEEP_SECONDS)
+            for organization_id in self.leases.idle(monotonic_us()):
+                await self._give_back(organization_id, only_idle=True)
+
+    async def _give_back(self, organization_id: UUID, *, only_idle: bool) -> None:
+        async with self._locks.setdefault(organization_id, asyncio.Lock()):
+            wishes = self.leases.give_back(organization_id, monotonic_us(), only_idle=only_idle)
+            if wishes:
+                with contextlib.suppress(LimiterAway):
+                    await self._run(organization_id, self.leases.next_sequence(), wishes, "return")
+
+    async def _run(self, organization_id: UUID, sequence: int, wishes: list[Wish], kind: str) -> list[int]:
+        _LEASES.labels(kind).inc()
+        return await self._breaker.run(
+            self._scripts.lease(
+                keys_of(organization_id), self.leases.process, sequence, wishes, self._now_us(),
+                life_us=LIFE_US, horizon_us=HORIZON_US,
+            )
+        )  # fmt: skip
+
+
+def _standing(limit: Limit, bucket: str, charged: int, left: int) -> LimitStanding:
+    assert limit.rate is not None
+    missing = max(0, limit.capacity - left)
+    return LimitStanding(limit, bucket, charged, left, -(-missing * limit.rate.denominator // limit.rate.numerator))

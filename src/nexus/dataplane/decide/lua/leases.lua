@@ -1,0 +1,113 @@
+-- Leases of a bucket: units prepaid to processes. Follows bucket.lua.
+--
+-- A bucket's leases stand in a hash: process -> seven little-endian doubles.
+--    sequence   of the script call that made it: the fence
+--    amount     units out, all of them debited from the bucket's level already
+--    accruing   how many of them may be spent only as time passes, evenly over `duration`; the others at once
+--    wanted     what the process asked for
+--    at, duration, ends   instant it was made, microseconds until all has accrued, instant after which nothing of it is spent
+-- One with nothing out is kept as the fence against calls that come late.
+local LEASE = '<ddddddd'
+local SPREAD_US = 200000
+
+-- floor(a * b / c) for a <= c.
+local function part_of(a, b, c)
+    local product = a * b
+    if product < 2 * LARGEST then return (product - product % c) / c end
+    return muldiv(a, b, c)
+end
+
+-- The leases of a bucket by process, those that have ended included.
+local function leases_of(key)
+    local found, fields = {}, redis.call('HGETALL', key)
+    for i = 1, #fields, 2 do
+        local sequence, amount, accruing, wanted, at, duration, ends = unpack_(LEASE, fields[i + 1])
+        found[fields[i]] = { sequence = sequence, amount = amount, accruing = accruing, wanted = wanted, at = at,
+                             duration = duration, ends = ends }
+    end
+    return found
+end
+
+-- Ends leases whose time is over. What they had is not given back, for it may have been spent; the bucket may refill to it
+-- again. Tells whether any had something out.
+local function end_leases(key, b, leases)
+    local is_changed = false
+    for node, lease in pairs(leases) do
+        if lease.ends < now then
+            b.leased = max(0, b.leased - lease.amount)
+            is_changed = is_changed or lease.amount > 0
+            redis.call('HDEL', key, node)
+            leases[node] = nil
+        end
+    end
+    return is_changed
+end
+
+-- How long what a bucket gains is promised ahead: so long that it can be kept back, a multiple of 16; 0 for too short.
+local function spread(b)
+    local rate, duration = b.whole * b.d + b.part, 0
+    if b.capacity * b.d < 2 * LARGEST then
+        duration = min(SPREAD_US, floor(b.capacity * b.d / (2 * rate)))
+    else
+        duration = min(SPREAD_US, floor(b.capacity / (b.whole + b.part / b.d) / 2))
+    end
+    duration = duration - duration % 16
+    return duration >= 10000 and duration or 0
+end
+
+-- Units that 15/16 of a bucket's rate gives in a time: the sixteenth is for those who have no lease.
+local function promised(b, duration)
+    local elapsed = duration / 16 * 15
+    local product = elapsed * b.part
+    local parts
+    if product < 2 * LARGEST then parts = (product - product % b.d) / b.d else parts = muldiv(elapsed, b.part, b.d) end
+    return elapsed * b.whole + parts
+end
+
+-- Units that processes hold but may not spend yet. A bucket's level may be below zero by so much, and by no more, at every
+-- instant: what it has to give is its level and these.
+local function ahead_of(leases)
+    local ahead = 0
+    for _, lease in pairs(leases) do
+        local rest = lease.at + lease.duration - now
+        if lease.accruing > 0 and rest > 0 then
+            ahead = ahead + part_of(min(rest, lease.duration), lease.accruing, lease.duration)
+        end
+    end
+    return ahead
+end
+
+-- How much of a bucket that has `left` to give a process is granted that wants so much in `horizon`: at once and accruing.
+--
+-- At once: of half of what is left, as much as it wants of what all want. Accruing: a share of what the bucket will gain, so that
+-- all shares together are at most its rate, and more than an even one is only had of what others leave. Together at most what
+-- the bucket may hold and is not out, so that refilling is never held up.
+local function grant(b, left, leases, wanted, horizon)
+    local active, wishes, shares, duration = 1, wanted, 0, spread(b)
+    for _, lease in pairs(leases) do
+        if lease.wanted > 0 then active, wishes = active + 1, wishes + lease.wanted end
+        if lease.accruing > 0 and lease.at + lease.duration > now then
+            if lease.duration == duration then
+                shares = shares + lease.accruing
+            else
+                shares = shares + lease.accruing * ceil(duration / lease.duration)
+            end
+        end
+    end
+    local free = max(0, room(b))
+    local at_once = min(wanted, part_of(wanted, floor(max(0, left) / 2), wishes), free)
+    if at_once >= wanted or duration == 0 or left < 0 then return at_once, 0, 0 end
+    local all = promised(b, duration)
+    local fair, due = floor(all / active), 0
+    for _, lease in pairs(leases) do
+        if lease.wanted > 0 then
+            local lacking = part_of(duration, lease.wanted, horizon) - (lease.amount - lease.accruing)
+            local has = lease.at + lease.duration > now and lease.accruing or 0
+            due = due + max(0, min(fair, lacking) - has)
+        end
+    end
+    local accruing = min(part_of(duration, wanted, horizon) - at_once, all - shares, max(fair, all - shares - due),
+        free - at_once)
+    if accruing < 1 then return at_once, 0, 0 end
+    return at_once, accruing, duration
+end

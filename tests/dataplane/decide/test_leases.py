@@ -1,0 +1,293 @@
+"""Leases: what processes may spend by themselves was prepaid, once, whoever dies, comes late or comes again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import floor
+from typing import Any, TypeVar
+
+import pytest
+import redis.asyncio
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from nexus.contracts.limits import Limit
+from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US
+from nexus.dataplane.decide.model import Cell, Lease, Wish
+from nexus.dataplane.decide.scripts import unpack_lease
+from tests.dataplane.decide.cases import SECOND, START, ClockedRedis, limit
+from tests.dataplane.decide.simulation import Pace, arrivals, ideal, simulate
+from tests.dataplane.decide.test_scripts import STATUS, rebuilt
+
+T = TypeVar("T")
+EXAMPLES = int(os.environ.get("NEXUS_DECIDE_EXAMPLES", "40"))
+PROCESSES = ("p0", "p1", "p2", "p3")
+BUCKETS = st.lists(st.integers(0, 1), min_size=1, max_size=2, unique=True)
+
+
+@st.composite
+def token_limits(draw: st.DrawFn, number: int) -> Limit:
+    """Token buckets that fill in a few milliseconds to minutes."""
+    units, per_us = draw(st.sampled_from([(1000, SECOND), (100, SECOND), (7, 1000), (3, 7), (10**6, 1), (1, SECOND)]))
+    capacity = max(1, draw(st.integers(1, 5 * SECOND)) * units // per_us)
+    return limit(
+        number, capacity=capacity, units=units, per_us=per_us, reserve=draw(st.integers(0, min(3, capacity - 1)))
+    )
+
+
+@dataclass
+class Asked:
+    """A call of the script, to be replayed."""
+
+    process: str
+    sequence: int
+    wishes: list[Wish]
+
+
+class Leasing(RuleBasedStateMachine):
+    """Any sequence of asks, returns, direct calls, deaths, answers that are lost, replays, clock steps and publications."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.client = redis.asyncio.Redis.from_url(self.url)
+        self.redis = ClockedRedis(self.client)
+        self.model = Cell()
+        self.known: list[Limit] = []
+        self.sequence = 0
+        # What each process knows of its lease: (number, units it has not spent). A process that never got its answer knows none.
+        self.held: dict[tuple[str, str], tuple[int, int]] = {}
+        self.calls: list[Asked] = []
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def teardown(self) -> None:
+        self.wait(self.client.aclose())
+        self.loop.close()
+
+    @initialize(first=token_limits(1), second=token_limits(2))
+    def begin(self, first: Limit, second: Limit) -> None:
+        self.wait(self.client.flushall())
+        self.wait(self.redis.open())
+        self.known = [first, second]
+
+    @rule(by=st.one_of(st.integers(0, 50_000), st.integers(0, 3 * SECOND), st.integers(-SECOND // 2, -1)))
+    def pass_time(self, by: int) -> None:
+        self.wait(self.redis.set(max(START, self.redis.now + by)))
+
+    def run(self, asked: Asked) -> list[int]:
+        return self.wait(
+            self.redis.scripts.lease(
+                self.redis.keys, asked.process, asked.sequence, asked.wishes, self.redis.now,
+                life_us=LIFE_US, horizon_us=HORIZON_US,
+            )
+        )  # fmt: skip
+
+    def wish(self, process: str, numbers: list[int], charge: int, wanted: int, spent: int) -> Asked:
+        self.sequence += 1
+        wishes = []
+        for number in numbers:
+            named, rest = self.held.pop((process, f"b{number}"), (0, 0))
+            wishes.append(
+                Wish(self.known[number], f"b{number}", charge, wanted, named, rest - min(spent, max(rest, 0)))
+            )
+        made = Asked(process, self.sequence, wishes)
+        self.calls.append(made)
+        return made
+
+    @rule(
+        process=st.sampled_from(PROCESSES), numbers=BUCKETS, charge=st.integers(0, 5), wanted=st.integers(1, 5000),
+        spent=st.integers(0, 3000), answered=st.booleans(),
+    )  # fmt: skip
+    def ask(self, process: str, numbers: list[int], charge: int, wanted: int, spent: int, answered: bool) -> None:
+        asked = self.wish(process, numbers, charge, wanted, spent)
+
+        answer = self.run(asked)
+        verdict = self.model.lease(
+            process, asked.sequence, asked.wishes, self.redis.now, life_us=LIFE_US, horizon_us=HORIZON_US
+        )
+
+        assert verdict is not None
+        assert answer[0] == STATUS[verdict.outcome], (answer, verdict)
+        if verdict.outcome == "impossible":
+            return
+        if verdict.outcome == "refused":
+            assert verdict.retry_us <= answer[3] <= verdict.retry_us + 2 + verdict.retry_us // 10**9
+        for place, wish in enumerate(asked.wishes, 1):
+            left, at_once, accruing, _ = answer[4 * place : 4 * place + 4]
+            bucket = self.model.buckets[wish.bucket]
+            lease = bucket.leases[process]
+            assert left == floor(bucket.level) + bucket.ahead(self.redis.now)
+            assert (at_once + accruing, accruing) == (lease.amount, lease.accruing)
+            if answered and lease.amount:
+                self.held[process, wish.bucket] = (asked.sequence, lease.amount)
+
+    @rule(process=st.sampled_from(PROCESSES), numbers=BUCKETS, spent=st.integers(0, 3000))
+    def give_back(self, process: str, numbers: list[int], spent: int) -> None:
+        asked = self.wish(process, numbers, 0, 0, spent)
+
+        answer = self.run(asked)
+
+        assert answer[0] == 1
+        self.model.lease(process, asked.sequence, asked.wishes, self.redis.now, life_us=LIFE_US, horizon_us=HORIZON_US)
+
+    @rule(number=st.integers(0, 60))
+    def come_late(self, number: int) -> None:
+        """A call that was run before, or that a later one of its process overtook."""
+        if self.calls:
+            asked = self.calls[number % len(self.calls)]
+            fences = [
+                bucket.leases[asked.process].sequence
+                for wish in asked.wishes
+                if (bucket := self.model.buckets.get(wish.bucket)) and asked.process in bucket.leases
+            ]
+            if any(fence >= asked.sequence for fence in fences):
+                before = self.wait(self.redis.everything())
+                assert self.run(asked)[0] == 3
+                assert self.wait(self.redis.everything()) == before, "a call that came late wrote"
+
+    @rule(numbers=BUCKETS, units=st.integers(0, 50), holds=st.booleans())
+    def decide(self, numbers: list[int], units: int, holds: bool) -> None:
+        asked = [(self.known[number], f"b{number}", units) for number in numbers]
+        self.sequence += 1
+        more = {"hold": f"h{self.sequence}", "life_us": SECOND} if holds else {}
+
+        answer = self.wait(self.redis.decide(asked, **more))
+
+        assert answer[0] == STATUS[self.model.decide(asked, self.redis.now, **more).outcome]
+
+    @rule(actual=st.integers(0, 60))
+    def settle_everything(self, actual: int) -> None:
+        for name in [name for name, hold in self.model.holds.items() if not hold.ended]:
+            self.wait(self.redis.scripts.finish(self.redis.keys, name, "settle", {"requests": actual}))
+            self.model.finish(name, "settle", {"requests": actual}, self.redis.now)
+
+    @rule(process=st.sampled_from(PROCESSES))
+    def die(self, process: str) -> None:
+        """It knows nothing any more, and another takes its place."""
+        self.held = {key: value for key, value in self.held.items() if key[0] != process}
+
+    @rule()
+    def reap(self) -> None:
+        self.wait(self.redis.scripts.reap(self.redis.keys))
+        self.model.reap(self.redis.now)
+        self.model.end_leases(self.redis.now)
+        for name in list(self.model.buckets):
+            if self.wait(self.redis.state(name)) is None:
+                bucket = self.model.buckets.pop(name)
+                assert not bucket.leases and bucket.held == 0
+
+    @rule(number=st.integers(0, 1), factor=st.sampled_from([Fraction(1, 3), Fraction(2), Fraction(9, 10)]))
+    def publish(self, number: int, factor: Fraction) -> None:
+        old = self.known[number]
+        assert old.rate is not None
+        capacity = max(4, int(old.capacity * factor))
+        self.known[number] = replace(old, capacity=capacity, version=old.version + 1)
+
+    @invariant()
+    def states_are_equal(self) -> None:
+        for name, bucket in self.model.buckets.items():
+            state = self.wait(self.redis.state(name))
+            assert state is not None
+            assert state.level + Fraction(state.fraction, state.denominator) == bucket.level
+            assert (state.held, state.at) == (bucket.held, bucket.at)
+            assert state.leased == sum(lease.amount for lease in bucket.leases.values())
+            assert self.wait(leases_of(self.redis, name)) == bucket.leases
+
+    @invariant()
+    def no_more_is_out_than_was_prepaid(self) -> None:
+        for bucket in self.model.buckets.values():
+            assert bucket.level + bucket.ahead(self.redis.now) <= bucket.limit.capacity
+        for (process, name), (sequence, rest) in self.held.items():
+            lease = self.model.buckets[name].leases.get(process) if name in self.model.buckets else None
+            assert lease is None or lease.sequence != sequence or rest <= lease.amount
+
+    @invariant()
+    def the_trail_rebuilds_them(self) -> None:
+        found = self.wait(rebuilt(self.redis))
+        assert all(found[name] == self.wait(self.redis.state(name)) for name in self.model.buckets)
+
+
+async def leases_of(clocked: ClockedRedis, bucket: str) -> dict[str, Lease]:
+    """Return the leases of a bucket, by process."""
+    found = await clocked.client.hgetall(clocked.keys.leases + bucket)
+    return {process.decode(): unpack_lease(data) for process, data in found.items()}
+
+
+def test_any_sequence_of_leases_equals_the_model(redis_url: str) -> None:
+    Leasing.url = redis_url
+    run_state_machine_as_test(
+        Leasing,
+        settings=settings(
+            max_examples=EXAMPLES, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+RATE = 1000
+
+
+def evenly(times: float) -> Pace:
+    return lambda _, __: RATE * times / 8
+
+
+def moving(_: float) -> Pace:
+    """One process has nine tenths of the calls, for 0.7 s, then another."""
+    return lambda process, at: RATE * 2 * (0.9 if at // 700_000 % 8 == process else 0.1 / 7)
+
+
+def idle_then_burst(times: float) -> Pace:
+    return lambda _, at: RATE * times / 8 if at // 1_500_000 % 2 else 0
+
+
+@pytest.mark.parametrize(
+    ("pace", "capacity", "least"),
+    [
+        (evenly(0.8), RATE, 0.99),
+        (evenly(2), RATE, 0.97),
+        (evenly(5), RATE, 0.97),
+        (evenly(2), RATE // 10, 0.97),
+        (evenly(5), RATE // 10, 0.97),
+        (moving(2), RATE, 0.97),
+        (idle_then_burst(5), RATE, 0.97),
+        (idle_then_burst(5), RATE // 10, 0.97),
+    ],
+)
+def test_eight_processes_with_leases_never_overshoot_and_admit_nearly_what_one_bucket_would(
+    pace: Pace, capacity: int, least: float
+) -> None:
+    chance = random.Random(7)
+    known = limit(1, capacity=capacity, units=RATE)
+    calls = list(arrivals(8, pace, 6, chance))
+
+    outcome = simulate(known, calls, 8, chance=chance)
+
+    assert outcome.overshoot(known) <= 0
+    assert outcome.units >= least * ideal(known, calls, 1)
+    assert outcome.round_trips <= 0.2 * outcome.asked
+
+
+@pytest.mark.parametrize("units", [1, 7])
+@pytest.mark.parametrize("seed", range(4))
+def test_processes_that_die_with_their_leases_lose_units_and_make_none(seed: int, units: int) -> None:
+    chance = random.Random(seed)
+    known = limit(1, capacity=200, units=RATE)
+    deaths = {number: chance.randrange(4 * SECOND) for number in range(0, 8, 2)}
+    calls = list(arrivals(8, evenly(3), 6, chance))
+
+    outcome = simulate(
+        known, calls, 8, units=units, chance=chance, dies=lambda number, at: at >= deaths.get(number, 10**9)
+    )
+
+    assert outcome.overshoot(known) <= 0
+    last = sum(amount for at, amount in outcome.admitted if at >= 5 * SECOND)
+    assert last >= 0.9 * RATE, "what the dead had out came back when its time was over"
