@@ -55,7 +55,7 @@ exchanges: $(VENV)/.installed ## run recorded exchanges through the gateway and 
 	NEXUS_ACCEPT_DATA="$(abspath $(DATA))" NEXUS_ACCEPT_REPORT=docs/reference/recorded-exchanges.md \
 		$(BIN)/python -m pytest tests/accept/test_llm_wire.py -q -rP
 
-bench: $(VENV)/.installed ## measure ingest against raw COPY, and query latency; writes bench/RESULTS.md
+bench: $(VENV)/.installed ## measure ingest, queries, the gateway beside a bare proxy and LiteLLM, streams, decisions; writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
 lint: $(VENV)/.installed ## formatting, lints, types, import rules

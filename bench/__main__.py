@@ -33,7 +33,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
         node = Node(folder / "gateway", folder / "gateway.log", workers=1)
         try:
             await node.start()
-            parts.append(await gateway.measure(node, rounds=arguments.rounds, seconds=arguments.seconds))
+            parts.append(await gateway.measure(node, rounds=arguments.rounds, seconds=arguments.seconds, folder=folder))
         finally:
             node.stop()
     if "streams" in arguments.only:

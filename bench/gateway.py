@@ -1,8 +1,9 @@
-"""The gateway against a bare proxy: the same client, the same sandbox, turn by turn, in one run.
+"""The gateway against a bare proxy and LiteLLM's: the same client, the same sandbox, turn by turn, in one run.
 
 The bare proxy is an aiohttp server with an aiohttp client, which forwards a body and streams the answer, and does nothing
 else: no keys, no usage, no records. The gateway runs as the product does, with recording and pricing on; each call it
-answered is counted in PostgreSQL afterwards. Proxy and gateway have one process each.
+answered is counted in PostgreSQL afterwards. Proxies and gateway have one process each. Beside it the same gateway serves an
+organization with twelve limits that every call is asked for.
 """
 
 from __future__ import annotations
@@ -15,76 +16,165 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 
+from bench import litellm_proxy
 from bench.node import KEY, Node, free_port
 
 BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Say in one sentence what a gateway is."}]}'
 STREAM_BODY = BODY[:-1] + b',"stream":true}'
 MANY = 1_000
+LIMITS: list[dict[str, object]] = [
+    {"name": "requests", "dimension": "requests", "rate": "1000000"},
+    {
+        "name": "requests-a-day",
+        "dimension": "requests",
+        "method": "fixed_window",
+        "amount": "1000000000",
+        "period": "day",
+    },
+    {"name": "tokens", "dimension": "tokens", "rate": "1000000000", "per": "minute"},
+    {"name": "bytes", "dimension": "bytes", "rate": "1000000000"},
+    {"name": "in-flight", "dimension": "concurrency", "method": "concurrency", "amount": "100000"},
+    {
+        "name": "budget",
+        "dimension": "money",
+        "method": "fixed_window",
+        "amount": "1000000",
+        "period": "month",
+        "currency": "USD",
+    },
+]
+"""For the organization as a whole and for each of its keys: none is ever reached, and each is asked for every call."""
+_READY_SECONDS = 90
 
 
-async def measure(node: Node, *, rounds: int, seconds: float) -> str:
+@dataclass
+class Target:
+    """One of those that are compared."""
+
+    name: str
+    url: str
+    key: str = KEY
+    is_ours: bool = False
+    is_slow: bool = False
+    """Measured in fewer rounds and calls: more would add time to the bench, and nothing to the answer."""
+    rates: dict[int, float] = field(default_factory=dict)
+    """Requests a second, by round."""
+    alone: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    memory: float | None = None
+    answered: int = 0
+    unlimited: int = 0
+    """Calls refused because the limiter did not answer in time, and a limit of money waits for it."""
+
+    @property
+    def rate(self) -> float:
+        """The median."""
+        return statistics.median(self.rates.values())
+
+    def ratios(self, other: Target) -> list[float]:
+        """Rates by those of another, round by round."""
+        return [self.rates[number] / other.rates[number] for number in sorted(self.rates.keys() & other.rates.keys())]
+
+
+async def measure(node: Node, *, rounds: int, seconds: float, folder: Path) -> str:
     """Measure rates, added time and memory, and return the section of the report."""
-    async with _child("sandbox") as (sandbox_url, _), _child("proxy", sandbox_url) as (proxy_url, proxy):
+    async with contextlib.AsyncExitStack() as stack:
+        sandbox_url, _ = await stack.enter_async_context(_child("sandbox"))
+        proxy_url, proxy = await stack.enter_async_context(_child("proxy", sandbox_url))
         await node.add_credential("openai", sandbox_url)
-        targets = {"bare proxy": f"{proxy_url}/v1", "gateway": f"{node.url}/gw/openai/v1"}
-        for url in (f"{sandbox_url}/v1", *targets.values()):
-            await _until_ready(url)
-        answered = 1
-        rates: dict[str, list[float]] = {name: [] for name in targets}
+        sandbox = Target("sandbox", f"{sandbox_url}/v1")
+        bare = Target("bare proxy", f"{proxy_url}/v1")
+        gateway = Target("gateway", f"{node.url}/gw/openai/v1", is_ours=True)
+        limited_key = await node.add_limited_organization("openai", sandbox_url, LIMITS)
+        limited = Target(f"gateway, {len(LIMITS) * 2} limits in force", gateway.url, limited_key, is_ours=True)
+        targets = [bare, gateway, limited]
+        peer, said = await _litellm(stack, sandbox_url, folder)
+        for target in [sandbox, *targets]:
+            await _until_ready(target)
+        if peer is not None:
+            try:
+                await _until_ready(peer)
+                targets.append(peer)
+            except RuntimeError as error:
+                said = f"LiteLLM is not measured: {error}."
         for number in range(rounds + 1):
-            for name, url in targets.items():
-                count, took = await _load(url, connections=32, seconds=seconds)
-                answered += count if name == "gateway" else 0
+            for target in targets:
+                # The first round is to warm up; of a slow one two are measured.
+                if target.is_slow and number not in {0, 1, rounds}:
+                    continue
+                count, took = await _load(target, connections=32, seconds=seconds if number else seconds / 4)
                 if number:
-                    rates[name].append(count / took)
-        alone: dict[str, list[float]] = {name: [] for name in [*targets, "sandbox"]}
-        first: dict[str, list[float]] = {name: [] for name in [*targets, "sandbox"]}
+                    target.rates[number] = count / took
         for _ in range(3):
-            for name, url in [*targets.items(), ("sandbox", f"{sandbox_url}/v1")]:
-                alone[name] += await _alone(url, BODY, 400)
-                first[name] += await _alone(url, STREAM_BODY, 200, first_byte=True)
-                answered += 600 if name == "gateway" else 0
-        memory = {}
-        for name, url in targets.items():
-            process = psutil.Process(proxy.pid) if name == "bare proxy" else node.web_process()
-            memory[name] = await _many_slow_streams(url, process)
-            answered += MANY if name == "gateway" else 0
+            for target in [*targets, sandbox]:
+                await _alone(target, BODY, 40 if target.is_slow else 400, target.alone)
+                await _alone(target, STREAM_BODY, 20 if target.is_slow else 200, target.first, first_byte=True)
+        for target, process in ((bare, psutil.Process(proxy.pid)), (gateway, node.web_process())):
+            target.memory = await _many_slow_streams(target, process)
+        answered = sum(target.answered for target in targets if target.is_ours)
         stored = await _stored(node, answered)
-    ratios = [ours / bare for ours, bare in zip(rates["gateway"], rates["bare proxy"], strict=True)]
-    added = {name: statistics.median(times) - statistics.median(alone["sandbox"]) for name, times in alone.items()}
-    early = {name: statistics.median(times) - statistics.median(first["sandbox"]) for name, times in first.items()}
+    if stored != answered:
+        raise RuntimeError(f"{stored} of {answered} calls are recorded")
+    return _section(targets, sandbox, rounds=rounds, seconds=seconds, stored=stored, said=said)
+
+
+async def _litellm(stack: contextlib.AsyncExitStack, sandbox_url: str, folder: Path) -> tuple[Target | None, str]:
+    """Install and start LiteLLM; returns why not where that fails, else its version."""
+    try:
+        installed = await asyncio.to_thread(litellm_proxy.install)
+    except litellm_proxy.NotInstalledError as error:
+        return None, f"LiteLLM is not measured: {error}."
+    url = await stack.enter_async_context(litellm_proxy.serving(installed, sandbox_url, folder))
+    return Target(f"LiteLLM proxy {installed.version}", url, is_slow=True), ""
+
+
+def _section(targets: list[Target], sandbox: Target, *, rounds: int, seconds: float, stored: int, said: str) -> str:
+    def added(target: Target, times: str) -> float:
+        own: list[float] = getattr(target, times)
+        return (statistics.median(own) - statistics.median(getattr(sandbox, times))) * 1000
+
     what = (
-        "## Gateway\n\nOpenAI chat against `nexus sandbox` on the same machine, recording and pricing on, one process each; "
-        f"{rounds} rounds of {seconds:.0f} s, turn by turn.\n"
+        "OpenAI chat against `nexus sandbox` on the same machine, recording and pricing on, one process each; "
+        f"{rounds} rounds of {seconds:.0f} s, turn by turn (LiteLLM in two of them, without a database and without keys).\n"
     )
     columns = (
         "| | requests a second, 32 connections (median) | least | most | added at one connection, p50 ms | added to the first "
-        f"streamed byte, p50 ms | memory for {MANY:,} slow streams, MB |\n|---|---|---|---|---|---|---|"
+        f"streamed byte, p50 ms | memory for {MANY:,} slow streams, MB |"
     )
-    lines = [what, columns]
+    lines = ["## Gateway\n", what, columns, "|---|---|---|---|---|---|---|"]
     lines += [
-        f"| {name} | {statistics.median(rates[name]):,.0f} | {min(rates[name]):,.0f} | {max(rates[name]):,.0f} | "
-        f"{added[name] * 1000:.2f} | {early[name] * 1000:.2f} | {memory[name]:.0f} |"
-        for name in targets
+        f"| {item.name} | {item.rate:,.0f} | {min(item.rates.values()):,.0f} | {max(item.rates.values()):,.0f} | "
+        f"{added(item, 'alone'):.2f} | {added(item, 'first'):.2f} | {'' if item.memory is None else f'{item.memory:.0f}'} |"
+        for item in targets
     ]
-    lines.append(
-        f"\n**Ratio: {statistics.median(ratios):.2f}** (each round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}). "
-        f"Calls answered by the gateway: {answered:,}; records stored: {stored:,}."
-    )
-    if stored != answered:
-        raise RuntimeError(f"{stored} of {answered} calls are recorded")
+    bare, gateway, limited, *peers = targets
+    lines.append("")
+    lines += [
+        f"**{one.name} : {other.name} = {statistics.median(found):.{digits}f}** "
+        f"(each round: {', '.join(f'{ratio:.{digits}f}' for ratio in found)}).  "
+        for one, other, digits in [(gateway, bare, 2), (limited, gateway, 2), *((gateway, peer, 0) for peer in peers)]
+        for found in [one.ratios(other)]
+    ]
+    if limited.unlimited:
+        lines.append(f"{limited.unlimited:,} calls were refused as the limiter did not answer in time.  ")
+    if said:
+        lines.append(said + "  ")
+    lines.append(f"Each of the {stored:,} calls that the gateway answered is stored once.")
     return "\n".join(lines)
 
 
-def _request(body: bytes, path: str, host: str, **headers: str) -> bytes:
+def _request(target: Target, body: bytes, **headers: str) -> bytes:
+    host, port, path = _place(target.url)
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     head = (
-        f"POST {path}/chat/completions HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {KEY}\r\n"
+        f"POST {path}/chat/completions HTTP/1.1\r\nhost: {host}:{port}\r\nauthorization: Bearer {target.key}\r\n"
         f"content-type: application/json\r\n{more}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -96,25 +186,29 @@ def _place(url: str) -> tuple[str, int, str]:
     return name, int(port), "/" + path
 
 
-async def _answer(reader: asyncio.StreamReader) -> None:
-    """Read one answer, of a known length or in chunks. As little client as can be: it shares the cores."""
+async def _answer(reader: asyncio.StreamReader) -> bool:
+    """Read one answer, of a known length or in chunks; tells whether it is one, or the limiter's "not now".
+
+    As little client as can be: it shares the cores.
+    """
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    if b" 200 " not in head[:16]:
-        raise RuntimeError(f"the answer is {head[:60]!r}")
+    is_answer = b" 200 " in head[:16]
+    if not is_answer and b"limiter_unavailable" not in head:
+        raise RuntimeError(f"the answer is {head[:400]!r}")
     at = head.find(b"content-length: ")
     if at >= 0:
         await reader.readexactly(int(head[at + 16 : head.index(b"\r", at)]))
-        return
+        return is_answer
     while True:
         size = int(await reader.readuntil(b"\r\n"), 16)
         await reader.readexactly(size + 2)
         if not size:
-            return
+            return is_answer
 
 
-async def _load(url: str, *, connections: int, seconds: float) -> tuple[int, float]:
-    host, port, path = _place(url)
-    request = _request(BODY, path, f"{host}:{port}")
+async def _load(target: Target, *, connections: int, seconds: float) -> tuple[int, float]:
+    host, port, _ = _place(target.url)
+    request = _request(target, BODY)
     end = time.perf_counter() + seconds
     count = 0
 
@@ -123,40 +217,49 @@ async def _load(url: str, *, connections: int, seconds: float) -> tuple[int, flo
         reader, writer = await asyncio.open_connection(host, port)
         while time.perf_counter() < end:
             writer.write(request)
-            await _answer(reader)
-            count += 1
+            if await _answer(reader):
+                count += 1
+            else:
+                target.unlimited += 1
         writer.close()
 
     began = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(connections)))
+    target.answered += count
     return count, time.perf_counter() - began
 
 
-async def _alone(url: str, body: bytes, times: int, *, first_byte: bool = False) -> list[float]:
-    host, port, path = _place(url)
-    request = _request(body, path, f"{host}:{port}")
+async def _alone(target: Target, body: bytes, times: int, found: list[float], *, first_byte: bool = False) -> None:
+    host, port, _ = _place(target.url)
+    request = _request(target, body)
     reader, writer = await asyncio.open_connection(host, port)
-    found: list[float] = []
     for _ in range(times):
         began = time.perf_counter()
         writer.write(request)
         if first_byte:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if b"limiter_unavailable" in head:
+                await reader.readuntil(b"}}")
+                target.unlimited += 1
+                continue
             await reader.readuntil(b"\n\n")
             found.append(time.perf_counter() - began)
-            assert b"chunked" in head
+            if b"chunked" not in head:
+                raise RuntimeError(f"{target.name} does not stream: {head[:400]!r}")
             await reader.readuntil(b"\r\n0\r\n\r\n")
         else:
-            await _answer(reader)
+            if not await _answer(reader):
+                target.unlimited += 1
+                continue
             found.append(time.perf_counter() - began)
+        target.answered += 1
     writer.close()
-    return found
 
 
-async def _many_slow_streams(url: str, process: psutil.Process) -> float:
+async def _many_slow_streams(target: Target, process: psutil.Process) -> float:
     """Hold streams open at once; returns by how many megabytes the process grew."""
-    host, port, path = _place(url)
-    request = _request(STREAM_BODY, path, f"{host}:{port}", x_sandbox_chunks="20", x_sandbox_chunk_ms="500")
+    host, port, _ = _place(target.url)
+    request = _request(target, STREAM_BODY, x_sandbox_chunks="20", x_sandbox_chunk_ms="500")
     before = process.memory_info().rss
     gate = asyncio.Semaphore(64)
     peak = before
@@ -178,6 +281,7 @@ async def _many_slow_streams(url: str, process: psutil.Process) -> float:
     watching = asyncio.create_task(watch())
     await asyncio.gather(*(one() for _ in range(MANY)))
     watching.cancel()
+    target.answered += MANY
     return (peak - before) / 1e6
 
 
@@ -195,17 +299,23 @@ async def _stored(node: Node, expected: int) -> int:
     return stored
 
 
-async def _until_ready(url: str) -> None:
-    host, port, path = _place(url)
-    for _ in range(100):
-        with contextlib.suppress(OSError, RuntimeError, asyncio.IncompleteReadError):
+async def _until_ready(target: Target) -> None:
+    """Wait for a first answer; LiteLLM takes its time."""
+    host, port, _ = _place(target.url)
+    trouble: Exception | None = None
+    for _ in range(_READY_SECONDS * 10):
+        try:
             reader, writer = await asyncio.open_connection(host, port)
-            writer.write(_request(BODY, path, f"{host}:{port}"))
-            await _answer(reader)
+            writer.write(_request(target, BODY))
+            is_answer = await _answer(reader)
             writer.close()
-            return
+            if is_answer:
+                target.answered += 1
+                return
+        except (OSError, RuntimeError, asyncio.IncompleteReadError) as error:
+            trouble = error
         await asyncio.sleep(0.1)
-    raise RuntimeError(f"{url} does not answer")
+    raise RuntimeError(f"{target.name} does not answer: {trouble}")
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,6 +17,7 @@ import asyncpg
 import msgspec
 import psutil
 
+from nexus.demo.setting_up import Api
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.embedded import EmbeddedPostgres
 
@@ -85,6 +87,26 @@ class Node:
         body = {"provider": provider, "name": "bench", "secret": "sk-bench", "base_url": base_url}
         await self.post("/api/identity/provider-credentials", body)
         await asyncio.sleep(1.5)
+
+    async def add_limited_organization(self, provider: str, base_url: str, limits: list[dict[str, object]]) -> str:
+        """Make an organization whose calls to a provider meet limits, as a whole and for each key; returns its key."""
+        return await asyncio.to_thread(self._add_limited_organization, provider, base_url, limits)
+
+    def _add_limited_organization(self, provider: str, base_url: str, limits: list[dict[str, object]]) -> str:
+        api, name = Api(self.url), "limited"
+        first = msgspec.json.decode((self.data_dir / "first-start.json").read_bytes())
+        api.sign_in(first["admin_email"], first["admin_password"])
+        api.call("POST", "/api/identity/organizations", {"name": name, "slug": name})
+        made = api.call(
+            "POST", "/api/identity/access-keys", {"name": "bench", "scopes": ["gateway:call"]}, organization=name
+        )
+        credential = {"provider": provider, "name": "bench", "secret": "sk-bench", "base_url": base_url}
+        api.call("POST", "/api/identity/provider-credentials", credential, organization=name)
+        for scope in ("organization", "key"):
+            quota = {"name": f"bench-{scope}", "scope": scope, "limits": limits, "reason": "to be measured"}
+            api.call("POST", "/api/admission/quotas", quota, organization=name)
+        time.sleep(1.5)
+        return str(made["key"])
 
     async def post(self, path: str, body: dict[str, object]) -> None:
         """Make something over HTTP, as the first key may."""
