@@ -62,6 +62,7 @@ const pages = [
   page("/calls/$call", part(() => import("./features/metering/CallPage"), "CallPage")),
   page("/costs", part(() => import("./features/metering/Costs"), "Costs")),
   page("/providers", part(() => import("./features/catalog/Providers"), "Providers")),
+  page("/routes", part(() => import("./features/catalog/Routes"), "Routes")),
   page("/prices", part(() => import("./features/catalog/Prices"), "Prices")),
   page("/keys", part(() => import("./features/identity/Keys"), "Keys")),
   page("/members", part(() => import("./features/identity/Members"), "Members")),

@@ -20,6 +20,7 @@ const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[]
   { path: "/calls", label: text.calls, needs: "metrics:read", isTimed: true },
   { path: "/costs", label: text.costs, needs: "metrics:read", isTimed: true },
   { path: "/providers", label: text.providers, needs: "catalog:read", isTimed: true },
+  { path: "/routes", label: text.routes, needs: "catalog:read" },
   { path: "/prices", label: text.prices, needs: "catalog:read" },
   { path: "/keys", label: text.keys, needs: "key:read" },
   { path: "/members", label: text.members, needs: "user:read" },

@@ -1,20 +1,10 @@
-import { Anchor, Code, CopyButton, Button, Paper, Stack, Tabs, Text, Title } from "@mantine/core";
+import { Anchor, Paper, Stack, Tabs, Text, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { read } from "../../api/client";
 import type { AccessKey, Page } from "../../api/types";
 import { useScene } from "../../app/context";
+import { Snippet } from "../../app/Snippet";
 import { text } from "../../app/text";
-
-function Snippet({ code }: { code: string }) {
-  return (
-    <div style={{ position: "relative" }}>
-      <Code block tabIndex={0} pr={80} style={{ whiteSpace: "pre-wrap", overflowWrap: "anywhere" }}>{code}</Code>
-      <CopyButton value={code}>
-        {({ copied, copy }) => <Button size="compact-xs" variant="default" pos="absolute" top={8} right={8} onClick={copy}>{copied ? text.copied : text.copy}</Button>}
-      </CopyButton>
-    </div>
-  );
-}
 
 /** What the page shows once there is data, and how to send the first call from here. */
 export function Empty() {
