@@ -54,7 +54,7 @@ class Sandbox:
         status = int(headers.get("x-sandbox-status", status))
         try:
             asked = _decode(body) if body else {}
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             asked = None
         kind, model = _kind(path)
         named = model or (asked.get("model") if isinstance(asked, dict) else None)
