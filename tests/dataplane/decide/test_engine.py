@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -208,31 +206,7 @@ async def test_a_version_published_under_load_keeps_fill_and_fails_no_decision(
     assert await made[0].client.xlen(keys_of(ORGANIZATION).trail) == 301
 
 
-PROGRAM = """
-import asyncio, sys
-from tests.dataplane.decide.test_engine import Node, call, limit
-async def main(url, calls):
-    budget = limit(1, capacity=900, method="fixed_window", period="year", dimension="money", currency="USD")
-    node = Node(url, budget, timeout_seconds=100, socket_seconds=100)
-    decisions = await asyncio.gather(
-        *[node.engine.decide(call(money=9, currency="USD"), hold_seconds=600) for _ in range(calls)]
-    )
-    print(sum(decision.is_admitted for decision in decisions))
-    await node.close()
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-"""
 ROOT = Path(__file__).parents[3]
-
-
-def test_processes_together_admit_exactly_what_a_budget_pays_for(redis_url: str) -> None:
-    processes = [
-        subprocess.Popen([sys.executable, "-c", PROGRAM, redis_url, "60"], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        for _ in range(4)
-    ]
-
-    admitted = [int(process.communicate(timeout=120)[0].split()[-1]) for process in processes]
-
-    assert sum(admitted) == 100
 
 
 async def test_a_cell_whose_first_call_is_refused_is_known_to_those_who_drain_and_reap(

@@ -207,6 +207,12 @@ class Leasing(RuleBasedStateMachine):
     def no_more_is_out_than_was_prepaid(self) -> None:
         for bucket in self.model.buckets.values():
             assert bucket.level + bucket.ahead(self.redis.now) <= bucket.limit.capacity
+            shares = sum(
+                Fraction(lease.accruing, lease.duration)
+                for lease in bucket.leases.values()
+                if lease.accruing and lease.at <= self.redis.now < lease.at + lease.duration
+            )
+            assert shares <= bucket.rate
         for (process, name), (sequence, rest) in self.held.items():
             lease = self.model.buckets[name].leases.get(process) if name in self.model.buckets else None
             assert lease is None or lease.sequence != sequence or rest <= lease.amount

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from nexus.contracts.limits import MAX_UNITS, MICRO, Limit, Rate
-from nexus.dataplane.decide.model import Bucket, Cell
+from nexus.dataplane.decide.model import Bucket, Cell, Wish
 from nexus.dataplane.decide.scripts import POSTING, BucketState, TrailEntry
 from tests.dataplane.decide.cases import (
     SECOND,
@@ -265,22 +265,24 @@ async def test_state_is_kept_until_it_would_be_full_and_as_long_as_something_is_
     async def kept(after: int) -> list[str]:
         await clocked.set(began + after)
         await clocked.scripts.reap(clocked.keys)
-        return [name for name in ("fast", "slow", "debt", "held") if await clocked.state(name) is not None]
+        return [name for name in ("fast", "slow", "debt", "held", "leased") if await clocked.state(name) is not None]
 
     began = clocked.now
     fast, slow = limit(1, capacity=10, units=10**6), limit(2, capacity=10, units=1, per_us=100 * SECOND)
     await clocked.decide([(fast, "fast", 1), (slow, "slow", 10)])
     await clocked.decide([(fast, "held", 1)], hold="h", life_us=10**15)
     await clocked.decide([(slow, "debt", 10)], hold="d", life_us=10**15)
+    wish = Wish(fast, "leased", 1, 1)
+    await clocked.scripts.lease(clocked.keys, "p", 1, [wish], began, life_us=10**15, horizon_us=SECOND)
     await clocked.scripts.finish(clocked.keys, "d", "settle", {"requests": 30})
 
-    assert await kept(59 * SECOND) == ["fast", "slow", "debt", "held"]
-    assert await kept(61 * SECOND) == ["slow", "debt", "held"]
-    assert await kept(1_059 * SECOND) == ["slow", "debt", "held"]
-    assert await kept(1_061 * SECOND) == ["debt", "held"]
+    assert await kept(59 * SECOND) == ["fast", "slow", "debt", "held", "leased"]
+    assert await kept(61 * SECOND) == ["slow", "debt", "held", "leased"]
+    assert await kept(1_059 * SECOND) == ["slow", "debt", "held", "leased"]
+    assert await kept(1_061 * SECOND) == ["debt", "held", "leased"]
     # 30 units at one in 100 s, and a minute: seen when it is looked at again.
-    assert await kept(3_055 * SECOND) == ["debt", "held"]
-    assert await kept(3_200 * SECOND) == ["held"]
+    assert await kept(3_055 * SECOND) == ["debt", "held", "leased"]
+    assert await kept(3_200 * SECOND) == ["held", "leased"]
 
 
 async def test_a_cell_that_nobody_opened_decides_nothing(clocked: ClockedRedis) -> None:
@@ -357,15 +359,17 @@ async def test_fifty_calls_whose_tokens_are_known_afterwards_end_within_one_esti
     assert state is not None and state.level == 100 - 20 * real and state.held == 0
 
 
+@pytest.mark.parametrize("hold", ["", "h"])
 @pytest.mark.parametrize("pause", range(1, 12))
 async def test_a_bucket_is_never_more_than_full_however_little_later_it_is_asked(
-    clocked: ClockedRedis, pause: int
+    clocked: ClockedRedis, pause: int, hold: str
 ) -> None:
     known = limit(1, capacity=5, units=1, per_us=1)
     await clocked.decide([(known, "b", 5)])
 
     await clocked.set(clocked.now + pause)
-    answer = await clocked.decide([(known, "b", 0)])
+    # With a hold another script decides than without.
+    answer = await clocked.decide([(known, "b", 0)], hold=hold, life_us=SECOND if hold else 0)
 
     assert answer[4] == min(pause, 5)
 
