@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from nexus.contracts.bodies import BodyRule, StoredBody, is_sampled
 from nexus.dataplane.gateway import bodies as gateway_bodies
 from nexus.dataplane.gateway.bodies import Bodies
-from nexus.dataplane.gateway.body_text import read_text
+from nexus.dataplane.gateway.body_text import MARGIN_BYTES, read_text
 from nexus.dataplane.gateway.metrics import BodyMetrics
 from nexus.kit.ids import uuid7
 from nexus.kit.masking import Finder
@@ -332,12 +332,54 @@ def test_a_secret_that_the_cut_goes_through_is_not_kept_by_half(missing: int) ->
     secret = "sk-abcdefghijklmnopqrstuvwxyz0123456789"
     text = "x" * (1024 - len(secret) + missing) + f" {secret} " + "y" * 20_000
 
-    # As far as it is held: the limit and the margin.
     read = read_text(
-        text.encode()[: 1024 + 4096], is_cut=True, media_type="text/plain", encoding="", max_bytes=1024, finder=Finder()
+        text.encode()[: 1024 + MARGIN_BYTES],
+        is_cut=True,
+        media_type="text/plain",
+        encoding="",
+        max_bytes=1024,
+        finder=Finder(),
     )
 
     assert read.is_cut and "sk-" not in read.text and len(read.text) <= 1024
+
+
+@pytest.mark.parametrize("length", range(5, 40, 5))
+def test_what_begins_where_reading_ends_is_not_kept(length: int) -> None:
+    """However much the masks shorten what is before it."""
+    read = length - 1
+    secrets = ("sk-" + "a1" * 200 + " ") * 50
+    raw = (secrets[: 1024 + MARGIN_BYTES - read] + " sk-" + "b2" * 200)[: 1024 + MARGIN_BYTES].encode()
+
+    kept = read_text(raw, is_cut=True, media_type="text/plain", encoding="", max_bytes=1024, finder=Finder())
+
+    assert "sk-" not in kept.text and "b2" not in kept.text
+
+
+@pytest.mark.parametrize("place", range(0, 24, 3))
+@pytest.mark.parametrize("is_list", [True, False])
+def test_a_card_said_digit_by_digit_where_a_stream_is_cut_is_not_kept_by_half(place: int, is_list: bool) -> None:
+    # What is masked before shortens the text: the end of what was read moves into what is kept.
+    long = ["sk-" + "a1" * 300 + " "] * 40
+    said = long + ["word "] * (100 + place) + list("4111111111111111") + [" and"] * 300
+    rest = {
+        "id": "chatcmpl-0123456789abcdef",
+        "object": "chat.completion.chunk",
+        "model": "gpt-4o-mini",
+        "note": "x" * 99,
+    }
+    events = [json.dumps(rest | {"choices": [{"index": 0, "delta": {"content": item}}]}) for item in said]
+    text = "[" + ",\n".join(events) if is_list else "".join(f"data: {item}\n\n" for item in events)
+    # Once what is kept ends in the card, and once what is read.
+    length = len(text.partition('"4"')[0]) + 8 * len(events[-1])
+    for limit in (length, length - MARGIN_BYTES):
+        raw = text.encode()[: max(1024, limit) + MARGIN_BYTES]
+        kept = read_text(
+            raw, is_cut=True, media_type="application/json" if is_list else "text/event-stream", encoding="",
+            max_bytes=max(1024, limit), finder=Finder(["card"]),
+        )  # fmt: skip
+
+        assert '"4"' not in kept.text and '"1"' not in kept.text
 
 
 async def test_settings_are_in_force_in_a_running_gateway_within_a_moment(

@@ -16,8 +16,10 @@ from nexus.kit.masked_text import Form, mask
 from nexus.kit.masking import Finder
 
 State = Literal["text", "empty", "binary", "unreadable"]
-MARGIN_BYTES = 4096
+MARGIN_BYTES = 16 * 1024
 """A cut body is read so much further than it is kept, so that what begins before the cut is recognised."""
+_LONGEST = 1024
+"""Letters of the longest thing that is not recognised while its end is missing. In a stream each may have an event of its own."""
 
 _FORMS: Mapping[str, Form] = {
     "text/event-stream": "events",
@@ -70,11 +72,13 @@ def read_text(
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(content, final=not is_cut)
     if "\x00" in text or (not kind and text.count("\ufffd") * 20 > len(text)):
         return BodyText("binary")
-    masked = mask(text, _form_of(kind, text), finder, rest=rest)
+    form = _form_of(kind, text)
+    masked = mask(text, form, finder, rest=rest)
     kept = masked.text
     if is_cut:
         # Something may begin here whose rest nobody saw.
-        kept = kept[: max(0, len(kept) - MARGIN_BYTES)]
+        is_stream = form in {"events", "lines"} or text.lstrip()[:1] == "["
+        kept = kept[: max(0, len(kept) - (MARGIN_BYTES if is_stream else _LONGEST))]
     kept, is_shortened = _first_bytes(kept, max_bytes)
     return BodyText("text", kept, is_cut or is_shortened, dict(masked.found))
 
