@@ -162,6 +162,38 @@ async def test_a_key_is_made_used_rotated_and_revoked_and_the_audit_tells(visit:
     await expect(page.get_by_role("dialog")).to_contain_text("revoked_at")
 
 
+async def test_a_key_may_call_only_what_it_is_given(visit: Any, site: Site) -> None:
+    page = await (await visit()).page("/keys")
+    made = await page.context.request.post(
+        f"{site.url}/api/identity/access-keys",
+        data={"name": "reacher", "scopes": ["gateway:call"]},
+        headers={"origin": site.url},
+    )
+    place = f"/api/identity/access-keys/{(await made.json())['access_key']['id']}/gateway-reach"
+    await page.reload()
+    await settled(page)
+
+    await page.get_by_role("button", name="What it may call: reacher").click()
+    dialog = page.get_by_role("dialog")
+    models = dialog.get_by_label("Models", exact=True)
+    await models.fill("gpt-4o")
+    await models.press("Enter")
+    await models.fill("claude-*")
+    await dialog.get_by_label("Providers", exact=True).fill("openai")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(dialog).to_be_hidden()
+    kept: dict[str, Any] = {"providers": ["openai"], "models": ["gpt-4o", "claude-*"], "endpoints": None}
+    assert await site.node.ask(place) == kept
+
+    await page.get_by_role("button", name="What it may call: reacher").click()
+    await expect(dialog.get_by_text("claude-*", exact=True)).to_be_visible()
+    for _ in kept["models"]:
+        await models.press("Backspace")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(dialog).to_be_hidden()
+    assert await site.node.ask(place) == kept | {"models": None}
+
+
 async def test_somebody_is_invited_joins_turns_on_a_second_factor_and_is_removed(visit: Any, site: Site) -> None:
     page = await (await visit()).page("/members")
     await settled(page)

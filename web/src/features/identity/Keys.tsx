@@ -8,7 +8,9 @@ import { useScene } from "../../app/context";
 import { instant } from "../../app/format";
 import { Confirm, Heading, List, Once, Panel, Teach } from "../../app/parts";
 import { Problem } from "../../app/Problem";
+import { keyText } from "../../app/keyText";
 import { text } from "../../app/text";
+import { KeyReach } from "./KeyReach";
 
 const DAY_MS = 86_400_000;
 
@@ -20,6 +22,7 @@ export function Keys() {
   const [isCreating, setCreating] = useState(false);
   const [rotated, setRotated] = useState<AccessKey | null>(null);
   const [revoked, setRevoked] = useState<AccessKey | null>(null);
+  const [reaching, setReaching] = useState<AccessKey | null>(null);
   const [secret, setSecret] = useState<string | null>(null);
   const query = useInfiniteQuery({
     queryKey: ["keys", organization, "list", withRevoked],
@@ -37,7 +40,7 @@ export function Keys() {
       </Heading>
       {query.isError ? <Problem error={query.error} retry={() => void query.refetch()} /> : query.data && !rows.length ? <Teach title={text.keysTeach}>{text.keysLead}</Teach> : (
         <Panel>
-          <List name={text.keys} minWidth={820} isLoading={query.isPending} columns={[text.name, text.prefix, text.scopes, text.status, text.lastUsed, text.expires, ""]}>
+          <List name={text.keys} minWidth={940} isLoading={query.isPending} columns={[text.name, text.prefix, text.scopes, text.status, text.lastUsed, text.expires, ""]}>
             {rows.map((key) => (
               <Table.Tr key={key.id}>
                 <Table.Td className="cut">{key.name}{key.application && <Text size="xs" c="dimmed">{key.application}</Text>}</Table.Td>
@@ -47,10 +50,11 @@ export function Keys() {
                 <Table.Td>{key.last_used_at ? instant(key.last_used_at, zone) : text.never}</Table.Td>
                 <Table.Td>{key.expires_at ? instant(key.expires_at, zone) : text.never}</Table.Td>
                 <Table.Td>
-                  {may("key:revoke") && !key.revoked_at && (
+                  {!key.revoked_at && (
                     <Group gap={6} wrap="nowrap" justify="flex-end">
-                      <Button size="compact-xs" variant="default" aria-label={`${text.rotate} ${key.name}`} onClick={() => setRotated(key)}>{text.rotate}</Button>
-                      <Button size="compact-xs" variant="default" className="bad" aria-label={`${text.revoke} ${key.name}`} onClick={() => setRevoked(key)}>{text.revoke}</Button>
+                      <Button size="compact-xs" variant="default" aria-label={`${keyText.may}: ${key.name}`} onClick={() => setReaching(key)}>{keyText.may}</Button>
+                      {may("key:revoke") && <Button size="compact-xs" variant="default" aria-label={`${text.rotate} ${key.name}`} onClick={() => setRotated(key)}>{text.rotate}</Button>}
+                      {may("key:revoke") && <Button size="compact-xs" variant="default" className="bad" aria-label={`${text.revoke} ${key.name}`} onClick={() => setRevoked(key)}>{text.revoke}</Button>}
                     </Group>
                   )}
                 </Table.Td>
@@ -62,6 +66,7 @@ export function Keys() {
       )}
       {isCreating && <Create onClose={() => setCreating(false)} onMade={(key) => { setCreating(false); setSecret(key); again(); }} />}
       {rotated && <Rotate item={rotated} onClose={() => setRotated(null)} onMade={(key) => { setRotated(null); setSecret(key); again(); }} />}
+      {reaching && <KeyReach item={reaching} onClose={() => setReaching(null)} />}
       <Confirm opened={revoked !== null} title={text.revoke} name={revoked?.name} lead={text.revokeLead(revoked?.name ?? "")} onClose={() => setRevoked(null)} onDone={again}
         act={() => send(`/api/identity/access-keys/${revoked?.id}/revoke`)} />
       <Once title={text.newKey} lead={text.keyOnce} value={secret} onClose={() => setSecret(null)} />
