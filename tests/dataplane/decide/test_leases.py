@@ -165,6 +165,15 @@ class Leasing(RuleBasedStateMachine):
 
         assert answer[0] == STATUS[self.model.decide(asked, self.redis.now, **more).outcome]
 
+    @rule(number=st.integers(0, 1))
+    def drain(self, number: int) -> None:
+        """Take all there is, so that the next leases have to accrue."""
+        bucket = self.model.buckets.get(f"b{number}")
+        if bucket is not None and (left := floor(bucket.level) - self.known[number].reserve) > 0:
+            asked = [(self.known[number], f"b{number}", left)]
+            answer = self.wait(self.redis.decide(asked))
+            assert answer[0] == STATUS[self.model.decide(asked, self.redis.now).outcome]
+
     @rule(actual=st.integers(0, 60))
     def settle_everything(self, actual: int) -> None:
         for name in [name for name, hold in self.model.holds.items() if not hold.ended]:
@@ -237,6 +246,22 @@ def test_any_sequence_of_leases_equals_the_model(redis_url: str) -> None:
             max_examples=EXAMPLES, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+async def test_a_call_without_a_lease_has_what_is_left_beside_shares_that_accrue(clocked: ClockedRedis) -> None:
+    known = limit(1, capacity=1000, units=1000)
+    assert (await clocked.decide([(known, "b", 1000)]))[0] == 1
+    wish = Wish(known, "b", 0, 400)
+    granted = await clocked.scripts.lease(
+        clocked.keys, "p", 1, [wish], clocked.now, life_us=LIFE_US, horizon_us=HORIZON_US
+    )
+    # 15/16 of what is gained in 0.2 s.
+    assert granted[4:] == [0, 0, 187, 200_000]
+
+    await clocked.set(clocked.now + SECOND // 10)
+    answers = [(await clocked.decide([(known, "b", units)]))[0] for units in (7, 6, 1)]
+
+    assert answers == [0, 1, 0], "100 were gained, of which 94 are another's"
 
 
 RATE = 1000
