@@ -498,6 +498,33 @@ async def test_rows_that_postgresql_refuses_do_not_hold_up_others(node: Node, bo
     assert bodies.metrics.lost.labels("refused")._value.get() == 1
 
 
+async def test_what_is_ready_is_stored_while_more_keeps_coming(
+    node: Node, bodies: Bodies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows_of_batch = bodies._rows_of
+    is_over = False
+
+    def and_another_ends(batch: list[Any]) -> Any:
+        if not is_over:
+            bodies._waiting.append(ended())
+        return rows_of_batch(batch)
+
+    def ended() -> Any:
+        assert bodies.hold(gateway_bodies._OVERHEAD_BYTES)
+        capture = gateway_bodies.Capture(bodies, BodyRule())
+        capture.begin("request", {"content-type": "text/plain"})
+        capture.add("request", b"hello")
+        return node.organization_id, uuid7(), capture
+
+    monkeypatch.setattr(bodies, "_rows_of", and_another_ends)
+    bodies._waiting.append(ended())
+    bodies._came.set()
+
+    await until(lambda: bodies.metrics.stored.labels("request")._value.get() >= 5)
+    is_over = True
+    await until(lambda: bodies._held_bytes == 0)
+
+
 async def test_other_organizations_read_nothing(
     node: Node, speaker: Speaker, bodies: Bodies, client: aiohttp.ClientSession
 ) -> None:

@@ -35,11 +35,12 @@ from nexus.platform.sealing import Sealer
 
 MAX_HELD_BYTES = 64 * 2**20
 """Of all bodies together that pass, wait or are ready, in one process."""
-_BATCH = 64
+_BATCH = 32
 _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 5.0
 _STOP_SECONDS = 5.0
-_REST_SECONDS = 0.0002
+_WORK_SECONDS = 0.001
+_REST_SECONDS = 0.0001
 
 _OVERHEAD_BYTES = 1024
 """What a call takes beside its bytes."""
@@ -161,6 +162,7 @@ class Bodies:
         self._came = asyncio.Event()
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._rest = _Rest()
         # One thread: however many bodies wait, calls share the processor with one search at most.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bodies")
 
@@ -233,8 +235,8 @@ class Bodies:
                     return
                 self._came.clear()
                 await self._came.wait()
-            while self._waiting:
-                await self._prepare([self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))])
+            if self._waiting:
+                await self._prepare()
             if self._ready and (self._is_stopping or time.monotonic() >= retry_at):
                 if await self._store():
                     wait = _FIRST_WAIT_SECONDS
@@ -243,21 +245,18 @@ class Bodies:
                     return
                 retry_at = time.monotonic() + wait
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
-            if self._ready:
+            if self._ready and not self._waiting:
                 self._came.clear()
-                if not self._waiting:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._came.wait(), max(0.01, retry_at - time.monotonic()))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._came.wait(), max(0.01, retry_at - time.monotonic()))
 
-    async def _prepare(self, batch: list[tuple[UUID, UUID, Capture]]) -> None:
-        """Turn copies into rows; what is held shrinks to what will be stored."""
-        loop = asyncio.get_running_loop()
-        for organization_id, call_id, capture in batch:
-            try:
-                rows = await loop.run_in_executor(self._thread, self._rows, organization_id, call_id, capture)
-            except Exception:
-                # The edge of a task that must outlive whatever a body holds.
-                log.exception("a body of a call could not be masked and is not kept", call_id=str(call_id))
+    async def _prepare(self) -> None:
+        """Turn the oldest copies into rows; what is held shrinks to what will be stored."""
+        batch = [self._waiting[place] for place in range(min(_BATCH, len(self._waiting)))]
+        made = await asyncio.get_running_loop().run_in_executor(self._thread, self._rows_of, batch)
+        for (_, _, capture), rows in zip(batch, made, strict=True):
+            self._waiting.popleft()
+            if rows is None:
                 capture.give_up("fault")
                 continue
             capture.give_up()
@@ -265,6 +264,18 @@ class Bodies:
                 self._ready.extend(rows)
             else:
                 self.metrics.lost.labels("memory").inc()
+
+    def _rows_of(self, batch: list[tuple[UUID, UUID, Capture]]) -> list[list[StoredBody] | None]:
+        """Return the rows of each call, None where there was a fault; in the thread."""
+        made: list[list[StoredBody] | None] = []
+        for organization_id, call_id, capture in batch:
+            try:
+                made.append(self._rows(organization_id, call_id, capture))
+            except Exception:
+                # The edge of a task that must outlive whatever a body holds.
+                log.exception("a body of a call could not be masked and is not kept", call_id=str(call_id))
+                made.append(None)
+        return made
 
     def _rows(self, organization_id: UUID, call_id: UUID, capture: Capture) -> list[StoredBody]:
         key_at = uuid7_time(call_id)
@@ -275,7 +286,7 @@ class Bodies:
         for side, kept in (capture.sides or {}).items():
             read = read_text(
                 bytes(kept.held), is_cut=kept.is_cut, media_type=kept.media_type, encoding=kept.encoding,
-                max_bytes=rule.max_bytes, finder=finder, rest=_rest,
+                max_bytes=rule.max_bytes, finder=finder, rest=self._rest,
             )  # fmt: skip
             sealed = None
             if read.state == "text":
@@ -336,6 +347,14 @@ def _size_of(row: StoredBody) -> int:
     return _OVERHEAD_BYTES + len(row.sealed or b"")
 
 
-def _rest() -> None:
-    """Let the calls have the interpreter: they would wait for a whole search otherwise."""
-    time.sleep(_REST_SECONDS)
+class _Rest:
+    """Lets the calls have the interpreter after each bit of work: they would wait for a whole search otherwise."""
+
+    def __init__(self) -> None:
+        self._worked_until = 0.0
+
+    def __call__(self) -> None:
+        now = time.thread_time()
+        if now - self._worked_until > _WORK_SECONDS:
+            time.sleep(_REST_SECONDS)
+            self._worked_until = now
