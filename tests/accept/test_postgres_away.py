@@ -1,4 +1,5 @@
-"""PostgreSQL away for a minute under four senders: each is acknowledged all the time, and afterwards all is there once.
+"""PostgreSQL away for a minute under load: records are acknowledged and calls are served all the time, and afterwards all is
+there once.
 
 What a machine loses that loses its power, unsynced bytes of the spool, is thrown away in tests/dataplane/ingest/test_spool.py.
 """
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from nexus.platform.db.embedded import EmbeddedPostgres
+from tests.races.callers import ENVIRONMENT, Callers, assert_recorded_once, sandboxed
 from tests.races.node import Node, Senders, assert_exactly_once, until
 
 AWAY_SECONDS = float(os.environ.get("NEXUS_ACCEPT_AWAY_SECONDS", "60"))
@@ -102,6 +104,30 @@ async def test_postgres_is_stopped_for_a_minute(start: Callable[..., Node], post
     assert question[0] == 503 and question[1] is not None and question[2] == "application/problem+json"
     await assert_exactly_once(node, senders)
     assert node.pids("web") == web
+
+
+async def test_the_gateway_serves_every_call_of_a_minute_without_postgres(
+    start: Callable[..., Node], postgres_apart: Postgres
+) -> None:
+    node = start(NEXUS_ADMIN_URL=postgres_apart.embedded.url(), **ENVIRONMENT)
+    node.admin_url = postgres_apart.embedded.url("postgres", "nexus")
+    await node.wait_ready()
+
+    async with sandboxed(node), Callers(node) as callers:
+        await callers.progress()
+        await asyncio.to_thread(postgres_apart.stop)
+        before, loop = len(callers.served), asyncio.get_running_loop()
+        end = loop.time() + AWAY_SECONDS
+        while loop.time() < end:
+            await callers.progress()
+        without = len(callers.served) - before
+        await postgres_apart.start()
+        await callers.progress()
+
+    print(
+        f"{without} calls served by the gateway in {AWAY_SECONDS:.0f} s without PostgreSQL, {len(callers.served)} in all"
+    )
+    await assert_recorded_once(node, callers)
 
 
 async def test_postgres_stands_still_for_a_minute(start: Callable[..., Node]) -> None:
