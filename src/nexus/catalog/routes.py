@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from nexus.catalog import service, store
 from nexus.catalog.model_route_routes import router as model_route_router
 from nexus.catalog.price_import_routes import import_prices
+from nexus.catalog.provider_health_routes import read_health
 from nexus.catalog.types import Endpoint, Import, Model, Price, PriceComponent, PriceConflict, Provider
 from nexus.contracts.cost_lines import CostLine
 from nexus.identity.guards import actor_of, organization_of, requires
@@ -262,7 +263,7 @@ router = Router(
     "/api/catalog",
     route_handlers=[
         list_providers, list_endpoints, list_models, list_prices, read_price, sum_of_price, create_price, end_price,
-        list_conflicts, resolve_conflict, list_imports, import_prices, estimate, model_route_router,
+        list_conflicts, resolve_conflict, list_imports, import_prices, estimate, read_health, model_route_router,
     ],
     tags=["catalog"],
 )  # fmt: skip

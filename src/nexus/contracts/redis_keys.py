@@ -31,6 +31,11 @@ def cached_answer(organization_id: UUID, kind: str, version: str, digest: str) -
     return f"nexus:cache:{{{organization_id}}}:{kind}:{version}:{digest}"
 
 
+def endpoint_health(organization_id: UUID, provider: str) -> str:
+    """Return the key of a hash: what each process saw of a provider's endpoints, `contracts.health.ToldHealth` as JSON."""
+    return f"nexus:health:{{{organization_id}}}:{provider}"
+
+
 def learned_limits(organization_id: UUID, credential_id: UUID) -> str:
     """Return the key of what a provider last told a credential of its limits: a `contracts.learned.LearnedLimits` as JSON."""
     return f"nexus:learned:{{{organization_id}}}:{credential_id}"

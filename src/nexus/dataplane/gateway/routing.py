@@ -18,7 +18,7 @@ from nexus.contracts.gateway import CredentialEntry, RouteEntry
 from nexus.contracts.keys import KeyEntry
 from nexus.dataplane.gateway.errors import NoCredential, UnknownModel, UpstreamError, UpstreamTimeout
 from nexus.dataplane.gateway.exchange import Target
-from nexus.dataplane.gateway.health import Endpoint, HealthBook
+from nexus.dataplane.gateway.health import HealthBook
 from nexus.dataplane.gateway.usage import Wire
 from nexus.dataplane.snapshots import Snapshots
 from nexus.kit.errors import NexusError
@@ -39,12 +39,6 @@ class Candidate:
 
     target: Target
     model: str
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """What its health is kept by."""
-        credential = self.target.credential
-        return self.target.provider.slug, self.target.base_url, str(credential.id) if credential else ""
 
 
 def is_retried(error: NexusError) -> bool:

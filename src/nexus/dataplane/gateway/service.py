@@ -36,7 +36,7 @@ from nexus.dataplane.gateway.errors import (
 )
 from nexus.dataplane.gateway.exchange import Caller, Exchange, Inquiry, Target
 from nexus.dataplane.gateway.guard import Guard
-from nexus.dataplane.gateway.health import HealthBook
+from nexus.dataplane.gateway.health import HealthBook, endpoint_of, is_unwell
 from nexus.dataplane.gateway.journal import End, Journal
 from nexus.dataplane.gateway.learned import LimitBook
 from nexus.dataplane.gateway.metrics import GatewayMetrics
@@ -53,6 +53,7 @@ from nexus.dataplane.gateway.routing import (
     retry_after_of,
     with_model,
 )
+from nexus.dataplane.gateway.told_health import HealthTeller
 from nexus.dataplane.gateway.upstream import Upstream, failure
 from nexus.dataplane.gateway.usage import Usage, load_wire
 from nexus.dataplane.http import Receive, Send
@@ -100,6 +101,7 @@ class Gateway:
         self.journal = Journal(journal_folder or settings.data_dir / "gateway")
         self.recorder = Recorder(ingest, self.journal, self.metrics)
         self.health = HealthBook()
+        self.health_teller = HealthTeller(self.health, redis, self.clock)
         self.limits = LimitBook(redis)
         self.gate = gate
         self.bodies = bodies
@@ -114,6 +116,7 @@ class Gateway:
         await self.upstream.start()
         self.recorder.start()
         self.limits.start()
+        self.health_teller.start()
 
     async def stop(self) -> None:
         """End: calls that still run are recorded as interrupted, finished ones are brought to ingest."""
@@ -127,6 +130,7 @@ class Gateway:
             self.end(exchange)
         await self.upstream.stop()
         await self.limits.stop()
+        await self.health_teller.stop()
         await self.recorder.stop()
         if self.gate is not None:
             await self.gate.stop()
@@ -224,12 +228,20 @@ class Gateway:
             exchange.error_type = error.code if isinstance(error, NexusError) else "client_left"
             exchange.error_message = error.detail if isinstance(error, NexusError) else "the client left"
             exchange.client_left = not isinstance(error, NexusError)
+            if isinstance(error, NexusError) and is_retried(error):
+                self._note_health(exchange, worked=False, failure=error.code)
             self.end(exchange)
             raise
+        failure = f"http_{answer.status}" if is_unwell(answer.status) else ""
+        self._note_health(exchange, worked=not failure, failure=failure)
         self.metrics.first_byte_seconds.observe(exchange.first_byte_seconds or 0.0)
         if target.credential is not None:
             self.limits.note(target.credential, exchange.headers, status_code=answer.status, at=self.clock.now())
         return exchange, answer
+
+    def _note_health(self, exchange: Exchange, *, worked: bool, failure: str) -> None:
+        endpoint = endpoint_of(exchange.caller.key.organization_id, exchange.target)
+        self.health.of(endpoint).note(worked=worked, now=time.monotonic(), failure=failure)
 
     async def admit(self, exchange: Exchange) -> None:
         """Reserve what the attempt is thought to take; raises what the client is told when a limit refuses."""
@@ -278,7 +290,7 @@ class Gateway:
         attempt = 0
         last_error: NexusError | None = None
         for place, candidate in enumerate(candidates):
-            health = self.health.of(candidate.endpoint)
+            health = self.health.of(endpoint_of(caller.key.organization_id, candidate.target))
             is_last_endpoint = place == len(candidates) - 1
             for number in range(2):
                 if attempt >= MAX_ATTEMPTS or not health.allows(time.monotonic()):
@@ -299,8 +311,8 @@ class Gateway:
                     health.is_trying = False
                     last_error = error
                 except NexusError as error:
-                    health.note(worked=False, now=time.monotonic())
                     if not is_retried(error):
+                        health.is_trying = False
                         raise
                     last_error = error
                     wait = pause_seconds(number, None)
@@ -309,8 +321,6 @@ class Gateway:
                     raise
                 else:
                     is_failure = answer.status in RETRIED_STATUSES
-                    # A provider that limits us is well; it is we who are too many.
-                    health.note(worked=not is_failure or answer.status == 429, now=time.monotonic())
                     wait = pause_seconds(number, retry_after_of(exchange.headers)) if is_failure else None
                     has_more = attempt < MAX_ATTEMPTS and (not is_last_endpoint or (number == 0 and wait is not None))
                     if not is_failure or not has_more:
