@@ -64,6 +64,12 @@ export interface Endpoint { id: string; provider: string; method: string; path_t
 export interface ProviderCredential {
   id: string; provider: string; name: string; description: string; prefix: string; secret_hash: string; auth_form: string; base_url: string | null; weight: number; is_active: boolean; expires_at: string | null; created_at: string;
 }
+export interface EndpointHealth {
+  credential_id: string | null; base_url: string | null; state: "well" | "half_open" | "open"; open_until: string | null; processes: number; refusing_processes: number; failures_in_a_row: number;
+  recent_calls: number; recent_failures: number; last_success_at: string | null; last_failure_at: string | null; last_failure: string; at: string;
+}
+export interface LearnedLimit { kind: string; limit?: number | null; remaining?: number | null; resets_in_seconds?: number | null }
+export interface LearnedLimits { at: string | null; status_code: number | null; limits: LearnedLimit[]; retry_after_seconds: number | null }
 export interface ModelRoute { id: string; alias: string; provider: string; model: string; priority: number; weight: number; created_at: string }
 export interface Model { id: string; provider: string; slug: string }
 export interface ImportSummary {

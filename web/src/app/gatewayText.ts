@@ -10,5 +10,11 @@ export const gatewayText = {
   message: "Message", hello: "Say hello in one short sentence.", send: "Send", sending: "Waiting for the answer…", answer: "Answer", noText: "The answer has no text.", raw: "The answer as it came",
   headers: "First byte after", total: "Whole answer after", attempts: "Attempts", waiting: "Waiting until the attempts are stored…", noAttempts: "No attempt is recorded here: the request was refused before it was sent, or the key belongs to another organization.",
   notReached: "The gateway did not answer. Is Nexus running?", whole: "Attempts, timing and cost", snippets: "From a program", snippetsLead: "Put an access key with the scope gateway:call into NEXUS_ACCESS_KEY first.",
+  health: "Health of its endpoints", endpoint: "Endpoint", state: "State", recent: "Last calls", lastFailure: "Last failure", withoutCredential: "without a credential",
+  noHealth: "No call went there through the gateway in the last day.", states: { well: "well", half_open: "half open", open: "open" }, openUntil: (at: string) => `routed calls pass it over until ${at}`,
+  inProcesses: (some: number, all: number) => `in ${some} of ${all} processes`, trial: "the next routed call is a trial", failed: (some: number, all: number) => `${some} of ${all} failed`, inARow: (number: number) => `${number} in a row`,
+  noLimits: "The provider told nothing of limits in the last day.", limitsOf: (name: string) => `Limits of ${name}`, limitOf: (limit: string) => `limit ${limit}`, leftOf: (left: string, limit: string) => `${left} of ${limit} left`,
+  resetsAt: (at: string) => `reset at ${at}`, resetSince: (at: string) => `reset since, at ${at}`, retryAfter: (at: string) => `The provider asked to wait until ${at}.`, toldAt: (at: string) => `told ${at}`,
+  weighs: (weight: number) => `weight ${weight}`, sentTo: "Sent to", lastUsed: "Last used", notUsed: "not in the last day",
   request: "Request", mayNotSee: "To see the attempts one needs the permission metrics:read.",
 };

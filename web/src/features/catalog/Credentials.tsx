@@ -2,33 +2,40 @@ import { Badge, Button, Group, Modal, NativeSelect, PasswordInput, Stack, Table,
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { amend, remove, send } from "../../api/client";
-import type { ProviderCredential } from "../../api/types";
+import type { EndpointHealth, ProviderCredential } from "../../api/types";
 import { onSubmit, useAttempt } from "../../app/attempt";
 import { useScene } from "../../app/context";
-import { instant } from "../../app/format";
+import { instant, moment } from "../../app/format";
+import { gatewayText as words } from "../../app/gatewayText";
 import { Confirm, List, Panel } from "../../app/parts";
 import { text } from "../../app/text";
+import { LearnedLimits } from "./LearnedLimits";
 
 const FORMS = ["", "bearer", "x-api-key", "api-key", "x-goog-api-key", "x-subscription-token", "query_key", "basic", "none"];
 
 /** What Nexus sends a provider. A secret goes in and never comes out: only how it begins, and a digest to recognise it by. */
-export function Credentials({ provider, items }: { provider: string; items: ProviderCredential[] }) {
+export function Credentials({ provider, items, health }: { provider: string; items: ProviderCredential[]; health: EndpointHealth[] }) {
   const { zone, may } = useScene();
   const client = useQueryClient();
   const [isAdding, setAdding] = useState(false);
   const [rotated, setRotated] = useState<ProviderCredential | null>(null);
   const [removed, setRemoved] = useState<ProviderCredential | null>(null);
   const again = () => void client.invalidateQueries({ queryKey: ["credentials"] });
+  const usedOf = (id: string) => {
+    const at = health.filter((item) => item.credential_id === id).map((item) => item.at).sort().at(-1);
+    return at ? moment(at, zone) : words.notUsed;
+  };
   const mayManage = may("credential:manage");
   return (
     <Panel title={text.credentials} aside={mayManage && <Button size="compact-xs" onClick={() => setAdding(true)}>{text.addCredential}</Button>}>
       {!items.length ? <Text size="sm" c="dimmed">{text.noCredentials}</Text> : (
-        <List name={text.credentials} minWidth={420} columns={[text.name, text.secret, text.status, ""]}>
-          {items.map((item) => (
-            <Table.Tr key={item.id}>
-              <Table.Td>{item.name}{item.base_url && <Text size="xs" c="dimmed" style={{ overflowWrap: "anywhere" }}>{item.base_url}</Text>}</Table.Td>
+        <List name={text.credentials} minWidth={480} columns={[text.name, text.secret, words.lastUsed, text.status, ""]}>
+          {items.flatMap((item) => [
+            <Table.Tr key={item.id} className="over">
+              <Table.Td>{item.name}<Text size="xs" c="dimmed">{words.weighs(item.weight)}</Text></Table.Td>
               <Table.Td><code>{item.prefix}…</code><Text size="xs" c="dimmed">{`sha256 ${item.secret_hash.slice(0, 8)}…`}</Text></Table.Td>
-              <Table.Td><Badge size="sm" variant="dot" color={item.is_active ? "teal" : "gray"}>{item.is_active ? text.active : text.off}</Badge>{item.expires_at && <Text size="xs" c="dimmed">{text.until} {instant(item.expires_at, zone)}</Text>}</Table.Td>
+              <Table.Td>{usedOf(item.id)}</Table.Td>
+              <Table.Td><Badge size="sm" variant="dot" miw="max-content" color={item.is_active ? "teal" : "gray"}>{item.is_active ? text.active : text.off}</Badge>{item.expires_at && <Text size="xs" c="dimmed">{text.until} {instant(item.expires_at, zone)}</Text>}</Table.Td>
               <Table.Td>
                 {mayManage && (
                   <Group gap={6} wrap="nowrap" justify="flex-end">
@@ -37,8 +44,9 @@ export function Credentials({ provider, items }: { provider: string; items: Prov
                   </Group>
                 )}
               </Table.Td>
-            </Table.Tr>
-          ))}
+            </Table.Tr>,
+            <Table.Tr key={`${item.id} limits`}><Table.Td colSpan={5} pt={0}>{item.base_url && <Text size="xs" c="dimmed" mb={4} style={{ overflowWrap: "anywhere" }}>{words.sentTo} <code>{item.base_url}</code></Text>}<LearnedLimits credential={item} /></Table.Td></Table.Tr>,
+          ])}
         </List>
       )}
       {isAdding && <Add provider={provider} onClose={() => setAdding(false)} onDone={() => { setAdding(false); again(); }} />}

@@ -10,6 +10,7 @@ import { Problem } from "../../app/Problem";
 import { text } from "../../app/text";
 import { summaryOf } from "../metering/queries";
 import { Credentials } from "./Credentials";
+import { EndpointHealth, useHealth } from "./EndpointHealth";
 
 interface Row { provider: Provider | null; slug: string; figures: Figures | undefined; credentials: ProviderCredential[] }
 
@@ -63,6 +64,7 @@ export function Providers() {
 function One({ row }: { row: Row }) {
   const { organization, may, go } = useScene();
   const endpoints = useQuery({ queryKey: ["endpoints", organization, row.slug], enabled: row.provider !== null, queryFn: ({ signal }) => read<Page<Endpoint>>("/api/catalog/endpoints", { provider: row.slug, limit: "500" }, signal) });
+  const health = useHealth(row.slug, row.provider !== null);
   const links = [[text.website, row.provider?.website_url], [text.documentation, row.provider?.docs_url], [text.itsStatus, row.provider?.status_url]] as const;
   return (
     <Stack gap="md">
@@ -73,7 +75,8 @@ function One({ row }: { row: Row }) {
         {links.map(([label, url]) => url && <Anchor key={label} size="sm" href={url} target="_blank" rel="noreferrer">{label} ↗</Anchor>)}
       </Group>
       {row.provider?.base_url && <Text size="xs" c="dimmed" style={{ overflowWrap: "anywhere" }}>{text.upstream} <code>{row.provider.base_url}</code></Text>}
-      {may("credential:read") && <Credentials provider={row.slug} items={row.credentials} />}
+      {row.provider && <EndpointHealth health={health} credentials={row.credentials} />}
+      {may("credential:read") && <Credentials provider={row.slug} items={row.credentials} health={health.data?.items ?? []} />}
       {endpoints.isError ? <Problem error={endpoints.error} retry={() => void endpoints.refetch()} /> : endpoints.data && !endpoints.data.items.length ? <Text size="sm" c="dimmed">{text.noEndpoints}</Text> : row.provider && (
         <List name={text.endpoints} minWidth={360} isLoading={endpoints.isPending} columns={[text.endpoints, ""]}>
           {endpoints.data?.items.map((item) => (
