@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nexus.kit import masked_text
 from nexus.kit.masked_text import mask
 from nexus.kit.masking import Finder
 from tests.kit.test_masking import cards, tokens
@@ -162,6 +163,43 @@ def test_nothing_survives_in_the_pieces_of_a_stream(
     heard = texts_in(whole)
     assert secret not in heard and secret[-6:] not in heard
     assert heard.endswith(" thanks") and heard.startswith(before[:-1] if before.endswith((" ", "\n")) else before)
+
+
+WORDS = st.sampled_from(
+    ["hello", "41", "1111 1111", "1111 11", "bob", "@example.org", "index", "password", "birthday", "logprobs", "a\\", 'q"',
+     "null", "\\u0040", "sk-abcdefg", "hijklmnop1", "", "4111111111111111", "content"]
+)  # fmt: skip
+LEAVES = st.one_of(
+    WORDS, st.none(), st.booleans(), st.integers(0, 3), st.just(4111111111111111), st.floats(allow_nan=False)
+)
+DOCUMENTS = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4), max_leaves=8
+)
+
+
+@given(
+    documents=st.lists(DOCUMENTS, min_size=1, max_size=4),
+    form=st.sampled_from(["events", "lines", "json"]),
+    twice=st.booleans(),
+    is_plain=st.booleans(),
+)
+def test_what_is_passed_over_quickly_is_what_the_long_way_leaves(
+    documents: list[Any], form: Any, twice: bool, is_plain: bool
+) -> None:
+    body = events(documents, form)
+    if not is_plain:
+        # As some write it: every letter of it escaped.
+        body = body.replace("@", "\\u0040").replace("sk-", "\\u0073k-")
+    if twice:
+        # A name that is given twice: a decoder sees the last.
+        body = body.replace("{", '{"content": "\\u0073k-abcdefghijklmnop1", "content": "x", ', 1)
+
+    quick = mask(body, form, FINDER)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masked_text._Document, "is_clean", lambda self: False)
+        long = mask(body, form, FINDER)
+    assert quick.text == long.text and quick.found == long.found
 
 
 def test_choices_that_are_streamed_at_once_are_kept_apart() -> None:

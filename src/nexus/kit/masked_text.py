@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote_plus, unquote_plus
 
+import msgspec
+
 from nexus.kit.json_strings import Value, decoded, encoded, values
 from nexus.kit.masking import Finder, Span, is_secret_field, joined, mask_of
 
@@ -27,6 +29,7 @@ _BASE64 = re.compile(r"(?:data:[\w/+.;=\-]{1,200};base64,)?[A-Za-z0-9+/_\-\r\n]{
 _DATA_LINE = re.compile(r"^data:(.*)$", re.MULTILINE)
 _LINE = re.compile(r"^(.+)$", re.MULTILINE)
 _REST_AFTER = 100
+_DECODER = msgspec.json.Decoder()
 
 
 @dataclass(slots=True)
@@ -54,7 +57,10 @@ def mask(text: str, form: Form, finder: Finder, *, rest: Callable[[], None] = la
     if form == "form":
         masked.text = _mask_form(text, finder, masked.found)
     elif form != "plain":
-        masked.text = _Document(text, form, finder, masked.found, rest).masked()
+        document = _Document(text, form, finder, masked.found, rest)
+        if document.is_clean():
+            return masked
+        masked.text = document.masked()
     rest()
     masked.text = replaced(masked.text, finder.find(masked.text), masked.found)
     return masked
@@ -116,6 +122,57 @@ class _Document:
         self._kinds: dict[tuple[str, ...], str] = {}
         # Some providers stream one long list.
         self._is_stream = form in {"events", "lines"} or text.lstrip()[:1] == "["
+
+    def is_clean(self) -> bool:
+        """Tell whether there is surely nothing to mask, many times faster than by going through the text itself.
+
+        False where something is found, or where not all that is written can be seen this way (a name that is given twice).
+        """
+        together: dict[tuple[object, ...], list[str]] = {}
+        for count, (start, end) in enumerate(self._ranges(), 1):
+            line = self._text[start:end]
+            if count % _REST_AFTER == 0:
+                self._rest()
+            if '"' not in line:
+                continue
+            # A quote that ends a string and one that stands in it must be told apart by this alone.
+            if '\\\\"' in line or not self._is_clean_part(line, together):
+                return False
+        if self._is_stream:
+            for pieces in together.values():
+                if any(piece != pieces[0] for piece in pieces) and self._finder.find("".join(pieces)):
+                    return False
+        return not self._finder.find(self._text)
+
+    def _is_clean_part(self, line: str, together: dict[tuple[object, ...], list[str]]) -> bool:
+        try:
+            document = _DECODER.decode(line)
+        except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
+            return False
+        strings = 0
+        waiting: list[tuple[object, tuple[str, ...], tuple[object, ...]]] = [(document, (), ())]
+        while waiting:
+            value, names, tags = waiting.pop()
+            if isinstance(value, dict):
+                own = tuple((name, str(value[name])) for name in _TAGS if name in value)
+                tags = (*tags, own) if own else tags
+                for name, item in reversed(value.items()):
+                    strings += 1
+                    if self._spans(name):
+                        return False
+                    waiting.append((item, (*names, name), tags))
+            elif isinstance(value, list):
+                waiting.extend((item, names, tags) for item in reversed(value))
+            elif isinstance(value, str):
+                strings += 1
+                if self._kind(names) or self._spans(value) or (len(value) > 500 and _BASE64.fullmatch(value)):
+                    return False
+                together.setdefault((names, tags), []).append(value)
+            elif value is None or isinstance(value, bool):
+                continue
+            elif self._kind(names) or (isinstance(value, int) and self._spans(str(value))):
+                return False
+        return 2 * strings == line.count('"') - line.count('\\"')
 
     def masked(self) -> str:
         """Return the text with its masks."""
