@@ -59,6 +59,46 @@ async def test_hot_calls_are_decided_in_the_process_and_each_is_charged(redis_ur
         assert 10**6 - state.level >= len(first + second)
 
 
+async def test_a_hold_of_a_hot_call_is_settled_in_the_process_and_counts_once(
+    redis_url: str, nodes: list[Node]
+) -> None:
+    node = Node(redis_url, limit(1, capacity=10**9, per_us=DAY, dimension="tokens"))
+    nodes.append(node)
+    hot_calls = await hot(node, tokens=10)
+
+    held = [await node.engine.decide(call(tokens=100), hold_seconds=60, is_settled_here=True) for _ in range(20)]
+    settled = [await node.engine.settle(ORGANIZATION, item.hold_id, {"tokens": 130}) for item in held[:10]]
+    released = [await node.engine.release(ORGANIZATION, item.hold_id) for item in held[10:19]]
+    again = await node.engine.settle(ORGANIZATION, held[0].hold_id, {"tokens": 1})
+    await node.engine.stop()
+
+    assert all(item.is_admitted and item.hold_id for item in held)
+    assert {item.status for item in settled + released} == {"ended"}
+    assert again.status in {"unknown", "ended_before"}
+    assert [(leg.charged, leg.actual) for leg in settled[0].legs] == [(100, 130)]
+    # Ten settled to more, nine never made, and one that nobody ended stays as estimated.
+    used = 10**9 - (await state_of(node.client)).level
+    assert used >= 10 * len(hot_calls) + 10 * 130 + 100
+
+
+async def test_what_a_settlement_finds_no_lease_for_is_told_to_redis(redis_url: str, nodes: list[Node]) -> None:
+    node = Node(redis_url, limit(1, capacity=10**9, per_us=DAY, dimension="tokens"))
+    nodes.append(node)
+    await hot(node, tokens=10)
+    held = await node.engine.decide(call(tokens=100), hold_seconds=60, is_settled_here=True)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (before := await state_of(node.client)).leased:
+            await node.engine.reap(ORGANIZATION)
+            await asyncio.sleep(0.02)
+
+    await node.engine.settle(ORGANIZATION, held.hold_id, {"tokens": 30})
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (after := await state_of(node.client)).level == before.level:
+            await asyncio.sleep(0.01)
+    assert after.level - before.level == 70
+
+
 async def test_leases_are_given_back_when_calls_stop(redis_url: str, nodes: list[Node]) -> None:
     node = Node(redis_url, limit(1, capacity=10**6, per_us=DAY))
     nodes.append(node)

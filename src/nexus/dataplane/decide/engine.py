@@ -121,11 +121,14 @@ class Admission:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             await self._redis.zrem(_NODES, self._node)
 
-    async def decide(self, call: Call, *, hold_id: str = "", hold_seconds: float = 0.0) -> Decision:
+    async def decide(
+        self, call: Call, *, hold_id: str = "", hold_seconds: float = 0.0, is_settled_here: bool = False
+    ) -> Decision:
         """Decide one call. With `hold_seconds` it is held, to be settled within that time; calls in flight always are.
 
         The same `hold_id` again is the same call again: it is answered, not charged; once it has ended, or for a call that asks
-        for something else, it is *spent*. Never raises because of Redis.
+        for something else, it is *spent*. `is_settled_here` promises that this process settles it: then leases may cover a hold
+        too, and when the process dies it stays charged as estimated. Never raises because of Redis.
         """
         met = self._table().of(call)
         if not met:
@@ -142,8 +145,8 @@ class Admission:
         was_open = self._breaker.is_open
         try:
             decision = None
-            if not life_us and not call.is_privileged:
-                decision = await self._lessee.decide(call.organization_id, asked)
+            if (not life_us or is_settled_here) and not call.is_privileged:
+                decision = await self._lessee.decide(call.organization_id, asked, hold_id=hold_id, life_us=life_us)
             if decision is None:
                 answer = await self._decide_in_redis(call, asked, hold_id, life_us)
                 decision = self._read(call, asked, answer, hold_id)
@@ -243,12 +246,24 @@ class Admission:
     ) -> Settlement:
         if self._fallback.finish(hold_id, kind, actual, self._now_us()):
             return Settlement("ended")
+        here = self._lessee.finish(hold_id, kind, actual)
+        if here is not None:
+            for limit, bucket, units in here.corrections:
+                await self._correct(limit, bucket, units, hold_id)
+            return Settlement("ended", here.legs)
         try:
             answer = await self._breaker.run(self._scripts.finish(keys_of(organization_id), hold_id, kind, actual))
         except LimiterAway:
             self._unsettled.append((organization_id, hold_id, kind, dict(actual)))
             return Settlement("unavailable")
         return _settlement(answer)
+
+    async def _correct(self, limit: Limit, bucket: str, units: int, hold_id: str) -> None:
+        """Charge, or give back, in Redis what a settlement could not in a lease."""
+        try:
+            await self.adjust(limit, bucket, units, name=f"settle-{hold_id}")
+        except LimiterAway:
+            self._fallback.owe_again(limit.organization_id, bucket, limit, units)
 
     async def _open(self, organization_id: UUID) -> None:
         """Make a cell known that Redis does not know: one task for all calls that wait for it."""
@@ -322,6 +337,7 @@ class Admission:
             await asyncio.sleep(_TICK_SECONDS)
 
     async def _tick(self) -> None:
+        self._lessee.forget_expired()
         if self._breaker.is_open:
             return
         now = time.time()

@@ -152,6 +152,8 @@ class Gate:
                 money=min(cost or 0, MAX_UNITS), currency=currency,
             ),
             hold_seconds=hold_seconds,
+            # A ticket is settled or released by the process that has it.
+            is_settled_here=True,
         )  # fmt: skip
         if not decision.is_admitted:
             raise refusal(decision)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from prometheus_client import Counter
 
-from nexus.contracts.limits import Limit
+from nexus.contracts.limits import Dimension, Limit
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
 from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US, Asked, Leases, Local
 from nexus.dataplane.decide.model import Wish
 from nexus.dataplane.decide.scripts import Scripts, keys_of
-from nexus.dataplane.decide.types import Decision, LimitStanding
+from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg
 from nexus.platform.tasks import end_tasks
 
 _SWEEP_SECONDS = 0.05
@@ -28,6 +29,24 @@ def monotonic_us() -> int:
     return time.monotonic_ns() // 1000
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A call that was charged to leases and is settled later."""
+
+    organization_id: UUID
+    asked: Asked
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a hold ended here."""
+
+    legs: Sequence[SettledLeg]
+    corrections: Sequence[tuple[Limit, str, int]]
+    """What there was no lease to charge to, or to give back to: for Redis."""
+
+
 class Lessee:
     """The leases of one process and their round trips: one at a time for an organization, so that none overtakes another."""
 
@@ -36,11 +55,27 @@ class Lessee:
         self._breaker = breaker
         self._now_us = now_us
         self._locks: dict[UUID, asyncio.Lock] = {}
+        self._holds: dict[str, _Held] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self.leases = Leases()
 
-    async def decide(self, organization_id: UUID, asked: Asked) -> Decision | None:
-        """Decide a call; None where leases are not for it. `LimiterAway` when Redis is, and no lease covers it."""
+    async def decide(
+        self, organization_id: UUID, asked: Asked, *, hold_id: str = "", life_us: int = 0
+    ) -> Decision | None:
+        """Decide a call; None where leases are not for it. `LimiterAway` when Redis is, and no lease covers it.
+
+        With `life_us` it is held here, to be settled here; what is not stays charged.
+        """
+        if hold_id in self._holds:
+            # The same call again may ask for something else: Redis would know.
+            return Decision("spent", hold_id=hold_id, is_replay=True)
+        decision = await self._decide(organization_id, asked)
+        if decision is not None and decision.is_admitted and life_us:
+            self._holds[hold_id] = _Held(organization_id, asked, monotonic_us() + life_us)
+            return replace(decision, hold_id=hold_id)
+        return decision
+
+    async def _decide(self, organization_id: UUID, asked: Asked) -> Decision | None:
         if not self.leases.note(organization_id, asked, monotonic_us()):
             return None
         local = self.leases.decide(organization_id, asked, monotonic_us())
@@ -52,6 +87,30 @@ class Lessee:
                     return await self._ask(organization_id, asked)
         _LOCAL.inc()
         return self._told(organization_id, asked, local)
+
+    def finish(self, hold_id: str, kind: EndKind, actual: Mapping[Dimension, int]) -> Finished | None:
+        """End a hold that is held here; None for any other."""
+        held = self._holds.pop(hold_id, None)
+        if held is None:
+            return None
+        legs: list[SettledLeg] = []
+        corrections: list[tuple[Limit, str, int]] = []
+        for limit, bucket, charged in held.asked:
+            taken = charged
+            if kind == "release":
+                taken = 0
+            elif limit.dimension in actual:
+                taken = limit.charge(actual[limit.dimension])
+            legs.append(SettledLeg(limit.dimension, charged, taken))
+            if taken != charged and not self.leases.correct(held.organization_id, bucket, taken - charged):
+                corrections.append((limit, bucket, taken - charged))
+        return Finished(legs, corrections)
+
+    def forget_expired(self) -> None:
+        """Forget holds that nobody settled in their time: they stay charged as estimated."""
+        now_us = monotonic_us()
+        for hold_id in [hold_id for hold_id, held in self._holds.items() if held.until_us <= now_us]:
+            del self._holds[hold_id]
 
     async def stop(self) -> None:
         """Give everything back."""
