@@ -8,6 +8,7 @@ it, to docs/pictures. With `--all` every page is taken in every form, for whoeve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.e2e.conftest import CHROMIUM, FLAGS, PHONE, WIDE
+from tests.e2e.forwarded import ALIAS, SLUG, Forwarded, forward, sandbox_process
 from tests.e2e.sight import settled
 from tests.e2e.traffic import send_week
 from tests.races.node import Node
@@ -24,13 +26,18 @@ FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 PAGES = {
     "overview": "/?range=7d", "calls": "/calls?range=7d", "costs": "/costs?range=7d&by=tag:team",
     "providers": "/providers?range=7d", "prices": "/prices?provider=openai", "keys": "/keys", "members": "/members",
-    "audit": "/audit?range=7d", "settings": "/settings", "account": "/account",
+    "routes": "/routes", "audit": "/audit?range=7d", "settings": "/settings", "account": "/account",
 }  # fmt: skip
-EMPTY = ["overview", "calls", "costs", "providers", "keys"]
+EMPTY = ["overview", "calls", "costs", "providers", "routes", "keys"]
 MORE = {
     "conflicts": "/prices?tab=conflicts", "imports": "/prices?tab=imports", "provider": "/providers?range=7d&q=openai",
     "nothing": "/calls?range=7d&provider=nobody", "no-page": "/nowhere", "no-figures": "/?range=15m&provider=nobody",
 }  # fmt: skip
+FORWARDED = {
+    "routes": f"/routes?organization={SLUG}&q={ALIAS}",
+    "provider-health": f"/providers?organization={SLUG}&q=groq",
+}
+"""Of the organization whose calls go through the gateway."""
 FORMS: list[tuple[str, Any, str]] = [("light", WIDE, ""), ("dark", WIDE, "-dark"), ("light", PHONE, "-phone")]
 
 
@@ -45,11 +52,13 @@ async def _enter(browser: Browser, node: Node, scheme: Any, size: Any) -> Browse
     return context
 
 
-async def _take(browser: Browser, node: Node, folder: Path, *, is_all: bool) -> None:
+async def _take(browser: Browser, node: Node, sandbox: str, folder: Path, *, is_all: bool) -> None:
     (folder / "empty").mkdir(exist_ok=True)
+    forwarded: Forwarded | None = None
     for scheme, size, suffix in FORMS:
         context = await _enter(browser, node, scheme, size)
         page = await context.new_page()
+        forwarded = forwarded or await forward(node.url, sandbox, context.request)
 
         async def picture(name: str, path: str, place: Any = page, suffix: str = suffix) -> None:
             await place.goto(node.url + path)
@@ -68,6 +77,9 @@ async def _take(browser: Browser, node: Node, folder: Path, *, is_all: bool) -> 
                 await page.get_by_role("dialog").locator("[data-total]").wait_for()
                 await page.wait_for_timeout(300)
                 await page.screenshot(path=folder / f"call{suffix}.png")
+        call = {"call-page": f"/calls/{forwarded.retried[2]['id']}?organization={SLUG}"}
+        for name, path in (FORWARDED | call).items() if is_all or not suffix else ():
+            await picture(name, path)
         for name in PAGES if is_all else EMPTY if not suffix else []:
             joined = "&" if "?" in PAGES[name] else "?"
             await picture(f"empty/{name}", f"{PAGES[name]}{joined}organization=fresh")
@@ -77,15 +89,17 @@ async def _take(browser: Browser, node: Node, folder: Path, *, is_all: bool) -> 
 async def main(folder: Path, *, is_all: bool) -> None:
     """Take all pictures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place:
-        node = Node(Path(place) / "node", environment={"NEXUS_WORKERS": "1", "NEXUS_ADMIN_EMAIL": "admin@example.com"})
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        sandbox = stack.enter_context(sandbox_process())
+        environment = {"NEXUS_WORKERS": "1", "NEXUS_ADMIN_EMAIL": "admin@example.com", "NEXUS_GATEWAY_ALLOW": sandbox}
+        node = Node(Path(place) / "node", environment=environment)
         node.start()
         try:
             await node.wait_ready()
             await send_week(node.url, node.first_start()["access_key"], weeks=2)
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-                await _take(browser, node, folder, is_all=is_all)
+                await _take(browser, node, sandbox, folder, is_all=is_all)
                 await browser.close()
         finally:
             await node.kill_everything()

@@ -30,10 +30,11 @@ async def test_all_attempts_of_a_request_are_shown_with_why_there_was_another(vi
         await expect(row).to_contain_text("sandbox")
         await expect(row).to_contain_text(duration(call["response_time_ms"]))
     await expect(rows.nth(0)).to_contain_text(re.compile(r"the provider failed .*; tried again after"))
-    await expect(rows.nth(1)).to_contain_text(f"went on to openai/{SECOND} after")
+    await expect(rows.nth(1)).to_contain_text(f"went on to openai/{SECOND}")
     await expect(rows.nth(2)).to_contain_text("answered the client")
     bars = page.get_by_role("img", name="Attempt")
     await expect(bars).to_have_count(3)
+    await expect(bars.nth(0)).to_have_attribute("aria-label", re.compile("In Nexus before sending"))
     await expect(bars.nth(2)).to_have_attribute("aria-label", re.compile("Until the first byte"))
     # One after the other on a bar that all share: each begins right of the one before.
     starts = [

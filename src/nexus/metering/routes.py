@@ -244,7 +244,7 @@ async def get_call(
     """Return a call, and as `attempts` all calls of its request, itself among them, the first one first.
 
     A gateway's request is one call for each attempt. `metadata.gateway` says which attempt it was, whether the usage is
-    exact or estimated, whether the client left, and how long it waited before it was sent (`queue_ms`).
+    exact or estimated, whether the client left, and how long after the request came it began (`queue_ms`).
     """
     organization_id = organization_of(request)
     moment = read_call_instant(_parameters(request), web_state(request).clock.now())

@@ -53,8 +53,8 @@ const english = {
   estimatedLead: "The provider reported no usage: the quantities are estimated from the text that passed.", priceHidden: "To see the price that made it, one needs to be allowed to read the catalog.", superseded: "superseded",
   attempts: "Attempts", attempt: (number: number) => `Attempt ${number}`, oneAttempt: "One attempt", manyAttempts: (number: number) => `${number} attempts`, credential: "Credential", outcome: "Outcome", duration: "Duration",
   answered: "answered the client", handedOn: "handed on to the client", wasLimited: "limited by the provider", hasFailed: "the provider failed", notReached: "not reached",
-  triedAgain: (after: string) => `tried again after ${after}`, wentOn: (where: string, after: string) => `went on to ${where} after ${after}`,
-  endpointRegion: "Endpoint, region", inForceSince: (at: string) => `in force since ${at}`, inForceAlways: "in force always", timing: "Timing", queue: "In Nexus before sending", untilFirstByte: "Until the first byte", streaming: "First to last byte", untilEnd: "Until the end", noTiming: "not measured",
+  laterBy: (time: string) => `after ${time}`, atOnce: "at once", triedAgain: (when: string) => `tried again ${when}`, wentOn: (where: string, when: string) => `went on to ${where} ${when}`,
+  endpointRegion: "Endpoint, region", inForceSince: (at: string) => `in force since ${at}`, inForceAlways: "in force always", timing: "Timing", queue: "In Nexus before sending", sinceCame: "Since the request came", untilFirstByte: "Until the first byte", streaming: "First to last byte", untilEnd: "Until the end", noTiming: "not measured",
   loading: "Loading", noPage: "There is no such page.",
 };
 export const text = english;

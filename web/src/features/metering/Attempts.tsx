@@ -1,6 +1,7 @@
 import { Anchor, Group, Table, Text } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
+import { Fragment } from "react";
 import { read } from "../../api/client";
 import type { Call, Page, ProviderCredential } from "../../api/types";
 import { useScene } from "../../app/context";
@@ -9,7 +10,7 @@ import { List } from "../../app/parts";
 import { text } from "../../app/text";
 import { isFailure } from "./CallHead";
 import { placeOf } from "./callPlace";
-import { gatewayOf, partsOf, pauseBetween, stretchesOf, type Stretch } from "./timing";
+import { gatewayOf, isLater, partsOf, pauseBetween, stretchesOf, type Stretch } from "./timing";
 
 const KINDS: Record<Stretch["kind"], string> = { queue: text.queue, firstByte: text.untilFirstByte, rest: text.streaming, whole: text.untilEnd };
 
@@ -17,7 +18,8 @@ const KINDS: Record<Stretch["kind"], string> = { queue: text.queue, firstByte: t
 function outcomeOf(call: Call, next: Call | undefined): string {
   const reason = call.error_type ?? (isFailure(call) ? `HTTP ${call.status_code}` : "");
   if (!next) return isFailure(call) ? `${reason}: ${text.handedOn}` : text.answered;
-  const pause = duration(pauseBetween(call, next));
+  const ms = pauseBetween(call, next);
+  const pause = ms < 1 ? text.atOnce : text.laterBy(duration(ms));
   const told = call.status_code === 429 ? text.wasLimited : call.status_code ? text.hasFailed : text.notReached;
   return `${told} (${reason}); ${next.provider === call.provider && next.model === call.model ? text.triedAgain(pause) : text.wentOn([next.provider, next.model].filter(Boolean).join("/"), pause)}`;
 }
@@ -41,7 +43,7 @@ export function Attempts({ calls, current }: { calls: Call[]; current?: string }
             <Table.Tr key={call.id} className="over" data-attempt aria-current={isOpen ? "true" : undefined} fw={isOpen && calls.length > 1 ? 600 : undefined}>
               <Table.Td>{isOpen ? place + 1 : <Anchor size="sm" href={path} aria-label={text.attempt(place + 1)} onClick={(event) => { if (event.metaKey || event.ctrlKey) return; event.preventDefault(); go(view, path); }}>{place + 1}</Anchor>}</Table.Td>
               <Table.Td>{call.provider}<Text size="xs" c="dimmed" style={{ overflowWrap: "anywhere" }}>{call.model}</Text></Table.Td>
-              {!isNarrow && <Table.Td style={{ overflowWrap: "anywhere" }}>{call.endpoint || "–"}{call.region ? <Text size="xs" c="dimmed">{call.region as string}</Text> : null}</Table.Td>}
+              {!isNarrow && <Table.Td style={{ overflowWrap: "anywhere" }}>{call.endpoint ? call.endpoint.split("/").map((part, step) => <Fragment key={step}>{step > 0 && <>/<wbr /></>}{part}</Fragment>) : "–"}{call.region ? <Text size="xs" c="dimmed">{call.region as string}</Text> : null}</Table.Td>}
               {!isNarrow && <Table.Td>{nameOf(gatewayOf(call)?.credential)}</Table.Td>}
               <Table.Td className="right"><span className={isFailure(call) ? "bad" : undefined}>{call.status_code || text.noAnswer}</span></Table.Td>
               <Table.Td>{outcomeOf(call, calls[place + 1])}{gatewayOf(call)?.client_left && <Text size="xs">{text.clientLeft}</Text>}</Table.Td>
@@ -59,7 +61,7 @@ export function Attempts({ calls, current }: { calls: Call[]; current?: string }
 /** When an attempt waited for what, on a bar that all attempts share. */
 function Bar({ call, stretches, number }: { call: Call; stretches: Stretch[]; number: number }) {
   const parts = partsOf(call);
-  const words = ([["queue", parts.queue], ["firstByte", parts.firstByte], ["rest", parts.rest], ["whole", parts.firstByte === null ? parts.total : null]] as const)
+  const words = ([["queue", isLater(call) ? null : parts.queue], ["firstByte", parts.firstByte], ["rest", parts.rest], ["whole", parts.firstByte === null ? parts.total : null]] as const)
     .filter(([, value]) => value !== null).map(([kind, value]) => `${KINDS[kind]} ${duration(value)}`);
   return (
     <div className="timebar" role="img" aria-label={`${text.attempt(number)}: ${words.join(", ") || text.noTiming}`} title={words.join(", ")}>

@@ -13,7 +13,7 @@ import { CallBodies } from "./CallBodies";
 import { CallCost } from "./CallCost";
 import { CallFields } from "./CallFields";
 import { CallHead, CallTrouble } from "./CallHead";
-import { partsOf } from "./timing";
+import { isLater, partsOf } from "./timing";
 
 /** Everything of one call: the attempts of its request, its time, how its cost is made, all fields. */
 export function CallPage() {
@@ -55,7 +55,7 @@ export function CallPage() {
 /** The parts of this call's time as figures. */
 function Times({ call }: { call: Call }) {
   const parts = partsOf(call);
-  const figures = [[text.queue, parts.queue], [text.untilFirstByte, parts.firstByte], [text.streaming, parts.rest], [text.total, parts.total]] as const;
+  const figures = [[isLater(call) ? text.sinceCame : text.queue, parts.queue], [text.untilFirstByte, parts.firstByte], [text.streaming, parts.rest], [text.total, parts.total]] as const;
   return (
     <Panel title={text.timing}>
       <SimpleGrid cols={{ base: 2, sm: 4 }}>

@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import type { Call } from "../../api/types";
 import { partsOf, pauseBetween, stretchesOf } from "./timing";
 
-const call = (at: number, total: number | null, first: number | null, queue?: number) =>
-  ({ timestamp: new Date(1_700_000_000_000 + at).toISOString(), response_time_ms: total, time_to_first_byte_ms: first, metadata: queue === undefined ? null : { gateway: { queue_ms: queue } } }) as unknown as Call;
+const call = (at: number, total: number | null, first: number | null, queue?: number, attempt = 1) =>
+  ({ timestamp: new Date(1_700_000_000_000 + at).toISOString(), response_time_ms: total, time_to_first_byte_ms: first, metadata: queue === undefined ? null : { gateway: { queue_ms: queue, attempt } } }) as unknown as Call;
 
 test("the parts of a call add up to its time", () => {
   expect(partsOf(call(0, 100, 30, 5))).toEqual({ queue: 5, firstByte: 30, rest: 70, total: 100 });
@@ -13,7 +13,7 @@ test("the parts of a call add up to its time", () => {
 });
 
 test("attempts lie on one bar, the pause between them left free", () => {
-  const [one, two] = stretchesOf([call(10, 40, null, 10), call(100, 50, 25)]);
+  const [one, two] = stretchesOf([call(10, 40, null, 10), call(100, 50, 25, 100, 2)]);
   expect(one).toEqual([{ kind: "queue", from: 0, length: 10 / 150 }, { kind: "whole", from: 10 / 150, length: 40 / 150 }]);
   expect(two?.map((item) => item.from)).toEqual([100 / 150, 125 / 150]);
   expect(two?.reduce((end, item) => Math.max(end, item.from + item.length), 0)).toBeCloseTo(1);

@@ -4,7 +4,7 @@ import type { Call } from "../../api/types";
 /** What the gateway noted beside a call; nothing for calls that were reported by others. */
 export interface Gateway {
   attempt?: number; usage?: "exact" | "estimated"; streamed: boolean; client_left: boolean; credential?: string;
-  /** Milliseconds the request waited in Nexus before it was sent upstream. */
+  /** Milliseconds from when the request came until this attempt began; of a later attempt, those before it are in it. */
   queue_ms?: number;
 }
 
@@ -18,6 +18,9 @@ export function gatewayOf(call: Call): Gateway | null {
   const usage = given.usage === "exact" || given.usage === "estimated" ? given.usage : undefined;
   return { attempt: number("attempt"), usage, streamed: given.streamed === true, client_left: given.client_left === true, credential: text("credential"), queue_ms: number("queue_ms") };
 }
+
+/** Whether attempts of the same request came before it. */
+export const isLater = (call: Call): boolean => (gatewayOf(call)?.attempt ?? 1) > 1;
 
 /** The parts of one call's time in milliseconds; a part that nobody measured is null. */
 export interface Parts { queue: number | null; firstByte: number | null; rest: number | null; total: number | null }
@@ -37,7 +40,8 @@ export interface Stretch { kind: "queue" | "firstByte" | "rest" | "whole"; from:
 
 /** Where the parts of each call lie on one bar that reaches from the first beginning to the last end. */
 export function stretchesOf(calls: Call[]): Stretch[][] {
-  const timed = calls.map((call) => ({ at: Date.parse(call.timestamp), parts: partsOf(call) }));
+  // What lies before a later attempt are the ones before it and the pause, which the bar shows as they are.
+  const timed = calls.map((call) => ({ at: Date.parse(call.timestamp), parts: { ...partsOf(call), ...(isLater(call) ? { queue: null } : {}) } }));
   const begin = Math.min(...timed.map(({ at, parts }) => at - (parts.queue ?? 0)));
   const span = Math.max(...timed.map(({ at, parts }) => at + (parts.total ?? 0))) - begin;
   if (!(span > 0)) return calls.map(() => []);
