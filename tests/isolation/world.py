@@ -150,6 +150,13 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
                     | ({} if amount == "1.25" else {"region": f"{slug}-region"}),
                 )
             )
+        # A price makes the provider that it is of: one that only this organization has.
+        own = _price(slug, "3") | {"provider": f"{slug}-provider", "model": f"{slug}-own"}
+        await _ok(await owner.post("/api/catalog/prices", json=own))
+        way = {"alias": f"{slug}-fast", "provider": f"{slug}-provider", "model": f"{slug}-own"}
+        await _ok(await owner.post("/api/catalog/model-routes", json=way))
+        wanted = {"words": [f"{slug} word"], "fields": [f"{slug}_field"]}
+        await _ok(await owner.put("/api/metering/body-settings", json=wanted))
         credential = {"provider": "openai", "name": f"{slug} account", "secret": f"sk-{slug}-0123456789abcdef"}
         await _ok(await owner.post(f"{identity}/provider-credentials", json=credential))
         await application.snapshots.refresh()
