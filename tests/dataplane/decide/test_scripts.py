@@ -421,3 +421,27 @@ async def test_what_is_put_back_after_a_loss_is_listed(clocked: ClockedRedis) ->
     await clocked.scripts.open_cell(clocked.keys, has_lost=True, states={"w": kept})
 
     assert await clocked.client.zrange(clocked.keys.bucket_list, 0, -1) == [b"w"]
+
+
+@pytest.mark.parametrize("hold", ["", "h"])
+async def test_a_refill_whose_product_no_double_holds_is_exact(clocked: ClockedRedis, hold: str) -> None:
+    known = limit(1, capacity=10**12, units=999_999_937, per_us=3600 * SECOND)
+    model = Cell()
+    for pause in (1, 99_999_999, 77_777_777_777):
+        await clocked.set(clocked.now + pause)
+        more = {"hold": f"{hold}{pause}", "life_us": SECOND} if hold else {}
+        asked = [(known, "b", 10**11)]
+        assert (await clocked.decide(asked, **more))[0] == STATUS[model.decide(asked, clocked.now, **more).outcome]
+
+        state = await clocked.state("b")
+        assert state is not None
+        assert state.level + Fraction(state.fraction, state.denominator) == model.buckets["b"].level
+
+
+@pytest.mark.parametrize("is_privileged", [False, True])
+async def test_what_is_reserved_is_left_alone_by_each_plain_call(clocked: ClockedRedis, is_privileged: bool) -> None:
+    known = limit(1, capacity=10, per_us=86_400 * SECOND, reserve=4)
+
+    admitted = [(await clocked.decide([(known, "b", 1)], is_privileged=is_privileged))[0] for _ in range(11)]
+
+    assert admitted.count(1) == (10 if is_privileged else 6)
