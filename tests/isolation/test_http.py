@@ -136,7 +136,8 @@ async def test_lists_and_filters_show_one_s_own_things_only(
     assert {
         "/api/identity/me", "/api/identity/members", "/api/identity/access-keys", "/api/identity/roles",
         "/api/identity/invitations", "/api/identity/organization", "/api/catalog/prices", "/api/metering/calls",
-        "/api/metering/repricings", "/api/governance/audit-log", "/api/governance/audit-log/export",
+        "/api/metering/body-settings", "/api/metering/repricings", "/api/governance/audit-log",
+        "/api/governance/audit-log/export",
     } <= shown  # fmt: skip
 
 
