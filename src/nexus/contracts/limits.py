@@ -199,15 +199,15 @@ class LimitTable:
         """Return the limits that a call meets, each with the name of the bucket it is charged to."""
         met: list[tuple[Limit, str]] = []
         for limit in self.limits.get(call.organization_id, ()):
+            if limit.dimension == "money" and limit.currency != call.currency:
+                continue
+            if limit.scope == "organization":
+                met.append((limit, limit.id.hex))
+                continue
             subject = call.subject(limit.scope)
             if limit.scope == "cluster" and not subject:
                 subject = self.clusters.get((call.organization_id, call.application), "")
-            if not subject or (limit.scope != "organization" and limit.subject not in {None, subject}):
+            if not subject or limit.subject not in {None, subject}:
                 continue
-            if limit.dimension == "money" and limit.currency != call.currency:
-                continue
-            bucket = limit.id.hex
-            if limit.subject is None and limit.scope != "organization":
-                bucket += f":{subject}"
-            met.append((limit, bucket))
+            met.append((limit, limit.id.hex if limit.subject is not None else f"{limit.id.hex}:{subject}"))
         return met

@@ -14,6 +14,7 @@ from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US, Asked, Leases
 from nexus.dataplane.decide.model import Cell
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, START
 
+CELL = ORGANIZATION.hex
 LATENCY_US = 400
 SWEEP_US = 50_000
 Pace = Callable[[int, int], float]
@@ -105,15 +106,15 @@ def simulate(
         outcome.asked += 1
         mine = at + process.clock_offset
         admitted_at = at
-        if not process.leases.note(ORGANIZATION, asked, mine):
+        if not process.leases.note(CELL, asked, mine):
             outcome.round_trips += 1
             admitted_at = at + LATENCY_US // 2
             is_admitted = cell.decide(asked, redis_now).outcome == "admitted"
-        elif (local := process.leases.decide(ORGANIZATION, asked, mine)) is not None:
+        elif (local := process.leases.decide(CELL, asked, mine)) is not None:
             is_admitted = local.is_admitted
         else:
             outcome.round_trips += 1
-            wishes = process.leases.wishes(ORGANIZATION, asked, mine)
+            wishes = process.leases.wishes(CELL, asked, mine)
             sequence = process.leases.next_sequence()
             verdict = cell.lease(
                 process.leases.process, sequence, wishes, redis_now, life_us=LIFE_US, horizon_us=HORIZON_US
@@ -127,7 +128,7 @@ def simulate(
                 floor(bucket.level) + bucket.ahead(redis_now),
                 lease.amount - lease.accruing, lease.accruing, lease.duration,
             ]  # fmt: skip
-            process.leases.granted(ORGANIZATION, sequence, asked, answer, mine, mine + LATENCY_US)
+            process.leases.granted(CELL, sequence, asked, answer, mine, mine + LATENCY_US)
             admitted_at = at + LATENCY_US // 2
         if is_admitted:
             outcome.admitted.append((admitted_at, units))
@@ -138,7 +139,7 @@ def _sweep(process: Process, cell: Cell, at: int, redis_now: int, outcome: Outco
     if process.is_dead or not process.leases.idle(at + process.clock_offset):
         return
     outcome.round_trips += 1
-    wishes = process.leases.give_back(ORGANIZATION, at + process.clock_offset)
+    wishes = process.leases.give_back(CELL, at + process.clock_offset)
     cell.lease(
         process.leases.process,
         process.leases.next_sequence(),

@@ -80,6 +80,8 @@ class Admission:
         self._restore = restore
         self._scripts = Scripts(redis, prelude=prelude)
         self._breaker = Breaker(self._ping, timeout_seconds=timeout_seconds, on_recovery=self._recovered)
+        # A lease is counted by this process's clock, which has to run as Redis's does.
+        self._has_leases = prelude is None
         self._lessee = Lessee(self._scripts, self._breaker, self._now_us)
         self._fallback = Fallback()
         self._node = uuid7().hex
@@ -145,8 +147,10 @@ class Admission:
         was_open = self._breaker.is_open
         try:
             decision = None
-            if (not life_us or is_settled_here) and not call.is_privileged:
-                decision = await self._lessee.decide(call.organization_id, asked, hold_id=hold_id, life_us=life_us)
+            if self._has_leases and (not life_us or is_settled_here) and not call.is_privileged:
+                decision = await self._lessee.decide(
+                    keys_of(call.organization_id).cell, asked, hold_id=hold_id, life_us=life_us
+                )
             if decision is None:
                 answer = await self._decide_in_redis(call, asked, hold_id, life_us)
                 decision = self._read(call, asked, answer, hold_id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from nexus.contracts.limits import Limit
 from nexus.dataplane.decide.model import Wish
@@ -36,7 +35,7 @@ _STALE_US = 5_000_000
 _MOST_DEMANDS = 50_000
 
 Asked = Sequence[tuple[Limit, str, int]]
-BucketKey = tuple[UUID, str]
+BucketKey = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -159,26 +158,26 @@ class Leases:
         self._sequence += 1
         return self._sequence
 
-    def held(self, organization_id: UUID, bucket: str) -> HeldLease | None:
+    def held(self, cell: str, bucket: str) -> HeldLease | None:
         """Return the lease on a bucket."""
-        return self._held.get((organization_id, bucket))
+        return self._held.get((cell, bucket))
 
-    def note(self, organization_id: UUID, asked: Asked, now_us: int) -> bool:
+    def note(self, cell: str, asked: Asked, now_us: int) -> bool:
         """Count a call; tells whether leases are for it: all its limits are hot buckets of tokens that could ever admit it."""
         is_hot = True
         for limit, bucket, units in asked:
-            demand = self._demand((organization_id, bucket), now_us)
+            demand = self._demand((cell, bucket), now_us)
             demand.note(units, now_us)
             is_hot = is_hot and demand.is_hot and limit.method == "token_bucket" and not limit.is_shadow
             is_hot = is_hot and units <= limit.capacity - limit.reserve
         return is_hot
 
-    def decide(self, organization_id: UUID, asked: Asked, now_us: int) -> Local | None:
+    def decide(self, cell: str, asked: Asked, now_us: int) -> Local | None:
         """Decide a call by the leases held, all limits or none; None: ask by `wishes`."""
         leases: list[tuple[HeldLease, int]] = []
         is_short = False
         for number, (limit, bucket, units) in enumerate(asked, 1):
-            key = (organization_id, bucket)
+            key = (cell, bucket)
             denial = self._denials.get(key)
             if denial is not None:
                 if denial.until_us <= now_us or denial.version != limit.version:
@@ -203,24 +202,22 @@ class Leases:
             lease.used_at_us = now_us
         return Local(True)
 
-    def wishes(self, organization_id: UUID, asked: Asked, now_us: int) -> list[Wish]:
+    def wishes(self, cell: str, asked: Asked, now_us: int) -> list[Wish]:
         """Return what to ask of the script for a call. The leases it names are over from here on."""
         made: list[Wish] = []
         for limit, bucket, units in asked:
-            key = (organization_id, bucket)
+            key = (cell, bucket)
             lease = self._held.pop(key, None)
             wanted = self._demand(key, now_us).units_in(HORIZON_US, now_us)
             made.append(_wish(limit, bucket, units, wanted, lease, now_us))
         return made
 
-    def granted(
-        self, organization_id: UUID, sequence: int, asked: Asked, answer: Sequence[int], sent_us: int, now_us: int
-    ) -> None:
+    def granted(self, cell: str, sequence: int, asked: Asked, answer: Sequence[int], sent_us: int, now_us: int) -> None:
         """Take over what the script granted; `sent_us` is when it was asked."""
         status, _, which, retry = answer[:4]
         for number, (limit, bucket, units) in enumerate(asked, 1):
             left, at_once, accruing, duration = answer[4 * number : 4 * number + 4]
-            key = (organization_id, bucket)
+            key = (cell, bucket)
             if at_once or accruing:
                 demand = self._demand(key, now_us)
                 self._held[key] = HeldLease(
@@ -231,28 +228,28 @@ class Leases:
             elif status == 0 and number == which:
                 self._denials[key] = Denial(limit.version, units, now_us + min(retry, _DENIAL_US), now_us + retry)
 
-    def idle(self, now_us: int) -> set[UUID]:
-        """Return organizations with leases that are to go back: unused for a while, far too large by now, or near their end."""
+    def idle(self, now_us: int) -> set[str]:
+        """Return cells with leases that are to go back: unused for a while, far too large by now, or near their end."""
         self._denials = {key: denial for key, denial in self._denials.items() if denial.until_us > now_us}
         return {key[0] for key in self._held if self._is_idle(key, now_us)}
 
-    def organizations(self) -> set[UUID]:
-        """Return organizations with leases."""
+    def cells(self) -> set[str]:
+        """Return cells with leases."""
         return {key[0] for key in self._held}
 
-    def give_back(self, organization_id: UUID, now_us: int, *, only_idle: bool = True) -> list[Wish]:
-        """Return what to give back of an organization's leases. They are over from here on."""
+    def give_back(self, cell: str, now_us: int, *, only_idle: bool = True) -> list[Wish]:
+        """Return what to give back of a cell's leases. They are over from here on."""
         made: list[Wish] = []
         for key, lease in list(self._held.items()):
-            if key[0] == organization_id and (not only_idle or self._is_idle(key, now_us)):
+            if key[0] == cell and (not only_idle or self._is_idle(key, now_us)):
                 del self._held[key]
                 if now_us < lease.until_us:
                     made.append(_wish(lease.limit, key[1], 0, 0, lease, now_us))
         return made
 
-    def correct(self, organization_id: UUID, bucket: str, units: int) -> bool:
+    def correct(self, cell: str, bucket: str, units: int) -> bool:
         """Debit units of a settlement from a lease, or credit them when negative; False where there is none."""
-        lease = self._held.get((organization_id, bucket))
+        lease = self._held.get((cell, bucket))
         if lease is None or lease.spent + units < 0:
             return False
         lease.spent += units

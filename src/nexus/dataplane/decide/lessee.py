@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 from prometheus_client import Counter
 
@@ -15,7 +14,7 @@ from nexus.contracts.limits import Dimension, Limit
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
 from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US, Asked, Leases, Local
 from nexus.dataplane.decide.model import Wish
-from nexus.dataplane.decide.scripts import Scripts, keys_of
+from nexus.dataplane.decide.scripts import Keys, Scripts
 from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg
 from nexus.platform.tasks import end_tasks
 
@@ -33,7 +32,7 @@ def monotonic_us() -> int:
 class _Held:
     """A call that was charged to leases and is settled later."""
 
-    organization_id: UUID
+    cell: str
     asked: Asked
     until_us: int
 
@@ -54,14 +53,12 @@ class Lessee:
         self._scripts = scripts
         self._breaker = breaker
         self._now_us = now_us
-        self._locks: dict[UUID, asyncio.Lock] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
         self._holds: dict[str, _Held] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self.leases = Leases()
 
-    async def decide(
-        self, organization_id: UUID, asked: Asked, *, hold_id: str = "", life_us: int = 0
-    ) -> Decision | None:
+    async def decide(self, cell: str, asked: Asked, *, hold_id: str = "", life_us: int = 0) -> Decision | None:
         """Decide a call; None where leases are not for it. `LimiterAway` when Redis is, and no lease covers it.
 
         With `life_us` it is held here, to be settled here; what is not stays charged.
@@ -69,24 +66,24 @@ class Lessee:
         if hold_id in self._holds:
             # The same call again may ask for something else: Redis would know.
             return Decision("spent", hold_id=hold_id, is_replay=True)
-        decision = await self._decide(organization_id, asked)
+        decision = await self._decide(cell, asked)
         if decision is not None and decision.is_admitted and life_us:
-            self._holds[hold_id] = _Held(organization_id, asked, monotonic_us() + life_us)
+            self._holds[hold_id] = _Held(cell, asked, monotonic_us() + life_us)
             return replace(decision, hold_id=hold_id)
         return decision
 
-    async def _decide(self, organization_id: UUID, asked: Asked) -> Decision | None:
-        if not self.leases.note(organization_id, asked, monotonic_us()):
+    async def _decide(self, cell: str, asked: Asked) -> Decision | None:
+        if not self.leases.note(cell, asked, monotonic_us()):
             return None
-        local = self.leases.decide(organization_id, asked, monotonic_us())
+        local = self.leases.decide(cell, asked, monotonic_us())
         if local is None:
-            async with self._locks.setdefault(organization_id, asyncio.Lock()):
+            async with self._locks.setdefault(cell, asyncio.Lock()):
                 # Another call may have asked for more while this one waited.
-                local = self.leases.decide(organization_id, asked, monotonic_us())
+                local = self.leases.decide(cell, asked, monotonic_us())
                 if local is None:
-                    return await self._ask(organization_id, asked)
+                    return await self._ask(cell, asked)
         _LOCAL.inc()
-        return self._told(organization_id, asked, local)
+        return self._told(cell, asked, local)
 
     def finish(self, hold_id: str, kind: EndKind, actual: Mapping[Dimension, int]) -> Finished | None:
         """End a hold that is held here; None for any other."""
@@ -102,7 +99,7 @@ class Lessee:
             elif limit.dimension in actual:
                 taken = limit.charge(actual[limit.dimension])
             legs.append(SettledLeg(limit.dimension, charged, taken))
-            if taken != charged and not self.leases.correct(held.organization_id, bucket, taken - charged):
+            if taken != charged and not self.leases.correct(held.cell, bucket, taken - charged):
                 corrections.append((limit, bucket, taken - charged))
         return Finished(legs, corrections)
 
@@ -116,18 +113,18 @@ class Lessee:
         """Give everything back."""
         await end_tasks(self._sweeping)
         self._sweeping = None
-        for organization_id in self.leases.organizations():
-            await self._give_back(organization_id, only_idle=False)
+        for cell in self.leases.cells():
+            await self._give_back(cell, only_idle=False)
 
-    async def _ask(self, organization_id: UUID, asked: Asked) -> Decision | None:
+    async def _ask(self, cell: str, asked: Asked) -> Decision | None:
         sent_us = monotonic_us()
-        wishes = self.leases.wishes(organization_id, asked, sent_us)
+        wishes = self.leases.wishes(cell, asked, sent_us)
         sequence = self.leases.next_sequence()
-        answer = await self._run(organization_id, sequence, wishes, "ask")
+        answer = await self._run(cell, sequence, wishes, "ask")
         status, _, which, retry = answer[:4]
         if status not in {0, 1}:
             return None
-        self.leases.granted(organization_id, sequence, asked, answer, sent_us, monotonic_us())
+        self.leases.granted(cell, sequence, asked, answer, sent_us, monotonic_us())
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep(), name="lease-sweep")
         standings = [
@@ -140,11 +137,11 @@ class Lessee:
             return Decision("admitted", standings)
         return Decision("refused", standings, retry_us=retry, refused_by=asked[which - 1][0])
 
-    def _told(self, organization_id: UUID, asked: Asked, local: Local) -> Decision:
+    def _told(self, cell: str, asked: Asked, local: Local) -> Decision:
         now_us = monotonic_us()
         standings = []
         for limit, bucket, units in asked:
-            lease = self.leases.held(organization_id, bucket)
+            lease = self.leases.held(cell, bucket)
             left = 0 if lease is None else max(0, lease.left) + max(0, lease.spendable(now_us))
             standings.append(_standing(limit, bucket, units if local.is_admitted else 0, left))
         if local.is_admitted:
@@ -154,21 +151,21 @@ class Lessee:
     async def _sweep(self) -> None:
         while len(self.leases):
             await asyncio.sleep(_SWEEP_SECONDS)
-            for organization_id in self.leases.idle(monotonic_us()):
-                await self._give_back(organization_id, only_idle=True)
+            for cell in self.leases.idle(monotonic_us()):
+                await self._give_back(cell, only_idle=True)
 
-    async def _give_back(self, organization_id: UUID, *, only_idle: bool) -> None:
-        async with self._locks.setdefault(organization_id, asyncio.Lock()):
-            wishes = self.leases.give_back(organization_id, monotonic_us(), only_idle=only_idle)
+    async def _give_back(self, cell: str, *, only_idle: bool) -> None:
+        async with self._locks.setdefault(cell, asyncio.Lock()):
+            wishes = self.leases.give_back(cell, monotonic_us(), only_idle=only_idle)
             if wishes:
                 with contextlib.suppress(LimiterAway):
-                    await self._run(organization_id, self.leases.next_sequence(), wishes, "return")
+                    await self._run(cell, self.leases.next_sequence(), wishes, "return")
 
-    async def _run(self, organization_id: UUID, sequence: int, wishes: list[Wish], kind: str) -> list[int]:
+    async def _run(self, cell: str, sequence: int, wishes: list[Wish], kind: str) -> list[int]:
         _LEASES.labels(kind).inc()
         return await self._breaker.run(
             self._scripts.lease(
-                keys_of(organization_id), self.leases.process, sequence, wishes, self._now_us(),
+                Keys(cell), self.leases.process, sequence, wishes, self._now_us(),
                 life_us=LIFE_US, horizon_us=HORIZON_US,
             )
         )  # fmt: skip
