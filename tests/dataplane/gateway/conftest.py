@@ -60,8 +60,9 @@ async def served(app: Any, *, websockets: bool = False) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.stop()
+        # Streams that a test left open would go on for a while: nobody waits for them.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(serving, 10)
+            await asyncio.wait_for(serving, 1)
 
 
 @dataclass

@@ -168,6 +168,16 @@ def test_a_count_told_once_is_not_taken_back_by_a_0_in_a_later_event() -> None:
     assert usage.counts == {"input": 8, "output": 11}
 
 
+def test_the_last_of_what_anthropic_tells_counts_though_it_be_0() -> None:
+    # As where a conversation was made shorter on the way: the end is about the shorter one.
+    begin = {"type": "message_start", "message": {"usage": {"input_tokens": 9, "cache_read_input_tokens": 500}}}
+    end = {"type": "message_delta", "usage": {"input_tokens": 18, "cache_read_input_tokens": 0, "output_tokens": 8}}
+
+    usage, _, _ = read("anthropic", "/v1/messages", [answers.sse(begin), answers.sse(end)], "text/event-stream")
+
+    assert usage.counts == {"input": 18, "output": 8}
+
+
 def test_a_bomb_is_not_unpacked_to_its_end() -> None:
     bomb = gzip.compress(b"data: " + b"0" * (400 * 2**20), compresslevel=1)
 

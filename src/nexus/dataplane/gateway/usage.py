@@ -44,6 +44,8 @@ class RuleDocument(msgspec.Struct, forbid_unknown_fields=True):
     roots: list[str] = []
     needs: list[str] = []
     merge: bool = False
+    keep: bool = False
+    """Where fields merge: a count that was told is not taken back by a 0 in a later event, which is about another."""
     same_as: str = ""
 
 
@@ -168,6 +170,7 @@ class Rule:
     def __init__(self, document: RuleDocument) -> None:
         self._roots = [Lookup(path) if path else None for path in document.roots]
         self.merges = document.merge
+        self.keeps = document.keep
         self._needs = document.needs
         self._counts = [
             (
@@ -221,7 +224,9 @@ class Wire:
         for name, item in document.rules.items():
             if item.same_as:
                 base = document.rules[item.same_as]
-                item = RuleDocument(base.counts, item.roots or base.roots, item.needs or base.needs, base.merge)
+                item = RuleDocument(
+                    base.counts, item.roots or base.roots, item.needs or base.needs, base.merge, base.keep
+                )
             rules[name] = Rule(item)
         self._rules = rules
         self.headers = document.headers
@@ -286,11 +291,10 @@ class UsageFinder:
             found = rule.find(part)
             if found is not None:
                 if rule.merges:
-                    # A count that was told is not taken back by a 0 in an event that is about another.
                     self._merged |= {
                         name: value
                         for name, value in found.items()
-                        if value is not None and (value or not self._merged.get(name))
+                        if value is not None and (value or not rule.keeps or not self._merged.get(name))
                     }
                     found = self._merged
                 self.counts = rule.count(found)
