@@ -69,6 +69,9 @@ class Target:
     alone: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     memory: float | None = None
+    process: psutil.Process | None = None
+    processor: dict[int, float] = field(default_factory=dict)
+    """Seconds of processor time of its process for each call, by round."""
     answered: int = 0
     unlimited: int = 0
     """Calls refused because the limiter did not answer in time, and a limit of money waits for it."""
@@ -95,6 +98,8 @@ async def measure(node: Node, *, rounds: int, seconds: float, folder: Path) -> s
         limited_key = await node.add_limited_organization("openai", sandbox_url, LIMITS)
         limited = Target(f"gateway, {len(LIMITS) * 2} limits in force", gateway.url, limited_key, is_ours=True)
         targets = [bare, gateway, limited]
+        bare.process = psutil.Process(proxy.pid)
+        gateway.process = limited.process = node.web_process()
         peer, said = await _litellm(stack, sandbox_url, folder)
         for target in [sandbox, *targets]:
             await _until_ready(target)
@@ -109,15 +114,17 @@ async def measure(node: Node, *, rounds: int, seconds: float, folder: Path) -> s
                 # The first round is to warm up; of a slow one two are measured.
                 if target.is_slow and number not in {0, 1, rounds}:
                     continue
+                before = _processor_seconds(target)
                 count, took = await _load(target, connections=32, seconds=seconds if number else seconds / 4)
                 if number:
                     target.rates[number] = count / took
+                    target.processor[number] = (_processor_seconds(target) - before) / max(1, count)
         for _ in range(3):
             for target in [*targets, sandbox]:
                 await _alone(target, BODY, 40 if target.is_slow else 400, target.alone)
                 await _alone(target, STREAM_BODY, 20 if target.is_slow else 200, target.first, first_byte=True)
-        for target, process in ((bare, psutil.Process(proxy.pid)), (gateway, node.web_process())):
-            target.memory = await _many_slow_streams(target, process)
+        for target in (bare, gateway):
+            target.memory = await _many_slow_streams(target)
         answered = sum(target.answered for target in targets if target.is_ours)
         stored = await _stored(node, answered)
     if stored != answered:
@@ -145,12 +152,13 @@ def _section(targets: list[Target], sandbox: Target, *, rounds: int, seconds: fl
         f"{rounds} rounds of {seconds:.0f} s, turn by turn (LiteLLM in two of them, without a database and without keys).\n"
     )
     columns = (
-        "| | requests a second, 32 connections (median) | least | most | added at one connection, p50 ms | added to the first "
+        "| | requests a second, 32 connections (median) | least | most | processor time for each call, µs | added at one connection, p50 ms | added to the first "
         f"streamed byte, p50 ms | memory for {MANY:,} slow streams, MB |"
     )
-    lines = ["## Gateway\n", what, columns, "|---|---|---|---|---|---|---|"]
+    lines = ["## Gateway\n", what, columns, "|---|---|---|---|---|---|---|---|"]
     lines += [
         f"| {item.name} | {item.rate:,.0f} | {min(item.rates.values()):,.0f} | {max(item.rates.values()):,.0f} | "
+        f"{'' if item.process is None else f'{statistics.median(item.processor.values()) * 1e6:.0f}'} | "
         f"{added(item, 'alone'):.2f} | {added(item, 'first'):.2f} | {'' if item.memory is None else f'{item.memory:.0f}'} |"
         for item in targets
     ]
@@ -206,6 +214,13 @@ async def _answer(reader: asyncio.StreamReader) -> bool:
             return is_answer
 
 
+def _processor_seconds(target: Target) -> float:
+    if target.process is None:
+        return 0.0
+    times = target.process.cpu_times()
+    return float(times.user + times.system)
+
+
 async def _load(target: Target, *, connections: int, seconds: float) -> tuple[int, float]:
     host, port, _ = _place(target.url)
     request = _request(target, BODY)
@@ -256,8 +271,10 @@ async def _alone(target: Target, body: bytes, times: int, found: list[float], *,
     writer.close()
 
 
-async def _many_slow_streams(target: Target, process: psutil.Process) -> float:
+async def _many_slow_streams(target: Target) -> float:
     """Hold streams open at once; returns by how many megabytes the process grew."""
+    process = target.process
+    assert process is not None
     host, port, _ = _place(target.url)
     request = _request(target, STREAM_BODY, x_sandbox_chunks="20", x_sandbox_chunk_ms="500")
     before = process.memory_info().rss
