@@ -152,7 +152,8 @@ def _section(targets: list[Target], sandbox: Target, *, rounds: int, seconds: fl
         f"{rounds} rounds of {seconds:.0f} s, turn by turn (LiteLLM in two of them, without a database and without keys).\n"
     )
     columns = (
-        "| | requests a second, 32 connections (median) | least | most | processor time for each call, µs | added at one connection, p50 ms | added to the first "
+        "| | requests a second, 32 connections (median) | least | most | processor time for each call, µs | "
+        "added at one connection, p50 ms | added to the first "
         f"streamed byte, p50 ms | memory for {MANY:,} slow streams, MB |"
     )
     lines = ["## Gateway\n", what, columns, "|---|---|---|---|---|---|---|---|"]

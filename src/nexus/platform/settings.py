@@ -104,7 +104,7 @@ class Settings:
     admission_timeout_ms: int = _setting(
         "NEXUS_ADMISSION_TIMEOUT_MS",
         5,
-        "milliseconds Redis may take to decide a call before a limit's failure policy does",
+        "milliseconds Redis may be silent before a limit's failure policy decides; 100 at least while nothing failed",
     )
 
     gateway_allow: str | None = _setting(

@@ -20,9 +20,11 @@ _DEGRADED = Gauge(
     "1 while decisions are made without Redis, by the limits' failure policies.",
     multiprocess_mode="livemax",
 )
+PATIENCE_SECONDS = 0.1
+LONGEST_SECONDS = 1.0
 _FAILURES_TO_OPEN = 3
 _PROBE_SECONDS = 0.25
-_SLACK = 2
+_TURNS = 4
 log = structlog.get_logger("nexus.admission")
 
 
@@ -31,15 +33,27 @@ class LimiterAway(Exception):
 
 
 class Breaker:
-    """Runs calls to Redis with a limit on their time, and none at all while Redis is known to be away."""
+    """Runs calls to Redis with a limit on their time, and none at all while Redis is known to be away.
+
+    What counts is silence: while Redis answers others it is busy, not away, and a call waits for its turn, for
+    `LONGEST_SECONDS` at most. While nothing failed Redis may be silent for `patience_seconds`: a machine that is busy for a
+    moment would otherwise refuse whoever asks in it. After a failure `timeout_seconds` of silence are enough, until one succeeds.
+    """
 
     def __init__(
-        self, probe: Callable[[], Awaitable[object]], *, timeout_seconds: float, on_recovery: Callable[[], None]
+        self,
+        probe: Callable[[], Awaitable[object]],
+        *,
+        timeout_seconds: float,
+        on_recovery: Callable[[], None],
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._probe = probe
         self._timeout = timeout_seconds
+        self._patience = max(timeout_seconds, patience_seconds)
         self._on_recovery = on_recovery
         self._failures = 0
+        self._answered_at = 0.0
         self._probing: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[Any]] = set()
         self.is_open = False
@@ -49,13 +63,8 @@ class Breaker:
         if self.is_open:
             work.close()
             raise LimiterAway
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        task = loop.create_task(work)
-        await asyncio.wait({task}, timeout=self._timeout)
-        if not task.done() and loop.time() - began > _SLACK * self._timeout:
-            # It was this process that was late, so Redis has not had its time yet.
-            await asyncio.wait({task}, timeout=self._timeout)
+        task = asyncio.get_running_loop().create_task(work)
+        await self._wait(task)
         if not task.done():
             self._running.add(task)
             task.add_done_callback(self._forget)
@@ -67,7 +76,34 @@ class Breaker:
             self._fail(repr(error))
             raise LimiterAway from error
         self._failures = 0
+        self._answered_at = asyncio.get_running_loop().time()
         return result
+
+    async def _wait(self, task: asyncio.Task[Any]) -> None:
+        """Wait until a call is done, or Redis was silent for too long."""
+        loop = asyncio.get_running_loop()
+        began = heard = loop.time()
+        while not task.done():
+            silence = self._timeout if self._failures else self._patience
+            until = min(heard + silence, began + LONGEST_SECONDS)
+            asked = loop.time()
+            await asyncio.wait({task}, timeout=max(0.0, until - asked))
+            for _ in range(_TURNS):
+                # Timers come before what was received: an answer may be there and only wait to be read.
+                if task.done():
+                    return
+                await asyncio.sleep(0)
+            now = loop.time()
+            if now - until > silence:
+                # It was this process that was late, so Redis has not had its time yet.
+                began += now - until
+                heard = now
+            elif self._answered_at > heard:
+                heard = self._answered_at
+            elif not task.done():
+                return
+            if now - began >= LONGEST_SECONDS:
+                return
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
