@@ -86,8 +86,10 @@ def simulate(
     units: int = 1,
     chance: random.Random,
     dies: Callable[[int, int], bool] = lambda number, at: False,
+    answers_lost: float = 0.0,
 ) -> Outcome:
-    """Let processes with leases decide calls; `dies` says whether a process dies at an instant, for ever, with all it has."""
+    """Let processes with leases decide calls; `dies` says whether a process dies at an instant, for ever, with all it has;
+    of leases a part of the answers may be lost, after Redis has done what was asked."""
     cell, outcome = Cell(), Outcome()
     made = [Process(Leases(), chance.randrange(10**12)) for _ in range(processes)]
     asked: Asked = [(limit, "b", units)]
@@ -121,6 +123,8 @@ def simulate(
             )
             assert verdict is not None
             is_admitted = verdict.outcome == "admitted"
+            if chance.random() < answers_lost:
+                continue
             bucket = cell.buckets["b"]
             lease = bucket.leases[process.leases.process]
             answer = [

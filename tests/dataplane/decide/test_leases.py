@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from nexus.contracts.limits import Limit
-from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US
+from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US, Leases
 from nexus.dataplane.decide.model import Cell, Lease, Wish
 from nexus.dataplane.decide.scripts import unpack_lease
 from tests.dataplane.decide.cases import SECOND, START, ClockedRedis, limit
@@ -423,3 +423,30 @@ def test_processes_that_die_with_their_leases_lose_units_and_make_none(seed: int
     assert outcome.overshoot(known) <= 0
     last = sum(amount for at, amount in outcome.admitted if at >= 5 * SECOND)
     assert last >= 0.9 * RATE, "what the dead had out came back when its time was over"
+
+
+def test_a_process_that_gets_no_answer_spends_nothing_of_what_it_gave_back_to_ask() -> None:
+    chance = random.Random(3)
+    known = limit(1, capacity=RATE, units=RATE)
+    calls = list(arrivals(8, evenly(3), 6, chance))
+
+    outcome = simulate(known, calls, 8, chance=chance, answers_lost=0.3)
+
+    assert outcome.overshoot(known) <= 0
+    assert outcome.units >= RATE
+
+
+def test_a_lease_that_was_named_to_redis_is_spent_no_more_whether_or_not_an_answer_comes() -> None:
+    leases, known = Leases(), limit(1, capacity=RATE, units=RATE)
+    asked = [(known, "b", 1)]
+    for number in range(40):
+        leases.note("cell", asked, number * 10_000)
+    leases.wishes("cell", asked, 400_000)
+    leases.granted("cell", 1, asked, [1, START, 0, 0, 900, 5, 20, 100_000], 400_000, 400_500)
+    before = leases.decide("cell", asked, 401_000)
+
+    (wish,) = leases.wishes("cell", asked, 402_000)
+
+    assert before is not None and before.is_admitted
+    assert (wish.named, wish.rest) == (1, 24)
+    assert leases.decide("cell", asked, 403_000) is None and leases.held("cell", "b") is None
