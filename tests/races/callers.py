@@ -34,14 +34,18 @@ async def sandboxed(node: Node) -> AsyncIterator[None]:
     async with served(Sandbox()) as url:
         credential = {"provider": "openai", "name": "sandbox", "secret": "the sandbox asks for none", "base_url": url}
         await post(node, "/api/identity/provider-credentials", credential)
-        async with aiohttp.ClientSession() as client:
+        # Each connection is taken by one of the web processes: so many in a row do not miss one that does not know yet.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as client:
 
             async def is_known() -> bool:
                 headers = {"authorization": f"Bearer {node.first_start()['access_key']}"}
-                async with client.get(f"{node.url}/gw/openai/v1/models", headers=headers) as answer:
-                    return answer.status == 200
+                for _ in range(30):
+                    async with client.get(f"{node.url}/gw/openai/v1/models", headers=headers) as answer:
+                        if answer.status != 200:
+                            return False
+                return True
 
-            await until(is_known, "the gateway knows the credential")
+            await until(is_known, "each process of the gateway knows the credential")
         yield
 
 
