@@ -54,7 +54,7 @@ async def test_many_limits_each_end_their_own_wait() -> None:
     async def wait(seconds: float) -> str:
         try:
             with Deadline(seconds):
-                await asyncio.sleep(2)
+                await asyncio.sleep(0.8)
         except TimeoutError:
             return "ended"
         return "whole"

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from nexus.dataplane.gateway import request as gateway_request
+from nexus.platform.web import server
 from tests.dataplane.gateway.conftest import Node
 from tests.dataplane.gateway.test_forwarding import Echo, bearer, echo  # noqa: F401
 from tests.dataplane.gateway.test_more_clients import reached
@@ -157,8 +158,10 @@ async def test_an_endless_upload_ends_with_the_provider_s_patience(node: Node, c
     await assert_well(node, "openai", client_of("openai", node))
 
 
-async def test_those_who_never_finish_their_headers_are_ended_and_hinder_nobody(node: Node) -> None:
-    """As long as the server waits for headers: half a minute in which little happens here."""
+async def test_those_who_never_finish_their_headers_are_ended_and_hinder_nobody(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 2.0)
     slow = [await connect(node) for _ in range(100)]
     for _, writer in slow:
         writer.write(b"POST /gw/openai/v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-slow: ")
