@@ -60,8 +60,8 @@ def raise_open_files() -> int:
 def _spare_the_collector() -> None:
     """Let the garbage collector look at what requests leave behind, and seldom: not at what stays for the process's life.
 
-    Left as it is it walks all modules and tables again and again, a tenth of what a forwarded call costs. Cycles are
-    few here: reference counting frees nearly everything at once.
+    Left as it is it walks all modules and tables again and again. Cycles are few here: reference counting frees nearly
+    everything at once.
     """
     gc.collect()
     gc.freeze()
