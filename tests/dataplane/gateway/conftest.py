@@ -31,6 +31,7 @@ from nexus.platform.web.server import HttpServer
 from nexus.sandbox.app import Sandbox
 from tests.conftest import TestOrganization
 from tests.dataplane.decide.test_engine import Node as Engine
+from tests.dataplane.gateway.echo import Echo
 from tests.dataplane.gateway.limited import Limited
 
 SECRET = "sk-provider-secret-0123456789"
@@ -170,3 +171,21 @@ async def limited(node: Node, redis_url: str) -> AsyncIterator[Limited]:
     await node.gateway.gate.stop()
     node.gateway.gate = None
     await engine.close()
+
+
+@pytest.fixture
+async def echo(node: Node) -> AsyncIterator[Echo]:
+    app = Echo()
+    async with served(app) as url:
+        async with node.database.as_system() as connection:
+            await connection.execute(
+                "INSERT INTO catalog.providers (id, organization_id, slug, name, base_url, auth_types)"
+                " VALUES (gen_random_uuid(), $1, 'echo', 'Echo', $2, '{bearer}')",
+                node.organization_id, url + "/base",
+            )  # fmt: skip
+        await node.add_credential("echo", url + "/base")
+        yield app
+
+
+def bearer(node: Node) -> dict[str, str]:
+    return {"authorization": f"Bearer {node.key}"}

@@ -14,77 +14,14 @@ import aiohttp
 import pytest
 
 from nexus.dataplane.gateway import request as gateway_request
-from tests.dataplane.gateway.conftest import SECRET, Node, free_port, served
-
-
-class Echo:
-    """A provider that answers with what it got."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        got = {
-            "method": scope["method"],
-            "path": scope["raw_path"].decode(),
-            "query": scope["query_string"].decode(),
-            "headers": [[name.decode(), value.decode()] for name, value in scope["headers"]],
-            "size": len(body),
-        }
-        self.requests.append(got)
-        content = json.dumps(got).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"x-many", b"1"),
-            (b"x-many", b"2"),
-            (b"set-cookie", b"a=b"),
-        ]
-        if scope["path"].endswith("/moved"):
-            await send({"type": "http.response.start", "status": 307, "headers": [(b"location", b"/elsewhere")]})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        if scope["path"].endswith("/gzip"):
-            content = gzip.compress(content)
-            headers.append((b"content-encoding", b"gzip"))
-        if scope["path"].endswith("/download"):
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            for _ in range(320):
-                await send({"type": "http.response.body", "body": b"d" * 65_536, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        headers.append((b"content-length", str(len(content)).encode()))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
-
-
-@pytest.fixture
-async def echo(node: Node) -> AsyncIterator[Echo]:
-    app = Echo()
-    async with served(app) as url:
-        async with node.database.as_system() as connection:
-            await connection.execute(
-                "INSERT INTO catalog.providers (id, organization_id, slug, name, base_url, auth_types)"
-                " VALUES (gen_random_uuid(), $1, 'echo', 'Echo', $2, '{bearer}')",
-                node.organization_id, url + "/base",
-            )  # fmt: skip
-        await node.add_credential("echo", url + "/base")
-        yield app
+from tests.dataplane.gateway.conftest import SECRET, Node, bearer, free_port
+from tests.dataplane.gateway.echo import Echo
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(auto_decompress=False) as found:
         yield found
-
-
-def bearer(node: Node) -> dict[str, str]:
-    return {"authorization": f"Bearer {node.key}"}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

@@ -13,8 +13,8 @@ import pytest
 
 from nexus.dataplane.gateway import request as gateway_request
 from nexus.platform.web import server
-from tests.dataplane.gateway.conftest import Node
-from tests.dataplane.gateway.test_forwarding import Echo, bearer, echo  # noqa: F401
+from tests.dataplane.gateway.conftest import Node, bearer
+from tests.dataplane.gateway.echo import Echo
 from tests.dataplane.gateway.test_more_clients import reached
 from tests.dataplane.gateway.test_odd_providers import assert_well, client_of, lead_to
 
@@ -127,7 +127,7 @@ async def test_what_is_no_http_ends_the_connection_and_reaches_no_provider(node:
     await assert_well(node, "openai", client_of("openai", node))
 
 
-async def test_a_packed_bomb_passes_packed(node: Node, echo: Echo, client: aiohttp.ClientSession) -> None:  # noqa: F811
+async def test_a_packed_bomb_passes_packed(node: Node, echo: Echo, client: aiohttp.ClientSession) -> None:
     bomb = gzip.compress(b'{"x":"' + b"0" * (64 * 2**20) + b'"}', compresslevel=1)
     before = psutil.Process().memory_info().rss
     headers = bearer(node) | {"content-type": "application/json", "content-encoding": "gzip"}
