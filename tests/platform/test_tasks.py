@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from nexus.platform import tasks
-from nexus.platform.tasks import end_tasks
+from nexus.platform.tasks import Repeated, end_tasks
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +61,24 @@ async def test_tasks_that_have_ended_are_left_as_they_are() -> None:
     await end_tasks(task)
 
     assert task.result() == 7
+
+
+async def test_repeated_work_goes_on_until_it_is_stopped_and_is_done_once_more_then() -> None:
+    done: list[str] = []
+    came = asyncio.Event()
+
+    async def work() -> None:
+        done.append("done")
+        if len(done) == 3:
+            came.set()
+
+    repeated = Repeated(work, every_seconds=0.001, name="test")
+    await repeated.stop()
+    assert done == [], "what never began has nothing left to do"
+    repeated.start()
+    await came.wait()
+    count = len(done)
+    await repeated.stop()
+    ended = len(done)
+    await asyncio.sleep(0.02)
+    assert ended > count and len(done) == ended

@@ -1,8 +1,9 @@
-"""Ends tasks for certain."""
+"""Ends tasks for certain, and repeats work beside everything else."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -27,3 +28,29 @@ async def end_tasks(*tasks: asyncio.Task[object] | None) -> None:
     for task in ended:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("a task ended with an error", task=task.get_name(), error=repr(error))
+
+
+class Repeated:
+    """Work that is done every so many seconds while a process lives, and once more when it ends. The work must not raise."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]], *, every_seconds: float, name: str) -> None:
+        self._work = work
+        self._every_seconds = every_seconds
+        self._name = name
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name=self._name)
+
+    async def stop(self) -> None:
+        """End; what there is left to do is done. Nothing where it was never started."""
+        if self._task is not None:
+            await end_tasks(self._task)
+            self._task = None
+            await self._work()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_seconds)
+            await self._work()

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from nexus.contracts.gateway import CredentialEntry
 from nexus.contracts.learned import LearnedLimit, LearnedLimits
 from nexus.contracts.redis_keys import learned_limits
-from nexus.platform.tasks import end_tasks
+from nexus.platform.tasks import Repeated
 
 _NAMED = re.compile(
     r"(?:anthropic-ratelimit-(?P<a_kind>[a-z-]+)-(?P<a_part>limit|remaining|reset)"
@@ -101,7 +101,7 @@ class LimitBook:
         self._redis = redis
         self._by_credential: dict[UUID, LearnedLimits] = {}
         self._untold: dict[tuple[UUID, UUID], LearnedLimits] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._telling = Repeated(self.tell, every_seconds=_EVERY_SECONDS, name="gateway-learned")
 
     def note(self, credential: CredentialEntry, headers: Mapping[str, str], *, status_code: int, at: datetime) -> None:
         """Keep what an answer tells."""
@@ -122,19 +122,11 @@ class LimitBook:
     def start(self) -> None:
         """Begin to tell."""
         if self._redis is not None:
-            self._task = asyncio.create_task(self._run(), name="gateway-learned")
+            self._telling.start()
 
     async def stop(self) -> None:
         """Tell what is left, if Redis answers at once, and stop."""
-        if self._task is not None:
-            await end_tasks(self._task)
-            self._task = None
-            await self.tell()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(_EVERY_SECONDS)
-            await self.tell()
+        await self._telling.stop()
 
     async def tell(self) -> None:
         """Put what was learned where the control plane reads it."""

@@ -18,7 +18,7 @@ from nexus.contracts.redis_keys import endpoint_health
 from nexus.dataplane.gateway.health import Endpoint, EndpointHealth, HealthBook
 from nexus.kit.clock import Clock
 from nexus.kit.ids import uuid7
-from nexus.platform.tasks import end_tasks
+from nexus.platform.tasks import Repeated
 
 KEPT_SECONDS = 86_400
 """After a day without a call nothing is known of an endpoint."""
@@ -44,24 +44,16 @@ class HealthTeller:
         # Of no use to anybody but this process: a number that no other one has.
         self._process = f"{os.getpid()}-{uuid7().hex[-12:]}"
         self._swept: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._telling = Repeated(self.tell, every_seconds=_EVERY_SECONDS, name="gateway-health")
 
     def start(self) -> None:
         """Begin to tell."""
         if self._redis is not None:
-            self._task = asyncio.create_task(self._run(), name="gateway-health")
+            self._telling.start()
 
     async def stop(self) -> None:
         """Tell what is left, if Redis answers at once, and stop."""
-        if self._task is not None:
-            await end_tasks(self._task)
-            self._task = None
-            await self.tell()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(_EVERY_SECONDS)
-            await self.tell()
+        await self._telling.stop()
 
     async def tell(self) -> None:
         """Put what changed where the control plane reads it."""
