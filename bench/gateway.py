@@ -73,7 +73,7 @@ class Target:
     processor: dict[int, float] = field(default_factory=dict)
     """Seconds of processor time of its process for each call, by round."""
     answered: int = 0
-    unlimited: int = 0
+    refused: int = 0
     """Calls refused because the limiter did not answer in time, and a limit of money waits for it."""
 
     @property
@@ -171,8 +171,8 @@ def _section(targets: list[Target], sandbox: Target, *, rounds: int, seconds: fl
         for one, other, digits in [(gateway, bare, 2), (limited, gateway, 2), *((gateway, peer, 0) for peer in peers)]
         for found in [one.ratios(other)]
     ]
-    if limited.unlimited:
-        lines.append(f"{limited.unlimited:,} calls were refused as the limiter did not answer in time.  ")
+    if limited.refused:
+        lines.append(f"{limited.refused:,} calls were refused as the limiter did not answer in time.  ")
     if said:
         lines.append(said + "  ")
     lines.append(f"Each of the {stored:,} calls that the gateway answered is stored once.")
@@ -236,7 +236,7 @@ async def _load(target: Target, *, connections: int, seconds: float) -> tuple[in
             if await _answer(reader):
                 count += 1
             else:
-                target.unlimited += 1
+                target.refused += 1
         writer.close()
 
     began = time.perf_counter()
@@ -256,7 +256,7 @@ async def _alone(target: Target, body: bytes, times: int, found: list[float], *,
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             if b"limiter_unavailable" in head:
                 await reader.readuntil(b"}}")
-                target.unlimited += 1
+                target.refused += 1
                 continue
             await reader.readuntil(b"\n\n")
             found.append(time.perf_counter() - began)
@@ -265,7 +265,7 @@ async def _alone(target: Target, body: bytes, times: int, found: list[float], *,
             await reader.readuntil(b"\r\n0\r\n\r\n")
         else:
             if not await _answer(reader):
-                target.unlimited += 1
+                target.refused += 1
                 continue
             found.append(time.perf_counter() - began)
         target.answered += 1
