@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
@@ -21,8 +22,9 @@ from prometheus_client import REGISTRY
 
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
-from nexus.platform.db.embedded import as_service_user, make_reachable, own
+from nexus.platform.db.embedded import EmbeddedPostgres, as_service_user, make_reachable, own
 from tests.postgres import TestServer, start_server
+from tests.postgres_apart import PostgresApart
 
 # Assertions of modules that tests share are shown with their values.
 pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight", "tests.sdk.programs")
@@ -168,3 +170,13 @@ def redis_url(redis_server: str) -> str:
     client.flushall()
     client.close()
     return redis_server
+
+
+@pytest.fixture
+async def postgres_apart(tmp_path: Path) -> AsyncIterator[PostgresApart]:
+    server = PostgresApart(EmbeddedPostgres(tmp_path / "postgres"))
+    await asyncio.to_thread(server.embedded.prepare)
+    await server.start()
+    yield server
+    if server.process is not None and server.process.poll() is None:
+        await asyncio.to_thread(server.stop)

@@ -9,48 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
 
-from nexus.platform.db.embedded import EmbeddedPostgres
+from tests.postgres_apart import PostgresApart
 from tests.races.callers import ENVIRONMENT, Callers, assert_recorded_once, sandboxed
 from tests.races.node import Node, Senders, assert_exactly_once, until
 
 AWAY_SECONDS = float(os.environ.get("NEXUS_ACCEPT_AWAY_SECONDS", "60"))
-
-
-@dataclass
-class Postgres:
-    """A server that the node does not supervise, so that it stays away until it is started again."""
-
-    embedded: EmbeddedPostgres
-    process: subprocess.Popen[bytes] | None = field(default=None)
-
-    async def start(self) -> None:
-        with (self.embedded.data_dir / "log").open("ab") as log:
-            self.process = self.embedded.popen(log=log)
-        await until(self.embedded.is_ready, "PostgreSQL answers")
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(60)
-
-
-@pytest.fixture
-async def postgres_apart(tmp_path: Path) -> AsyncIterator[Postgres]:
-    server = Postgres(EmbeddedPostgres(tmp_path / "postgres"))
-    await asyncio.to_thread(server.embedded.prepare)
-    await server.start()
-    yield server
-    if server.process is not None and server.process.poll() is None:
-        await asyncio.to_thread(server.stop)
 
 
 @pytest.fixture
@@ -79,7 +49,7 @@ async def a_minute_passes(node: Node, senders: Senders) -> tuple[int, set[str]]:
     return len(senders.acknowledged) - count, seen
 
 
-async def test_postgres_is_stopped_for_a_minute(start: Callable[..., Node], postgres_apart: Postgres) -> None:
+async def test_postgres_is_stopped_for_a_minute(start: Callable[..., Node], postgres_apart: PostgresApart) -> None:
     node = start(NEXUS_ADMIN_URL=postgres_apart.embedded.url())
     node.admin_url = postgres_apart.embedded.url("postgres", "nexus")
     await node.wait_ready()
@@ -107,7 +77,7 @@ async def test_postgres_is_stopped_for_a_minute(start: Callable[..., Node], post
 
 
 async def test_the_gateway_serves_every_call_of_a_minute_without_postgres(
-    start: Callable[..., Node], postgres_apart: Postgres
+    start: Callable[..., Node], postgres_apart: PostgresApart
 ) -> None:
     node = start(NEXUS_ADMIN_URL=postgres_apart.embedded.url(), **ENVIRONMENT)
     node.admin_url = postgres_apart.embedded.url("postgres", "nexus")

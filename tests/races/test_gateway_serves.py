@@ -13,7 +13,7 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.accept.test_postgres_away import Postgres, postgres_apart  # noqa: F401
+from tests.postgres_apart import PostgresApart
 from tests.races.callers import ENVIRONMENT, Callers, assert_recorded_once, post, sandboxed
 from tests.races.node import Node, until
 
@@ -55,7 +55,7 @@ async def test_redis_stands_still_and_every_call_is_served(node: Node) -> None:
 
 async def test_postgresql_is_stopped_and_every_call_is_served_and_recorded_once(
     tmp_path: Path,
-    postgres_apart: Postgres,  # noqa: F811
+    postgres_apart: PostgresApart,
 ) -> None:
     node = Node(tmp_path / "apart", environment=ENVIRONMENT | {"NEXUS_ADMIN_URL": postgres_apart.embedded.url()})
     node.admin_url = postgres_apart.embedded.url("postgres", "nexus")
