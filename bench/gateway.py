@@ -109,6 +109,7 @@ async def measure(node: Node, *, rounds: int, seconds: float, folder: Path) -> s
                 targets.append(peer)
             except RuntimeError as error:
                 said = f"LiteLLM is not measured: {error}."
+        await _until_limited(limited)
         for number in range(rounds + 1):
             for target in targets:
                 # The first round is to warm up; of a slow one two are measured.
@@ -334,6 +335,21 @@ async def _until_ready(target: Target) -> None:
             trouble = error
         await asyncio.sleep(0.1)
     raise RuntimeError(f"{target.name} does not answer: {trouble}")
+
+
+async def _until_limited(target: Target) -> None:
+    """Wait until answers tell of limits: measured before, it would be the gateway without any."""
+    host, port, _ = _place(target.url)
+    for _ in range(100):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(_request(target, BODY))
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        writer.close()
+        target.answered += 1
+        if b"\r\nratelimit" in head:
+            return
+        await asyncio.sleep(0.1)
+    raise RuntimeError(f"no limits are in force for {target.name}")
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -105,7 +104,6 @@ class Node:
         for scope in ("organization", "key"):
             quota = {"name": f"bench-{scope}", "scope": scope, "limits": limits, "reason": "to be measured"}
             api.call("POST", "/api/admission/quotas", quota, organization=name)
-        time.sleep(1.5)
         return str(made["key"])
 
     async def post(self, path: str, body: dict[str, object]) -> None:
