@@ -258,6 +258,15 @@ class PriceBook:
                     return found
         return None
 
+    def model_to_price(self, provider: str, answered: str, asked: str, organization_id: UUID | None = None) -> str:
+        """Return the model a call is priced by: the answer's where the book knows it, else the request's if it knows that."""
+        if not answered or not asked or answered == asked:
+            return answered or asked
+        known = self.provider_of(provider, organization_id)
+        if known is None or self.find_model(known, answered, organization_id) is not None:
+            return answered
+        return asked if self.find_model(known, asked, organization_id) is not None else answered
+
     def resolve(
         self,
         organization_id: UUID | None,

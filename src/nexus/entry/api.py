@@ -33,6 +33,8 @@ from nexus.dataplane.gateway.bodies import Bodies
 from nexus.dataplane.gateway.service import Gateway
 from nexus.dataplane.ingest.asgi import PATH as EVENTS_PATH
 from nexus.dataplane.ingest.asgi import IngestApp
+from nexus.dataplane.ingest.otlp.asgi import PREFIX as OTLP_PREFIX
+from nexus.dataplane.ingest.otlp.asgi import OtlpApp
 from nexus.dataplane.ingest.service import Ingest
 from nexus.dataplane.key_use import KeyUse
 from nexus.dataplane.snapshots import Snapshots
@@ -143,6 +145,7 @@ class Application:
         self.live = live_hub(self.state)
         self.control = control_plane(self.state)
         self.events = IngestApp(self.ingest, on_use=self.key_use.note)
+        self.telemetry = OtlpApp(self.ingest, own_urls=(settings.url, settings.local_url), on_use=self.key_use.note)
         self.decisions = AdmissionApp(
             self.admission,
             lambda: self.snapshots.keys,
@@ -232,6 +235,8 @@ class Application:
     async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if path == EVENTS_PATH:
             await self.events(scope, receive, send)
+        elif path.startswith(OTLP_PREFIX):
+            await self.telemetry(scope, receive, send)
         elif path in {ADMIT_PATH, SETTLE_PATH}:
             await self.decisions(scope, receive, send)
         elif path.startswith("/api/"):
@@ -271,20 +276,22 @@ class Application:
 
 
 _PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
-_QUIET_AREAS = frozenset({EVENTS_PATH, "/health", "/metrics"})
+_QUIET_AREAS = frozenset({EVENTS_PATH, "/otlp", "/health", "/metrics"})
 
 
 def _area(path: str) -> str:
     if path.startswith("/api/"):
         return "/".join(path.split("/", 3)[:3]) if path.split("/", 3)[2] in _SLICES else "/api"
-    return next((prefix for prefix in (EVENTS_PATH, "/health", "/metrics", "/docs") if path.startswith(prefix)), "/")
+    return next(
+        (prefix for prefix in (EVENTS_PATH, "/otlp", "/health", "/metrics", "/docs") if path.startswith(prefix)), "/"
+    )
 
 
 _SLICES = frozenset({"identity", "catalog", "admission", "metering", "governance", "operations", "live"})
 
 
 def _is_programs(path: str) -> bool:
-    return path.startswith(("/v1/", "/otlp/", "/gw/", "/mcp/", "/health/", "/docs/", "/api"))
+    return path.startswith(("/v1/", "/gw/", "/mcp/", "/health/", "/docs/", "/api"))
 
 
 def _request_id(scope: Scope) -> str:

@@ -151,7 +151,10 @@ class Exchange:
             time_to_first_byte_ms=None if self.first_byte_seconds is None else self.first_byte_seconds * 1000,
             request_size_bytes=self.request_bytes,
             response_size_bytes=self.response_bytes,
-            model=self._model(book) or None,
+            model=book.model_to_price(
+                self.target.provider.slug, self.model, self.inquiry.model, caller.key.organization_id
+            )
+            or None,
             tokens=self.usage.tokens(),
             units=self.usage.units(),
             service_variant=self.variant or None,
@@ -187,17 +190,6 @@ class Exchange:
         if self.inquiry.model and self.model and self.inquiry.model != self.model:
             details["requested_model"] = self.inquiry.model
         return details
-
-    def _model(self, book: PriceBook) -> str:
-        """The model the call is priced by: the answer's where the book knows it, else the request's if it knows that."""
-        answered, asked = self.model, self.inquiry.model
-        if not answered or not asked or answered == asked:
-            return answered or asked
-        organization_id = self.caller.key.organization_id
-        provider = book.provider_of(self.target.provider.slug, organization_id)
-        if provider is None or book.find_model(provider, answered, organization_id) is not None:
-            return answered
-        return asked if book.find_model(provider, asked, organization_id) is not None else answered
 
 
 def interrupted(mark: Begin) -> ApiCall:

@@ -21,12 +21,12 @@ from nexus.dataplane.http import (
     serve,
 )
 from nexus.dataplane.ingest.decode import decompress, form_of
+from nexus.dataplane.ingest.held import HeldBytes, TooMuchAtOnce
 from nexus.dataplane.ingest.service import Ingest, Receipt
 from nexus.kit.errors import (
     FieldFault,
     InvalidRequest,
     MalformedRequest,
-    Unavailable,
 )
 from nexus.kit.ids import uuid7
 from nexus.platform.web.problems import MethodNotAllowed
@@ -35,15 +35,8 @@ PATH = "/v1/events"
 SCOPE = "events:write"
 MAX_IDEMPOTENCY_KEY_CHARS = 255
 _MAX_TOLD = 20
-_MAX_HELD_BYTES = 256 * 2**20
 # Decompressing less than this takes less time than handing it to a thread.
 _THREAD_FROM_BYTES = 64 * 1024
-
-
-class TooMuchAtOnce(Unavailable):
-    """More requests are being read than the service has memory for: send it again in a moment."""
-
-    code = "ingest_memory_full"
 
 
 class EverythingRefused(InvalidRequest):
@@ -58,7 +51,7 @@ class IngestApp:
     def __init__(self, ingest: Ingest, *, on_use: OnUse = ignore_use) -> None:
         self._ingest = ingest
         self._on_use = on_use
-        self._held = _HeldBytes(_MAX_HELD_BYTES)
+        self._held = HeldBytes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -78,65 +71,25 @@ class IngestApp:
         caller = self._ingest.caller_of(key)
         form = form_of(_text(headers.get(b"content-type", b"")), _text(headers.get(b"content-encoding", b"")))
         idempotency_key = _idempotency_key(headers)
-        held = _Held(self._held)
         try:
-            limit = self._ingest.limits.body_bytes
-            body = await read_body(headers, receive, limit=limit, note=held.add)
-            if form.encoding != "identity":
-                if len(body) > _THREAD_FROM_BYTES:
-                    body = await asyncio.to_thread(decompress, body, form.encoding, limit=limit)
+            with self._held.begin() as held:
+                limit = self._ingest.limits.body_bytes
+                body = await read_body(headers, receive, limit=limit, note=held.add)
+                if form.encoding != "identity":
+                    if len(body) > _THREAD_FROM_BYTES:
+                        body = await asyncio.to_thread(decompress, body, form.encoding, limit=limit)
+                    else:
+                        body = decompress(body, form.encoding, limit=limit)
+                    held.add(len(body))
                 else:
-                    body = decompress(body, form.encoding, limit=limit)
-                held.add(len(body))
-            else:
-                body = decompress(body, "identity", limit=limit)
-            receipt = await self._ingest.take(caller, body, is_lines=form.is_lines, idempotency_key=idempotency_key)
+                    body = decompress(body, "identity", limit=limit)
+                receipt = await self._ingest.take(caller, body, is_lines=form.is_lines, idempotency_key=idempotency_key)
         except TooMuchAtOnce as error:
             self._ingest.metrics.turned_away.labels(error.code).inc()
             raise
-        finally:
-            held.release()
         if receipt.refused and not receipt.accepted:
             raise _everything_refused(receipt)
         return Answer(200 if receipt.durability == "committed" else 202, encode_json(receipt))
-
-
-class _HeldBytes:
-    """The memory that all requests being read hold together."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._total = 0
-
-    def take(self, count: int) -> bool:
-        """Hold so many bytes more; False when that would be too many."""
-        if self._total + count > self._limit:
-            return False
-        self._total += count
-        return True
-
-    def give_back(self, count: int) -> None:
-        """Hold so many bytes less."""
-        self._total -= count
-
-
-class _Held:
-    """The memory one request holds."""
-
-    def __init__(self, together: _HeldBytes) -> None:
-        self._together = together
-        self._bytes = 0
-
-    def add(self, count: int) -> None:
-        """Hold more; `TooMuchAtOnce` when all requests together hold too much."""
-        if not self._together.take(count):
-            raise TooMuchAtOnce(retry_after_seconds=1)
-        self._bytes += count
-
-    def release(self) -> None:
-        """Hold nothing any more."""
-        self._together.give_back(self._bytes)
-        self._bytes = 0
 
 
 def _text(value: bytes) -> str:

@@ -68,11 +68,16 @@ def form_of(content_type: str, content_encoding: str) -> BodyForm:
         name, _, value = parameter.partition("=")
         if name.strip() == "charset" and value.strip().strip('"') not in {"utf-8", "utf8", "us-ascii"}:
             raise UnknownMediaType
+    return BodyForm(kind in _LINE_TYPES, encoding_of(content_encoding))
+
+
+def encoding_of(content_encoding: str) -> str:
+    """Read the header Content-Encoding: `identity`, `gzip` or `zstd`; `UnknownEncoding` for every other."""
     encoding = content_encoding.strip().lower() or "identity"
     encoding = "gzip" if encoding == "x-gzip" else encoding
     if encoding not in {"identity", "gzip", "zstd"}:
         raise UnknownEncoding
-    return BodyForm(kind in _LINE_TYPES, encoding)
+    return encoding
 
 
 class _Decompressor(Protocol):

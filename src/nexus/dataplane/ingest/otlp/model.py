@@ -1,0 +1,97 @@
+"""Telemetry as it is read from either form of OTLP: plain values, ids in lower-case hexadecimal, times in ns since 1970."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+Attributes = Mapping[str, Any]
+"""Texts, numbers, truth values, lists of them, and mappings again."""
+
+TRACE_ID_DIGITS = 32
+SPAN_ID_DIGITS = 16
+
+
+class SpanKind(IntEnum):
+    """On which side of what a span stands."""
+
+    UNSPECIFIED = 0
+    INTERNAL = 1
+    SERVER = 2
+    CLIENT = 3
+    PRODUCER = 4
+    CONSUMER = 5
+
+
+STATUS_ERROR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened within a span, such as an exception."""
+
+    name: str
+    time_ns: int
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """One span."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    """Empty for the first of a trace."""
+    name: str
+    kind: int
+    start_ns: int
+    end_ns: int
+    attributes: Attributes
+    status: int = 0
+    status_message: str = ""
+    events: tuple[Event, ...] = ()
+    resource: Attributes = field(default_factory=dict)
+    scope: str = ""
+    """Name of the instrumentation that made it."""
+
+    @property
+    def fault(self) -> str | None:
+        """What makes it no span at all, or None."""
+        if not is_id(self.trace_id, TRACE_ID_DIGITS):
+            return "the trace id has not 16 bytes, or is zero"
+        if not is_id(self.span_id, SPAN_ID_DIGITS):
+            return "the span id has not 8 bytes, or is zero"
+        return None
+
+
+def is_id(text: str, digits: int) -> bool:
+    """Tell whether a text is an id: so many hexadecimal digits, not all of them zero."""
+    if len(text) != digits or not text.isascii() or not text.isalnum():
+        return False
+    try:
+        return int(text, 16) != 0
+    except ValueError:
+        return False
+
+
+def text_in(attributes: Attributes, *names: str) -> str:
+    """Return the first of the named attributes that is a text with something in it; else the empty text."""
+    for name in names:
+        value = attributes.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def number_in(attributes: Attributes, *names: str) -> float | None:
+    """Return the first of the named attributes that is a finite number of 0 or more, or a text of one; else None."""
+    for name in names:
+        value = attributes.get(name)
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 18:
+            value = int(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
+            return value
+    return None

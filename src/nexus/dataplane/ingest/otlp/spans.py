@@ -1,0 +1,110 @@
+"""From the spans of one request to the records they tell of, and the account of all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from nexus.contracts.calls import ApiCall
+from nexus.contracts.prices import PriceBook
+from nexus.dataplane.ingest.otlp import genai, http_spans
+from nexus.dataplane.ingest.otlp.http_spans import Address
+from nexus.dataplane.ingest.otlp.model import Span, text_in
+from nexus.dataplane.ingest.otlp.tree import Role, told_by_others
+
+_TOOL_OPERATIONS = frozenset({"execute_tool", "TOOL", "tool", "ai.toolCall"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Who reports, and by which tables it is read."""
+
+    organization_id: UUID
+    application: str
+    """Of the access key; may be empty."""
+    book: PriceBook
+    provider_at: Callable[[str], str | None]
+    """Whose a host is."""
+    is_gateway: Callable[[Address], bool]
+    """Whether an address is ours: what was called there, the gateway recorded itself."""
+
+
+@dataclass(slots=True)
+class Read:
+    """What the spans of one request came to. Each is in exactly one of the four accounts."""
+
+    calls: list[ApiCall] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """Of each span that is refused, why."""
+    told_elsewhere: int = 0
+    """Spans of a call that another span, or the gateway, tells of."""
+    not_kept: int = 0
+    """Spans that tell of no call."""
+
+
+def read_calls(spans: Iterable[Span], reporter: Reporter) -> Read:
+    """Sort the spans of one request. A faulty one is refused by itself; the others are read all the same."""
+    read = Read()
+    sound: list[Span] = []
+    for span in spans:
+        fault = span.fault
+        if fault is None:
+            sound.append(span)
+        else:
+            read.faults.append(f"{span.name[:80]!r}: {fault}")
+    roles = {index: _role_of(span) for index, span in enumerate(sound)}
+    told = told_by_others(sound, roles)
+    for index, span in enumerate(sound):
+        role = roles[index]
+        if role in {Role.OTHER, Role.TOOL}:
+            read.not_kept += 1
+        elif index in told or _is_gateways(span, reporter) or (role is Role.INFERENCE and genai.is_only_begun(span)):
+            read.told_elsewhere += 1
+        else:
+            _read_one(span, role, reporter, read)
+    return read
+
+
+def _role_of(span: Span) -> Role:
+    if genai.operation_of(span) is not None:
+        return Role.INFERENCE
+    if (
+        text_in(span.attributes, "gen_ai.operation.name", "openinference.span.kind", "ai.operationId")
+        in _TOOL_OPERATIONS
+    ):
+        return Role.TOOL
+    return Role.HTTP if http_spans.place_of(span) is not None else Role.OTHER
+
+
+def _is_gateways(span: Span, reporter: Reporter) -> bool:
+    address = http_spans.address_of(span)
+    return address is not None and reporter.is_gateway(address)
+
+
+def _read_one(span: Span, role: Role, reporter: Reporter, read: Read) -> None:
+    try:
+        if role is Role.INFERENCE:
+            operation = genai.operation_of(span)
+            assert operation is not None
+            call = genai.call_of(
+                span,
+                operation,
+                book=reporter.book,
+                organization_id=reporter.organization_id,
+                application=reporter.application,
+            )
+        else:
+            place = http_spans.place_of(span)
+            assert place is not None
+            call = http_spans.call_of(span, place, provider_at=reporter.provider_at, application=reporter.application)
+    except ValueError as error:
+        read.faults.append(f"{span.name[:80]!r}: {error}")
+    else:
+        read.calls.append(call)
+
+
+def describe(faults: Sequence[str], limit: int = 5) -> str:
+    """Say why spans were refused, the first of them in words."""
+    said = "; ".join(faults[:limit])
+    return said if len(faults) <= limit else f"{said}; and {len(faults) - limit} more"
