@@ -24,9 +24,9 @@ async def test_every_query_prepares_as_the_role_that_runs_it(postgres: TestServe
                 url = postgres.url(query.role, database_name, direct=True)
                 connection = connections[query.role] = await asyncpg.connect(url, statement_cache_size=0)
                 if query.role == "nexus_writer":
-                    # The staging table lives for a transaction; the writer's queries name it.
+                    # The staging tables live for a transaction; the writer's queries name them.
                     await connection.execute("BEGIN")
-                    await connection.execute("SELECT metering.stage_calls_v1()")
+                    await connection.execute("SELECT metering.stage_calls_v1(), mcp.stage_tool_calls_v1()")
             try:
                 await connection.prepare(query.sql)
             except asyncpg.PostgresError as error:

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "nexus"
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "web/node_modules" not in str(path))
 ROOMS = {"store", "routes", "jobs", "commands"}
-SLICES = {"identity", "catalog", "admission", "metering", "governance", "operations", "dashboards", "dataplane"}
+SLICES = {
+    "identity", "catalog", "admission", "metering", "mcp", "governance", "operations", "dashboards", "dataplane",
+}  # fmt: skip
 FRAMEWORK_FREE = {"service", "store", "jobs"}
 
 

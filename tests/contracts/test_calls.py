@@ -19,14 +19,25 @@ from nexus.contracts.calls import (
     Units,
 )
 from nexus.contracts.units import DIMENSIONS
+from nexus.dataplane.ingest.record_types import RECORD_TYPES
 from nexus.platform.db import Database
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "events.md"
 
 
-@pytest.mark.parametrize(("struct", "prefix"), [(ApiCall, ""), (Tokens, "tokens."), (Units, "units.")])
-def test_every_field_is_described_and_in_the_reference(struct: type[msgspec.Struct], prefix: str) -> None:
-    text = REFERENCE.read_text()
+STRUCTS = [("api_call", ApiCall, ""), ("api_call", Tokens, "tokens."), ("api_call", Units, "units.")] + [
+    (name, record_type.struct, "") for name, record_type in RECORD_TYPES.items() if name != "api_call"
+]
+
+
+def section(name: str) -> str:
+    """The part of the reference that is about one type of record."""
+    return REFERENCE.read_text().partition(f"\n## `{name}`")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize(("name", "struct", "prefix"), STRUCTS, ids=[prefix or name for name, _, prefix in STRUCTS])
+def test_every_field_is_described_and_in_the_reference(name: str, struct: type[msgspec.Struct], prefix: str) -> None:
+    text = section(name)
     hints = get_type_hints(struct, include_extras=True)
     for item in msgspec.structs.fields(struct):
         metas = [meta for meta in get_args(hints[item.encode_name])[1:] if isinstance(meta, msgspec.Meta)]
@@ -36,12 +47,14 @@ def test_every_field_is_described_and_in_the_reference(struct: type[msgspec.Stru
         assert f"| `{prefix}{item.encode_name}` | {description} |" in text
 
 
-def test_reference_names_no_field_that_does_not_exist() -> None:
-    names = set(re.findall(r"^\| `([a-z_.0-9]+)` \|", REFERENCE.read_text(), re.MULTILINE))
+@pytest.mark.parametrize("name", RECORD_TYPES)
+def test_reference_names_no_field_that_does_not_exist(name: str) -> None:
+    names = set(re.findall(r"^\| `([a-z_.0-9]+)` \|", section(name), re.MULTILINE))
     known = {
-        *ApiCall.__struct_fields__,
-        *(f"tokens.{name}" for name in Tokens.__struct_fields__),
-        *(f"units.{name}" for name in Units.__struct_fields__),
+        f"{prefix}{field}"
+        for type_name, struct, prefix in STRUCTS
+        if type_name == name
+        for field in struct.__struct_fields__
     }
 
     assert names == known

@@ -100,6 +100,25 @@ def events(slug: str, at: datetime) -> list[dict[str, Any]]:
                 **common,
             }
         )
+    for number in range(6):
+        then = at - timedelta(minutes=number * 9)
+        made.append(
+            {
+                "type": "tool_call",
+                "id": str(uuid7(then)) if number % 2 else f"{slug}-{uuid4()}",
+                "timestamp": then.isoformat(),
+                "server": f"{slug}-server",
+                "tool": f"{slug}-tool-{number % 2}",
+                "outcome": ("ok", "tool_error", "protocol_error")[number % 3],
+                "duration_ms": 5 + number,
+                "parameters": {"query": f"{slug} query"},
+                "response": {"text": f"{slug} answer"},
+                "error_message": f"{slug} tool failed",
+                "client_name": f"{slug}-client",
+                "session_id": f"{slug}-session",
+                **common,
+            }
+        )
     return made
 
 
@@ -161,7 +180,7 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
         await _ok(await owner.post(f"{identity}/provider-credentials", json=credential))
         await application.snapshots.refresh()
         sent = await owner.post("/v1/events", json=events(slug, datetime.now(UTC)), headers=tenant.bearer)
-        assert sent.status_code == 200 and sent.json()["stored"] == 12, sent.text
+        assert sent.status_code == 200 and sent.json()["stored"] == 18, sent.text
         order = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "provider": f"{slug}-provider"}
         await _ok(await owner.post("/api/metering/repricings", json=order))
         await _ok(await owner.get("/api/governance/audit-log/export"))

@@ -96,12 +96,14 @@ class Units(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=
 
 class ApiCall(
     msgspec.Struct,
+    tag="api_call",
+    tag_field="type",
     forbid_unknown_fields=True,
     kw_only=True,
     gc=False,
     omit_defaults=True,
 ):
-    """One call of an API, as a caller reports it. Only `provider` and `status_code` are required."""
+    """One call of an API, as a caller reports it. Only `provider` and `status_code` are required, not even `type`."""
 
     provider: Annotated[
         str,
@@ -120,7 +122,6 @@ class ApiCall(
             examples=[200],
         ),
     ]
-    type: Annotated[Literal["api_call"], Meta(description="Kind of the record.")] = "api_call"
     id: Annotated[
         Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)] | None,
         Meta(

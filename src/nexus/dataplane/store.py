@@ -11,7 +11,6 @@ from uuid import UUID
 import msgspec
 
 from nexus.contracts.bodies import StoredBody
-from nexus.contracts.calls import CALL_COLUMNS
 from nexus.platform.db import Connection, load_queries
 
 QUERIES = load_queries("nexus.dataplane")
@@ -188,22 +187,25 @@ async def store_call_bodies(connection: Connection, rows: Sequence[StoredBody]) 
     await connection.execute(QUERIES["store_call_bodies"], *columns)
 
 
-async def ensure_partition(connection: Connection, at: datetime) -> bool:
-    """Make the partition that holds an instant if it is missing; tells whether it was."""
-    return bool(await connection.fetchval(QUERIES["ensure_partition"], at))
+async def ensure_partition(connection: Connection, table: str, at: datetime) -> bool:
+    """Make the partition of a table that holds an instant if it is missing; tells whether it was."""
+    return bool(await connection.fetchval(QUERIES["ensure_partition"], table, at))
 
 
-async def store_calls(connection: Connection, stream: bytes) -> list[int]:
-    """Store staged rows given as one binary COPY stream, in the writer's transaction.
+async def store_records(
+    connection: Connection, stream: bytes, columns: Sequence[str], *, staging: str, stage: str, store: str
+) -> list[int]:
+    """Store rows given as one binary COPY stream, in the writer's transaction.
 
-    Returns the ordinals of rows that were stored before, or that stand earlier in the stream under the same id.
+    `stage` names the query that makes the temporary table `staging`, `store` the one that stores what is in it. Returns
+    the ordinals of rows that were stored before, or that stand earlier in the stream under the same id.
     """
-    await connection.execute(QUERIES["stage_calls"])
+    await connection.execute(QUERIES[stage])
     await connection.copy_to_table(
-        "staged_calls",
+        staging,
         schema_name="pg_temp",
         source=BytesIO(stream),
-        columns=CALL_COLUMNS,
+        columns=columns,
         format="binary",
     )
-    return list(await connection.fetchval(QUERIES["store_calls"]) or ())
+    return list(await connection.fetchval(QUERIES[store]) or ())

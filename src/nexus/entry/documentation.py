@@ -10,8 +10,8 @@ import msgspec
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
-from nexus.contracts.calls import ApiCall
 from nexus.dataplane.decide.asgi import Ending, Question
+from nexus.dataplane.ingest.record_types import API_CALL, RECORD_TYPES
 from nexus.identity.guards import permission_of
 
 Scope = MutableMapping[str, Any]
@@ -46,9 +46,12 @@ _PROBLEM_STATUSES = ("400", "401", "403", "404", "405", "409", "413", "415", "42
 
 
 def _events_operation(components: dict[str, Any]) -> dict[str, Any]:
-    schemas, parts = msgspec.json.schema_components([ApiCall], ref_template="#/components/schemas/{name}")
+    structs = [record_type.struct for record_type in RECORD_TYPES.values()]
+    schemas, parts = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
+    # A record that does not say its type is an API call.
+    parts[API_CALL.struct.__name__]["required"].remove("type")
     components.update(parts)
-    record = schemas[0]
+    record = {"anyOf": list(schemas)}
     receipt = {
         "type": "object",
         "properties": {
@@ -65,10 +68,10 @@ def _events_operation(components: dict[str, Any]) -> dict[str, Any]:
         "post": {
             "operationId": "SendEvents",
             "tags": ["ingest"],
-            "summary": "Send records of calls.",
+            "summary": "Send records.",
             "description": (
                 "A JSON array, one object, or NDJSON; identity, gzip or zstd. Durable before it is answered, stored exactly "
-                "once by (organization, id), refused record by record."
+                "once by (organization, type, id), refused record by record."
             ),
             "security": [{"accessKey": []}],
             "parameters": [

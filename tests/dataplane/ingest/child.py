@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from nexus.contracts.calls import ApiCall
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane.ingest.metrics import IngestMetrics
-from nexus.dataplane.ingest.resolve import Caller
+from nexus.dataplane.ingest.record_type import Caller
 from nexus.dataplane.ingest.service import Ingest
 from nexus.dataplane.snapshots import PriceTable, Snapshots
 from nexus.kit.ids import uuid7

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from nexus.contracts.calls import CALL_COLUMNS
 from nexus.dataplane.ingest.commit import DatabaseTroubleError, PoisonedRowsError
+from nexus.dataplane.ingest.record_type import RecordType
 from nexus.dataplane.ingest.rows import split_fields
 
 _PLACES = {name: place for place, name in enumerate(CALL_COLUMNS[1:])}
@@ -32,7 +33,9 @@ class MemoryStore:
         """Commits wait for it."""
         self.waiting = asyncio.Event()
 
-    async def commit(self, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]) -> list[int]:
+    async def commit(
+        self, record_type: RecordType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
+    ) -> list[int]:
         """Keep rows of new ids."""
         self.waiting.set()
         if self.gate is not None:

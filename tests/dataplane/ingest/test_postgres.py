@@ -21,7 +21,8 @@ from nexus.contracts.prices import PriceBook
 from nexus.dataplane.endpoints import EndpointTable
 from nexus.dataplane.ingest import rows
 from nexus.dataplane.ingest.metrics import IngestMetrics
-from nexus.dataplane.ingest.resolve import Caller
+from nexus.dataplane.ingest.record_type import Caller
+from nexus.dataplane.ingest.record_types import API_CALL
 from nexus.dataplane.ingest.service import Ingest, Receipt
 from nexus.dataplane.snapshots import PriceTable, Snapshots
 from nexus.dataplane.store import EndpointEntry
@@ -369,14 +370,13 @@ async def test_row_that_postgresql_refuses_is_refused_alone(
     make: Callable[..., Node], organization: TestOrganization, admin_connection: asyncpg.Connection
 ) -> None:
     node = make()
-    resolver = node.ingest._resolver
-    prepared = resolver.prepare(
+    prepared = node.ingest._encoders["api_call"].prepare(
         Caller(organization.id, "USD"), [call() for _ in range(9)], received_at=NOW, positions=range(9)
     )
     # A currency that is no UTF-8 passes no check of ours, so it is put there by hand.
     prepared.rows[4] = prepared.rows[4].replace(rows.text("USD"), b"\x00\x00\x00\x03\xff\xff\xff")
 
-    outcome = await node.ingest.writer.submit(organization.id, prepared.rows, prepared.days)
+    outcome = await node.ingest.writer.submit(API_CALL, organization.id, prepared.rows, prepared.days)
 
     assert list(outcome.poisoned) == [4]
     assert await stored(admin_connection) == {organization.id: 8}

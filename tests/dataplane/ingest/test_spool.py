@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus.contracts.calls import CALL_COLUMNS
+from nexus.contracts.tool_calls import TOOL_CALL_COLUMN_TYPES
+from nexus.dataplane.ingest.record_types import API_CALL, TOOL_CALL
 from nexus.dataplane.ingest.segments import Frame
 from nexus.dataplane.ingest.spool import Disk, DiskHandle, SegmentHandle, Spool, SpoolBroken, SpoolFull
 
@@ -94,7 +96,7 @@ class ForgetfulDisk(Disk):
 def test_frames_come_back_in_order_and_once(tmp_path: Path) -> None:
     spool = Spool(tmp_path, limit_bytes=LIMIT, segment_bytes=200)
     for number in range(20):
-        spool.append([frame(number)])
+        spool.append(API_CALL, [frame(number)])
     spool.seal()
 
     assert len(list(tmp_path.glob("*.spool"))) > 3
@@ -104,7 +106,7 @@ def test_frames_come_back_in_order_and_once(tmp_path: Path) -> None:
 
 def test_segment_in_use_is_left_alone_by_others(tmp_path: Path) -> None:
     writing, other = Spool(tmp_path, limit_bytes=LIMIT), Spool(tmp_path, limit_bytes=LIMIT)
-    writing.append([frame(1)])
+    writing.append(API_CALL, [frame(1)])
 
     assert numbers(other) == []
     writing.seal()
@@ -116,9 +118,9 @@ def test_segment_in_use_is_left_alone_by_others(tmp_path: Path) -> None:
 
 def test_segment_drained_by_another_in_between_is_not_drained_twice(tmp_path: Path) -> None:
     first, second = Spool(tmp_path, limit_bytes=LIMIT), Spool(tmp_path, limit_bytes=LIMIT)
-    first.append([frame(1)])
+    first.append(API_CALL, [frame(1)])
     first.seal()
-    first.append([frame(2)])
+    first.append(API_CALL, [frame(2)])
     first.seal()
 
     adopting = second.adopt()
@@ -134,7 +136,7 @@ def test_limit_refuses_and_keeps_what_is_there(tmp_path: Path) -> None:
     taken = 0
     with pytest.raises(SpoolFull) as caught:
         for number in range(100):
-            spool.append([frame(number)])
+            spool.append(API_CALL, [frame(number)])
             taken += 1
 
     assert caught.value.status == 503
@@ -147,7 +149,7 @@ def test_limit_refuses_and_keeps_what_is_there(tmp_path: Path) -> None:
 
 def test_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", limit_bytes=LIMIT)
-    spool.append([frame(1)])
+    spool.append(API_CALL, [frame(1)])
 
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "spool").iterdir()} == {0o600}
     assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
@@ -197,12 +199,12 @@ def test_full_disk_refuses_what_does_not_fit_and_keeps_the_rest(
     taken: list[int] = []
     for number in range(6):
         try:
-            spool.append([frame(number, size=100 * (number % 3 + 1))])
+            spool.append(API_CALL, [frame(number, size=100 * (number % 3 + 1))])
             taken.append(number)
         except SpoolBroken as error:
             assert error.status == 503
     disk.room_bytes = 10_000
-    spool.append([frame(99)])
+    spool.append(API_CALL, [frame(99)])
     spool.seal()
 
     assert numbers(spool) == [*taken, 99]
@@ -211,12 +213,12 @@ def test_full_disk_refuses_what_does_not_fit_and_keeps_the_rest(
 def test_segment_whose_sync_failed_is_not_written_to_again(tmp_path: Path) -> None:
     disk = FullDisk(10_000)
     spool = Spool(tmp_path, limit_bytes=LIMIT, disk=disk)
-    spool.append([frame(1)])
+    spool.append(API_CALL, [frame(1)])
     disk.fails_to_sync = True
     with pytest.raises(SpoolBroken):
-        spool.append([frame(2)])
+        spool.append(API_CALL, [frame(2)])
     disk.fails_to_sync = False
-    spool.append([frame(3)])
+    spool.append(API_CALL, [frame(3)])
     spool.seal()
 
     assert len(list(tmp_path.glob("*.spool"))) == 2
@@ -240,14 +242,14 @@ def test_nothing_acknowledged_is_missing_when_everything_unsynced_is_lost(
     acknowledged: list[int] = []
     for count in batches:
         first = len(acknowledged)
-        spool.append([frame(number) for number in range(first, first + count)])
+        spool.append(API_CALL, [frame(number) for number in range(first, first + count)])
         acknowledged += range(first, first + count)
     # What is written but not synced when the power fails was not acknowledged.
-    if unsynced and spool._active is not None:
+    if unsynced and (active := spool._active.get(API_CALL.name)) is not None:
         from nexus.dataplane.ingest.segments import encode_frame
 
         for _ in range(unsynced):
-            spool._active.handle.write(encode_frame(frame(10_000)))
+            active.handle.write(encode_frame(frame(10_000)))
     disk.cut_power(kept_bytes)
 
     after = Spool(folder, limit_bytes=LIMIT)
@@ -269,7 +271,7 @@ def test_a_sync_that_is_skipped_is_noticed_by_the_test_above(tmp_path: Path) -> 
 
     disk = LazyDisk()
     spool = Spool(tmp_path, limit_bytes=LIMIT, disk=disk)
-    spool.append([frame(1)])
+    spool.append(API_CALL, [frame(1)])
     disk.cut_power()
 
     assert numbers(Spool(tmp_path, limit_bytes=LIMIT)) == []
@@ -280,13 +282,14 @@ def test_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
         """
         import sys
         from pathlib import Path
+        from nexus.dataplane.ingest.record_types import API_CALL
         from nexus.dataplane.ingest.segments import Frame
         from nexus.dataplane.ingest.spool import Spool
 
         spool = Spool(Path(sys.argv[1]), limit_bytes=2**30, segment_bytes=20_000)
         number = 0
         while True:
-            spool.append([Frame(number.to_bytes(16, "big"), [0], [b"x" * 1000])])
+            spool.append(API_CALL, [Frame(number.to_bytes(16, "big"), [0], [b"x" * 1000])])
             print(number, flush=True)
             number += 1
         """
@@ -334,16 +337,20 @@ def test_quarantine_is_counted_and_never_drained(tmp_path: Path) -> None:
     assert numbers(spool) == []
 
 
-def test_segments_name_their_columns(tmp_path: Path) -> None:
+def test_segments_name_their_type_and_columns(tmp_path: Path) -> None:
     spool = Spool(tmp_path, limit_bytes=LIMIT)
-    spool.append([frame(1)])
+    spool.append(API_CALL, [frame(1)])
+    spool.append(TOOL_CALL, [frame(2)])
     spool.seal()
 
-    (segment,) = spool.adopt()
+    segments = list(spool.adopt())
 
-    assert segment.columns == CALL_COLUMNS
-    assert segment.is_of_today
-    spool.release(segment)
+    assert [(segment.type_name, segment.columns) for segment in segments] == [
+        ("api_call", CALL_COLUMNS),
+        ("tool_call", tuple(TOOL_CALL_COLUMN_TYPES)),
+    ]
+    for segment in segments:
+        spool.release(segment)
 
 
 def test_disk_handle_writes_all(tmp_path: Path) -> None:

@@ -13,20 +13,23 @@ from hypothesis import strategies as st
 
 from nexus.contracts.calls import MAX_METADATA_BYTES, MAX_TAGS, ApiCall
 from nexus.contracts.prices import PriceBook
-from nexus.dataplane.ingest.resolve import Caller, Prepared, Resolver
+from nexus.dataplane.ingest.record_type import Caller, Prepared, Tables
+from nexus.dataplane.ingest.record_types import API_CALL, RECORD_TYPES
+from nexus.dataplane.ingest.resolve import faults_of_call
 from nexus.dataplane.ingest.validate import (
+    Part,
     TooManyRecords,
     Unreadable,
     check_at_once,
     check_one_by_one,
-    faults_of_call,
 )
 from nexus.dataplane.snapshots import PriceTable
 from nexus.kit.ids import uuid7
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CALLER = Caller(uuid4(), "USD")
-RESOLVER = Resolver(PriceTable(0, PriceBook.from_documents([])))
+TABLES = Tables(PriceTable(0, PriceBook.from_documents([])))
+ENCODERS = {name: record_type.encoder(TABLES) for name, record_type in RECORD_TYPES.items()}
 GOOD: dict[str, Any] = {"id": "good", "provider": "openai", "status_code": 200}
 NEST = '{"a":' * 3_000 + "1" + "}" * 3_000
 
@@ -37,14 +40,12 @@ def take(body: bytes | str, *, is_lines: bool = False, key: str | None = None) -
     checked = check_at_once(raw, is_lines=is_lines, max_records=100)
     if checked is None:
         checked = check_one_by_one(raw, is_lines=is_lines, max_records=100, max_record_bytes=262_144)
-    return RESOLVER.prepare(
-        CALLER,
-        checked.calls,
-        received_at=NOW,
-        idempotency_key=key,
-        positions=checked.positions,
-        into=Prepared(faults=checked.faults),
-    )
+    prepared = Prepared(faults=checked.faults)
+    for part in checked.parts:
+        ENCODERS[part.record_type.name].prepare(
+            CALLER, part.records, received_at=NOW, idempotency_key=key, positions=part.positions, into=prepared
+        )
+    return prepared
 
 
 def fields(prepared: Prepared, index: int = 0) -> set[str]:
@@ -123,7 +124,8 @@ def test_only_provider_and_status_are_required() -> None:
         ('"metadata": []', "metadata"),
         ('"request_headers": {"a": ["b"]}', "request_headers.a"),
         ('"request_headers": ' + json.dumps({str(n): "x" * 8_000 for n in range(9)}), "request_headers"),
-        ('"type": "tool_call"', "type"),
+        ('"type": "tool_calls"', "type"),
+        ('"type": 7', "type"),
         ('"latency": 5', "latency"),
     ],
 )
@@ -302,7 +304,7 @@ def test_fast_and_slow_way_agree(values: list[dict[str, Any]]) -> None:
 
     assert (fast is None) == bool(slow.faults)
     if fast is not None:
-        assert fast.calls == slow.calls
+        assert fast.parts == [Part(API_CALL, slow.parts[0].records, range(len(values)))]
 
 
 @given(st.data())
@@ -324,7 +326,7 @@ def test_record_is_refused_by_the_loop_exactly_when_it_has_faults(data: st.DataO
     )
 
     faults = faults_of_call(call, received_at=NOW, has_idempotency_key=False)
-    prepared = RESOLVER.prepare(CALLER, [call], received_at=NOW, positions=[0])
+    prepared = ENCODERS["api_call"].prepare(CALLER, [call], received_at=NOW, positions=[0])
 
     assert bool(faults) == bool(prepared.faults), faults
     if faults:

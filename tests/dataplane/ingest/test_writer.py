@@ -16,6 +16,7 @@ from nexus.contracts.calls import CALL_COLUMNS
 from nexus.dataplane.ingest import rows
 from nexus.dataplane.ingest.drain import Drain
 from nexus.dataplane.ingest.metrics import IngestMetrics
+from nexus.dataplane.ingest.record_types import API_CALL
 from nexus.dataplane.ingest.segments import Frame
 from nexus.dataplane.ingest.spool import Spool
 from nexus.dataplane.ingest.writer import MAX_POISONED, QueueFull, ShareFull, Stopping, Writer
@@ -77,13 +78,14 @@ async def make(tmp_path: Path) -> AsyncIterator[Callable[..., House]]:
 async def test_waiting_batches_are_committed_together_and_told_apart(make: Callable[..., House]) -> None:
     house = make()
     house.store.gate = asyncio.Event()
-    first = asyncio.create_task(house.writer.submit(ORGANIZATION, [row(0)], {0}))
+    first = asyncio.create_task(house.writer.submit(API_CALL, ORGANIZATION, [row(0)], {0}))
     await house.store.waiting.wait()
 
     others = [
-        asyncio.create_task(house.writer.submit(ORGANIZATION, [row(n), row(n + 1)], {0})) for n in range(1, 20, 2)
+        asyncio.create_task(house.writer.submit(API_CALL, ORGANIZATION, [row(n), row(n + 1)], {0}))
+        for n in range(1, 20, 2)
     ]
-    again = asyncio.create_task(house.writer.submit(ORGANIZATION, [row(3), row(50), row(50)], {0}))
+    again = asyncio.create_task(house.writer.submit(API_CALL, ORGANIZATION, [row(3), row(50), row(50)], {0}))
     await asyncio.sleep(0)
     house.store.gate.set()
     outcomes = await asyncio.gather(first, *others)
@@ -101,7 +103,7 @@ async def test_commit_closes_at_its_number_of_rows(make: Callable[..., House]) -
     house = make(batch_rows=10)
     house.store.gate = asyncio.Event()
     tasks = [
-        asyncio.create_task(house.writer.submit(ORGANIZATION, [row(n * 4 + k) for k in range(4)], {0}))
+        asyncio.create_task(house.writer.submit(API_CALL, ORGANIZATION, [row(n * 4 + k) for k in range(4)], {0}))
         for n in range(5)
     ]
     await house.store.waiting.wait()
@@ -115,7 +117,7 @@ async def test_commit_closes_at_its_number_of_rows(make: Callable[..., House]) -
 async def test_batch_larger_than_a_commit_is_stored_alone(make: Callable[..., House]) -> None:
     house = make(batch_rows=10)
 
-    outcome = await house.writer.submit(ORGANIZATION, [row(n) for n in range(35)], {0})
+    outcome = await house.writer.submit(API_CALL, ORGANIZATION, [row(n) for n in range(35)], {0})
 
     assert outcome.durability == "committed"
     assert house.store.commits == [35]
@@ -126,7 +128,8 @@ async def test_two_organizations_in_one_commit_are_kept_apart(make: Callable[...
     other = uuid4()
     house.store.gate = asyncio.Event()
     tasks = [
-        asyncio.create_task(house.writer.submit(who, [row(1, who), row(2, who)], {0})) for who in (ORGANIZATION, other)
+        asyncio.create_task(house.writer.submit(API_CALL, who, [row(1, who), row(2, who)], {0}))
+        for who in (ORGANIZATION, other)
     ]
     await house.store.waiting.wait()
     house.store.gate.set()
@@ -140,11 +143,13 @@ async def test_two_organizations_in_one_commit_are_kept_apart(make: Callable[...
 async def test_full_queue_turns_away_and_counts_it(make: Callable[..., House]) -> None:
     house = make(queue_rows=10, batch_rows=1)
     house.store.gate = asyncio.Event()
-    waiting = [asyncio.create_task(house.writer.submit(uuid4(), [row(n), row(n + 100)], {0})) for n in range(5)]
+    waiting = [
+        asyncio.create_task(house.writer.submit(API_CALL, uuid4(), [row(n), row(n + 100)], {0})) for n in range(5)
+    ]
     await house.store.waiting.wait()
 
     with pytest.raises(QueueFull) as caught:
-        await house.writer.submit(uuid4(), [row(7)], {0})
+        await house.writer.submit(API_CALL, uuid4(), [row(7)], {0})
 
     assert caught.value.status == 503
     assert caught.value.retry_after_seconds == 1
@@ -156,13 +161,13 @@ async def test_full_queue_turns_away_and_counts_it(make: Callable[..., House]) -
 async def test_one_organization_cannot_take_the_whole_queue(make: Callable[..., House]) -> None:
     house = make(queue_rows=10)
     house.store.gate = asyncio.Event()
-    first = asyncio.create_task(house.writer.submit(ORGANIZATION, [row(n) for n in range(7)], {0}))
+    first = asyncio.create_task(house.writer.submit(API_CALL, ORGANIZATION, [row(n) for n in range(7)], {0}))
     await house.store.waiting.wait()
 
     with pytest.raises(ShareFull) as caught:
-        await house.writer.submit(ORGANIZATION, [row(8), row(9)], {0})
+        await house.writer.submit(API_CALL, ORGANIZATION, [row(8), row(9)], {0})
     other = uuid4()
-    neighbour = asyncio.create_task(house.writer.submit(other, [row(1, other)], {0}))
+    neighbour = asyncio.create_task(house.writer.submit(API_CALL, other, [row(1, other)], {0}))
     house.store.gate.set()
 
     assert caught.value.status == 429
@@ -175,8 +180,8 @@ async def test_poisoned_rows_are_refused_by_index_and_neighbours_stored(make: Ca
     house = make()
     house.store.is_poisoned = lambda item: int.from_bytes(item[24:40], "big") in {3, 17}
     house.store.gate = asyncio.Event()
-    good = asyncio.create_task(house.writer.submit(ORGANIZATION, [row(n) for n in range(100, 110)], {0}))
-    bad = asyncio.create_task(house.writer.submit(ORGANIZATION, [row(n) for n in range(20)] + [row(5)], {0}))
+    good = asyncio.create_task(house.writer.submit(API_CALL, ORGANIZATION, [row(n) for n in range(100, 110)], {0}))
+    bad = asyncio.create_task(house.writer.submit(API_CALL, ORGANIZATION, [row(n) for n in range(20)] + [row(5)], {0}))
     await house.store.waiting.wait()
     house.store.gate.set()
 
@@ -194,7 +199,7 @@ async def test_search_for_poisoned_rows_ends(make: Callable[..., House]) -> None
     house = make(batch_rows=2_000, queue_rows=5_000)
     house.store.is_poisoned = lambda item: True
 
-    outcome = await house.writer.submit(ORGANIZATION, [row(n) for n in range(1_000)], {0})
+    outcome = await house.writer.submit(API_CALL, ORGANIZATION, [row(n) for n in range(1_000)], {0})
 
     assert sorted(outcome.poisoned) == list(range(1_000))
     assert house.value("records_poisoned_total") == MAX_POISONED
@@ -203,8 +208,8 @@ async def test_search_for_poisoned_rows_ends(make: Callable[..., House]) -> None
 async def test_away_database_means_the_spool_and_back_means_drained_once(make: Callable[..., House]) -> None:
     house = make()
     house.store.is_away = True
-    spooled = await house.writer.submit(ORGANIZATION, [row(1), row(2)], {0})
-    again = await house.writer.submit(ORGANIZATION, [row(2), row(3)], {0})
+    spooled = await house.writer.submit(API_CALL, ORGANIZATION, [row(1), row(2)], {0})
+    again = await house.writer.submit(API_CALL, ORGANIZATION, [row(2), row(3)], {0})
 
     assert (spooled.durability, again.durability) == ("spooled", "spooled")
     assert house.writer.is_away
@@ -218,14 +223,14 @@ async def test_away_database_means_the_spool_and_back_means_drained_once(make: C
     assert house.value("records_spooled_total") == 4
     assert house.value("records_drained_total") == 4
     assert house.value("spooling") == 0
-    assert (await house.writer.submit(ORGANIZATION, [row(3)], {0})).duplicates == 1
+    assert (await house.writer.submit(API_CALL, ORGANIZATION, [row(3)], {0})).duplicates == 1
 
 
 async def test_commit_of_unknown_outcome_is_stored_exactly_once(make: Callable[..., House]) -> None:
     house = make()
     house.store.loses_answer = True
 
-    outcome = await house.writer.submit(ORGANIZATION, [row(1), row(2)], {0})
+    outcome = await house.writer.submit(API_CALL, ORGANIZATION, [row(1), row(2)], {0})
     house.store.loses_answer = False
     await house.drain.run_once()
 
@@ -236,7 +241,7 @@ async def test_commit_of_unknown_outcome_is_stored_exactly_once(make: Callable[.
 
 async def test_trouble_while_draining_keeps_the_segment(make: Callable[..., House]) -> None:
     house = make()
-    house.spool.append([Frame(ORGANIZATION.bytes, [0], [row(1)])])
+    house.spool.append(API_CALL, [Frame(ORGANIZATION.bytes, [0], [row(1)])])
     house.store.loses_answer = True
 
     assert await house.drain.run_once() is False
@@ -254,7 +259,7 @@ async def test_full_spool_is_told_to_the_caller(make: Callable[..., House]) -> N
     house.store.is_away = True
 
     with pytest.raises(SpoolFull) as caught:
-        await house.writer.submit(ORGANIZATION, [row(1)], {0})
+        await house.writer.submit(API_CALL, ORGANIZATION, [row(1)], {0})
 
     assert caught.value.status == 503
     assert house.value("requests_turned_away_total", reason="spool_full") == 1
@@ -263,7 +268,7 @@ async def test_full_spool_is_told_to_the_caller(make: Callable[..., House]) -> N
 
 async def test_spooled_row_that_is_refused_later_is_kept_in_quarantine(make: Callable[..., House]) -> None:
     house = make()
-    house.spool.append([Frame(ORGANIZATION.bytes, [0], [row(n) for n in range(4)])])
+    house.spool.append(API_CALL, [Frame(ORGANIZATION.bytes, [0], [row(n) for n in range(4)])])
     house.store.is_poisoned = lambda item: int.from_bytes(item[24:40], "big") == 2
 
     await house.drain.run_once()
@@ -282,7 +287,7 @@ async def test_spooled_row_that_is_refused_later_is_kept_in_quarantine(make: Cal
 async def test_damaged_frame_is_kept_in_quarantine_and_its_neighbours_stored(make: Callable[..., House]) -> None:
     house = make()
     for number in range(3):
-        house.spool.append([Frame(ORGANIZATION.bytes, [0], [row(number)])])
+        house.spool.append(API_CALL, [Frame(ORGANIZATION.bytes, [0], [row(number)])])
     house.spool.seal()
     (path,) = house.spool.folder.glob("*.spool")
     content = bytearray(path.read_bytes())
@@ -323,13 +328,13 @@ async def test_rows_of_an_older_release_are_rearranged(make: Callable[..., House
 async def test_stop_settles_what_waits_and_refuses_what_comes(make: Callable[..., House]) -> None:
     house = make()
     house.store.gate = asyncio.Event()
-    waiting = [asyncio.create_task(house.writer.submit(ORGANIZATION, [row(n)], {0})) for n in range(5)]
+    waiting = [asyncio.create_task(house.writer.submit(API_CALL, ORGANIZATION, [row(n)], {0})) for n in range(5)]
     await house.store.waiting.wait()
     stopping = asyncio.create_task(house.writer.stop())
     await asyncio.sleep(0)
 
     with pytest.raises(Stopping):
-        await house.writer.submit(ORGANIZATION, [row(9)], {0})
+        await house.writer.submit(API_CALL, ORGANIZATION, [row(9)], {0})
     house.store.gate.set()
     await stopping
 
@@ -340,11 +345,11 @@ async def test_stop_settles_what_waits_and_refuses_what_comes(make: Callable[...
 async def test_caller_that_hangs_up_does_not_take_its_rows_back(make: Callable[..., House]) -> None:
     house = make()
     house.store.gate = asyncio.Event()
-    task = asyncio.create_task(house.writer.submit(ORGANIZATION, [row(1)], {0}))
+    task = asyncio.create_task(house.writer.submit(API_CALL, ORGANIZATION, [row(1)], {0}))
     await house.store.waiting.wait()
     task.cancel()
     house.store.gate.set()
-    await house.writer.submit(ORGANIZATION, [row(2)], {0})
+    await house.writer.submit(API_CALL, ORGANIZATION, [row(2)], {0})
 
     assert house.numbers() == [1, 2]
     assert house.writer.waiting_rows == 0
@@ -360,10 +365,10 @@ async def test_unforeseen_error_is_told_and_the_writer_goes_on(make: Callable[..
 
     house.store.is_poisoned = fail
     with pytest.raises(Unavailable):
-        await house.writer.submit(ORGANIZATION, [row(1)], {0})
+        await house.writer.submit(API_CALL, ORGANIZATION, [row(1)], {0})
     house.store.is_poisoned = lambda item: False
 
-    assert (await house.writer.submit(ORGANIZATION, [row(1)], {0})).durability == "committed"
+    assert (await house.writer.submit(API_CALL, ORGANIZATION, [row(1)], {0})).durability == "committed"
 
 
 @given(
@@ -383,7 +388,7 @@ async def test_every_acknowledged_row_is_stored_exactly_once_whatever_happens(
     acknowledged: set[int] = set()
     for action, sent in steps:
         if action == "send":
-            await house.writer.submit(ORGANIZATION, [row(number) for number in sent], {0})
+            await house.writer.submit(API_CALL, ORGANIZATION, [row(number) for number in sent], {0})
             acknowledged |= set(sent)
         elif action == "drain":
             await house.drain.run_once()

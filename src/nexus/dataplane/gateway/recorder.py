@@ -13,7 +13,7 @@ from nexus.contracts.keys import KeyEntry
 from nexus.dataplane.gateway.exchange import interrupted
 from nexus.dataplane.gateway.journal import Journal, JournalFile, Leftover
 from nexus.dataplane.gateway.metrics import GatewayMetrics
-from nexus.dataplane.ingest.resolve import Caller
+from nexus.dataplane.ingest.record_type import Caller
 from nexus.dataplane.ingest.service import Ingest
 from nexus.kit.errors import NexusError
 from nexus.platform.tasks import end_tasks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Coroutine, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -13,9 +13,10 @@ import asyncpg
 
 from nexus.dataplane import store
 from nexus.dataplane.ingest import rows
+from nexus.dataplane.ingest.identity import PG_EPOCH
+from nexus.dataplane.ingest.record_type import RecordType
 from nexus.platform.db import DATABASE_TROUBLE, Connection, Database
 
-_PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _RETRIES = 3
 T = TypeVar("T")
 
@@ -28,11 +29,13 @@ class PoisonedRowsError(Exception):
     """PostgreSQL refused a row: at least one of those given can never be stored."""
 
 
-class CallStore(Protocol):
+class RecordStore(Protocol):
     """Where group commits go."""
 
-    async def commit(self, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]) -> list[int]:
-        """Store rows in one transaction; return the indices of those whose id is known already."""
+    async def commit(
+        self, record_type: RecordType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
+    ) -> list[int]:
+        """Store rows of one type in one transaction; return the indices of those whose id is known already."""
         ...
 
     async def probe(self) -> None:
@@ -46,11 +49,14 @@ class PostgresStore:
     def __init__(self, database: Database, *, timeout_seconds: float) -> None:
         self._database = database
         self._timeout_seconds = timeout_seconds
-        self._known_months: set[tuple[int, int]] = set()
+        self._known_months: set[tuple[str, int, int]] = set()
+        """Table, year and month of each partition that is there."""
         self._strays: set[asyncio.Task[Any]] = set()
 
-    async def commit(self, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]) -> list[int]:
-        """Store rows in one transaction; return the indices of those whose id is known already.
+    async def commit(
+        self, record_type: RecordType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
+    ) -> list[int]:
+        """Store rows of one type in one transaction; return the indices of those whose id is known already.
 
         `PoisonedRowsError` when PostgreSQL refuses their content, `DatabaseTroubleError` for all else. After trouble
         the rows may be stored all the same (the connection was lost at COMMIT): their ids decide when they come again.
@@ -60,7 +66,8 @@ class PostgresStore:
             attempt += 1
             try:
                 held: list[Connection] = []
-                return await self._within_time(self._commit(sorted(organizations), days, batch, held), held)
+                work = self._commit(record_type, sorted(organizations), days, batch, held)
+                return await self._within_time(work, held)
             except asyncpg.CheckViolationError as error:
                 # A partition was dropped since we saw it. Anything else of this class is the row's fault.
                 if attempt > 1 or "no partition" not in str(error):
@@ -94,24 +101,37 @@ class PostgresStore:
                 raise TimeoutError("PostgreSQL is in recovery")
 
     async def _commit(
-        self, organizations: Sequence[UUID], days: Collection[int], batch: Sequence[bytes], held: list[Connection]
+        self,
+        record_type: RecordType,
+        organizations: Sequence[UUID],
+        days: Collection[int],
+        batch: Sequence[bytes],
+        held: list[Connection],
     ) -> list[int]:
-        await self._ensure_partitions(days, held)
+        await self._ensure_partitions(record_type.table, days, held)
         async with self._database.as_writer(organizations) as connection:
             held[:] = [connection]
-            return await store.store_calls(connection, rows.copy_stream(batch))
+            columns = record_type.columns
+            return await store.store_records(
+                connection,
+                rows.copy_stream(batch, len(columns)),
+                columns,
+                staging=record_type.staging,
+                stage=record_type.stage,
+                store=record_type.store,
+            )
 
-    async def _ensure_partitions(self, days: Collection[int], held: list[Connection]) -> None:
-        months: dict[tuple[int, int], datetime] = {}
+    async def _ensure_partitions(self, table: str, days: Collection[int], held: list[Connection]) -> None:
+        months: dict[tuple[str, int, int], datetime] = {}
         for day in days:
-            at = _PG_EPOCH + timedelta(days=day)
-            months.setdefault((at.year, at.month), at)
+            at = PG_EPOCH + timedelta(days=day)
+            months.setdefault((table, at.year, at.month), at)
         missing = {month: at for month, at in months.items() if month not in self._known_months}
         for month in sorted(missing):
             # A transaction of its own: what it locks is not held while rows are stored.
             async with self._database.as_writer(()) as connection:
                 held[:] = [connection]
-                await store.ensure_partition(connection, missing[month])
+                await store.ensure_partition(connection, table, missing[month])
             self._known_months.add(month)
 
     async def _within_time(self, work: Coroutine[Any, Any, T], held: list[Connection]) -> T:

@@ -19,16 +19,16 @@ from uuid import UUID
 
 import structlog
 
-from nexus.contracts.calls import CALL_COLUMNS, NOT_NULL_COLUMNS
-from nexus.dataplane.ingest.commit import CallStore, DatabaseTroubleError
+from nexus.dataplane.ingest.commit import DatabaseTroubleError, RecordStore
 from nexus.dataplane.ingest.metrics import IngestMetrics
+from nexus.dataplane.ingest.record_type import RecordType
+from nexus.dataplane.ingest.record_types import RECORD_TYPES
 from nexus.dataplane.ingest.rows import rearrange
 from nexus.dataplane.ingest.segments import Frame, encode_frame, encode_preamble
 from nexus.dataplane.ingest.spool import Adopted, Spool
 from nexus.dataplane.ingest.writer import Batch, Writer
 from nexus.platform.tasks import end_tasks
 
-_NULLABLE = frozenset(CALL_COLUMNS) - NOT_NULL_COLUMNS
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 2.0
 
@@ -41,7 +41,7 @@ class Drain:
     def __init__(
         self,
         writer: Writer,
-        store: CallStore,
+        store: RecordStore,
         spool: Spool,
         metrics: IngestMetrics,
         *,
@@ -128,7 +128,11 @@ class Drain:
             await asyncio.to_thread(self._spool.quarantine, name, damage.content)
             self._metrics.damaged.inc()
             log.error("a part of the spool is damaged and was put in quarantine", file=name, reason=damage.reason)
-        for number, group in enumerate(self._groups(segment)):
+        record_type = RECORD_TYPES.get(segment.type_name)
+        if record_type is None:
+            await self._keep_unknown(segment)
+            return
+        for number, group in enumerate(self._groups(segment, record_type)):
             outcomes = await self._writer.commit(group, max_poisoned=2**31)
             for index, (batch, outcome) in enumerate(zip(group, outcomes, strict=True)):
                 self._metrics.drained.inc(len(batch.rows) - len(outcome.poisoned))
@@ -147,18 +151,34 @@ class Drain:
                         reason=reason,
                     )
 
-    def _groups(self, segment: Adopted) -> Iterator[list[Batch]]:
+    async def _keep_unknown(self, segment: Adopted) -> None:
+        """Keep records of a type that this release does not know: a newer one wrote them, and can drain them."""
+        count = sum(len(frame.rows) for frame in segment.frames)
+        if not count:
+            return
+        await asyncio.to_thread(
+            self._spool.quarantine, segment.path.name, await asyncio.to_thread(segment.path.read_bytes)
+        )
+        self._metrics.quarantined.inc(count)
+        log.error(
+            "acknowledged records of an unknown type are in quarantine",
+            file=segment.path.name,
+            type=segment.type_name,
+            records=count,
+        )
+
+    def _groups(self, segment: Adopted, record_type: RecordType) -> Iterator[list[Batch]]:
         group: list[Batch] = []
         count = 0
         for frame in segment.frames:
             rows: Sequence[bytes] = frame.rows
-            if not segment.is_of_today:
-                rows = list(rearrange(rows, segment.columns, _NULLABLE))
+            if segment.columns != record_type.columns:
+                rows = list(rearrange(rows, segment.columns, record_type.column_types, record_type.not_null))
             if group and count + len(rows) > self._batch_rows:
                 yield group
                 group, count = [], 0
             future = asyncio.get_running_loop().create_future()
-            group.append(Batch(UUID(bytes=frame.organization_id), rows, set(frame.days), future))
+            group.append(Batch(record_type, UUID(bytes=frame.organization_id), rows, set(frame.days), future))
             count += len(rows)
         if group:
             yield group
@@ -166,4 +186,8 @@ class Drain:
 
 def _refused_rows(batch: Batch, indices: Sequence[int]) -> bytes:
     frame = Frame(batch.organization_id.bytes, sorted(batch.days), [batch.rows[index] for index in indices])
-    return encode_preamble(CALL_COLUMNS, created_at_us=0, process_id=os.getpid()) + encode_frame(frame)
+    record_type = batch.record_type
+    preamble = encode_preamble(
+        record_type.columns, created_at_us=0, process_id=os.getpid(), record_type=record_type.name
+    )
+    return preamble + encode_frame(frame)

@@ -1,4 +1,4 @@
-"""Turns records into rows: names resolved against the snapshots, costs computed, secrets left out.
+"""Records of API calls: turned into rows, names resolved against the snapshots, costs computed, secrets left out.
 
 This is the hot loop of ingest. What repeats from record to record is resolved and encoded once and kept as bytes
 until the snapshot it came from is replaced.
@@ -8,38 +8,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from types import MappingProxyType
 from uuid import UUID
 
 from nexus.contracts.calls import (
-    EARLIEST_YEAR,
-    LATEST_AHEAD_SECONDS,
+    CALL_COLUMN_TYPES,
     MAX_COST,
     MAX_METADATA_BYTES,
     MAX_METADATA_DEPTH,
     MAX_NAME_CHARS,
+    NOT_NULL_COLUMNS,
     ApiCall,
     Tokens,
 )
 from nexus.contracts.pricing import price_call, usage_faults
 from nexus.dataplane.endpoints import guess_template, strip_query
 from nexus.dataplane.ingest import rows
-from nexus.dataplane.ingest.validate import are_too_large, faults_of_call, metadata_fault
+from nexus.dataplane.ingest.identity import (
+    DAY_US,
+    EARLIEST_US,
+    LATEST_AHEAD_US,
+    PG_EPOCH,
+    id_and_time,
+    microseconds,
+)
+from nexus.dataplane.ingest.record_type import Caller, Prepared, RecordType
+from nexus.dataplane.ingest.sense import are_too_large, metadata_fault, shared_faults
 from nexus.dataplane.snapshots import PriceTable
 from nexus.kit.errors import FieldFault
-from nexus.kit.ids import opaque_uuid, positional_uuid
+from nexus.kit.ids import positional_uuid
 from nexus.kit.redaction import redact_headers, redact_text
 
-_PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_EARLIEST_US = (datetime(EARLIEST_YEAR, 1, 1, tzinfo=UTC) - _PG_EPOCH) // timedelta(microseconds=1)
-# As kit.ids.uuid7_time: an id of version 7 from before 2010 carries no believable time.
-_EARLIEST_V7_MS = 1_262_304_000_000
-_END_V7_MS = 253_402_300_800_000
-_LATEST_AHEAD_US = LATEST_AHEAD_SECONDS * 1_000_000
-_DAY_US = 86_400_000_000
 _NANO = Decimal("1e-9")
 _MONEY = Context(prec=60)
 _NO_NAMES = rows.NULL * 4
@@ -48,33 +49,6 @@ _NO_TRACES = rows.NULL * 6
 _CACHE_LIMIT = 50_000
 _SEPARATORS = re.compile(r"[\s_]+")
 _NO_VARIANT: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Caller:
-    """On whose behalf records come in: an organization, and the key's defaults for what a record leaves out."""
-
-    organization_id: UUID
-    currency: str
-    tier: str = ""
-    key_id: UUID | None = None
-    application: str = ""
-    user_id: UUID | None = None
-    members: Mapping[str, UUID] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Prepared:
-    """What became of the records of one request."""
-
-    rows: list[bytes] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    """Index in the request of each row."""
-    days: set[int] = field(default_factory=set)
-    """Days since 2000 of the rows' keys, to know which partitions they need."""
-    faults: list[tuple[int, str | None, list[FieldFault]]] = field(default_factory=list)
-    """Refused records: index in the request, id, what is wrong."""
-    unpriced: int = 0
 
 
 class _Place:
@@ -107,35 +81,31 @@ class Resolver:
     def prepare(
         self,
         caller: Caller,
-        calls: Sequence[ApiCall],
+        records: Sequence[ApiCall],
         *,
         received_at: datetime,
         idempotency_key: str | None = None,
         positions: Sequence[int],
         into: Prepared | None = None,
     ) -> Prepared:
-        """Turn records into rows; those that cannot be are listed with every fault they have.
-
-        `positions` gives each record's index in its request; with `idempotency_key` it makes the id of a record
-        that has none.
-        """
+        """Turn calls into rows, as `Encoder` says."""
         prepared = Prepared() if into is None else into
         people = self._people_of(caller)
         places, tails = self._places, self._tails
         organization_bytes = caller.organization_id.bytes
-        received_us = _pg_us(received_at)
-        latest_us = received_us + _LATEST_AHEAD_US
+        received_us = microseconds(received_at)
+        latest_us = received_us + LATEST_AHEAD_US
         add_row, add_position, add_day = (
             prepared.rows.append,
             prepared.positions.append,
             prepared.days.add,
         )
 
-        for position, call in zip(positions, calls, strict=True):
+        for position, call in zip(positions, records, strict=True):
             try:
                 key_us = None
                 if call.id is not None:
-                    id_bytes, key_us = _identity(call.id)
+                    id_bytes, key_us = id_and_time(call.id)
                 elif idempotency_key is not None:
                     id_bytes = positional_uuid(caller.organization_id, idempotency_key, position).bytes
                 else:
@@ -143,14 +113,14 @@ class Resolver:
                 at = call.timestamp
                 if at is None:
                     occurred_us = received_us if key_us is None else key_us
-                    at = received_at if key_us is None else _PG_EPOCH + timedelta(microseconds=key_us)
+                    at = received_at if key_us is None else PG_EPOCH + timedelta(microseconds=key_us)
                 else:
-                    span = at - _PG_EPOCH
-                    occurred_us = span.days * _DAY_US + span.seconds * 1_000_000 + span.microseconds
+                    span = at - PG_EPOCH
+                    occurred_us = span.days * DAY_US + span.seconds * 1_000_000 + span.microseconds
                 is_opaque = key_us is None
                 if key_us is None:
                     key_us = occurred_us
-                if key_us > latest_us or not _EARLIEST_US <= occurred_us <= latest_us:
+                if key_us > latest_us or not EARLIEST_US <= occurred_us <= latest_us:
                     raise ValueError("out of time")
 
                 place = places.get((call.provider, call.endpoint, call.path, call.method))
@@ -250,7 +220,7 @@ class Resolver:
                 continue
             add_row(row)
             add_position(position)
-            add_day(key_us // _DAY_US)
+            add_day(key_us // DAY_US)
         return prepared
 
     def _people_of(self, caller: Caller) -> dict[tuple[str | None, ...], bytes]:
@@ -299,36 +269,6 @@ def _is_slug(slug: str) -> bool:
     return _SLUG.fullmatch(slug) is not None
 
 
-def _pg_us(at: datetime) -> int:
-    return (at - _PG_EPOCH) // timedelta(microseconds=1)
-
-
-def _identity(text: str) -> tuple[bytes, int | None]:
-    """Return the 16 bytes of an id and, when it is a UUIDv7 of a believable time, that time in µs since 2000."""
-    raw = None
-    if len(text) == 36 and text[8] == text[13] == text[18] == text[23] == "-":
-        raw = _from_hex(text.replace("-", ""))
-    elif len(text) == 32:
-        raw = _from_hex(text)
-    if raw is None:
-        rows.text(text)
-        return opaque_uuid(text).bytes, None
-    if raw[6] >> 4 == 7 and raw[8] >> 6 == 2:
-        milliseconds = int.from_bytes(raw[:6], "big")
-        if _EARLIEST_V7_MS <= milliseconds < _END_V7_MS:
-            return raw, milliseconds * 1000 - rows.PG_EPOCH_US
-    return raw, None
-
-
-def _from_hex(digits: str) -> bytes | None:
-    # bytes.fromhex skips spaces, so the length of what it read is looked at too.
-    try:
-        raw = bytes.fromhex(digits)
-    except ValueError:
-        return None
-    return raw if len(raw) == 16 and len(digits) == 32 else None
-
-
 def given_nanos(cost: Decimal) -> int:
     """Return a given cost in nano-units, rounded once, half to even; `ValueError` beyond what a call may cost."""
     if not cost.is_finite() or not 0 <= cost <= MAX_COST:
@@ -338,18 +278,13 @@ def given_nanos(cost: Decimal) -> int:
 
 def _resolve_person(caller: Caller, call: ApiCall, people: dict[tuple[str | None, ...], bytes]) -> bytes:
     key_id = UUID(call.key) if call.key else caller.key_id
-    if call.user:
-        member = caller.members.get(call.user.lower())
-        user = call.user if member is None else str(member)
-    else:
-        user = "" if caller.user_id is None else str(caller.user_id)
     encoded = b"".join(
         (
             rows.text(call.model or ""),
             rows.text(call.region or ""),
             rows.uuid_bytes(None if key_id is None else key_id.bytes),
             rows.text(caller.application if call.application is None else call.application),
-            rows.text(user),
+            rows.text(caller.user_ref(call.user)),
         )
     )
     if len(people) >= _CACHE_LIMIT:
@@ -480,3 +415,45 @@ def _traces(call: ApiCall) -> bytes:
             rows.json(answered) if answered else rows.NULL,
         )
     )
+
+
+def faults_of_call(record: ApiCall, *, received_at: datetime, has_idempotency_key: bool) -> list[FieldFault]:
+    """Return every fault of a call whose fields are well-formed: what makes no sense, or cannot be stored."""
+    faults = shared_faults(record, received_at=received_at, has_idempotency_key=has_idempotency_key)
+    if not _is_slug(provider_slug(record.provider)):
+        message = "is no slug: use letters, digits, dots and hyphens, such as `openai`"
+        faults.append(FieldFault("provider", message))
+    if record.cost is not None:
+        fault = _cost_fault(record.cost)
+        if fault:
+            faults.append(FieldFault("cost", fault))
+    elif record.price_source == "given":
+        faults.append(FieldFault("cost", "is missing, while `price_source` says it is given: send both or neither"))
+    if record.tokens is not None:
+        tokens = record.tokens
+        faults += usage_faults({name: count for name in tokens.__struct_fields__ if (count := getattr(tokens, name))})
+    return faults
+
+
+def _cost_fault(cost: Decimal) -> str | None:
+    if not cost.is_finite():
+        return "is no finite number: leave it out to have it computed"
+    if cost < 0:
+        return "is negative: send what the call cost, 0 or more"
+    if cost > MAX_COST:
+        return f"is above {MAX_COST}: check the unit, it is whole units of the currency"
+    return None
+
+
+API_CALL = RecordType(
+    struct=ApiCall,
+    least={"provider": "x", "status_code": 0},
+    table="metering.calls",
+    staging="staged_calls",
+    stage="stage_calls",
+    store="store_calls",
+    column_types=CALL_COLUMN_TYPES,
+    not_null=NOT_NULL_COLUMNS,
+    faults_of=faults_of_call,
+    encoder=lambda tables: Resolver(tables.prices),
+)

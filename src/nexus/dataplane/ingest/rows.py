@@ -17,8 +17,6 @@ from typing import Any
 
 import msgspec
 
-from nexus.contracts.calls import CALL_COLUMN_TYPES, CALL_COLUMNS
-
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
@@ -28,6 +26,8 @@ PG_EPOCH_US = 946_684_800_000_000
 _LENGTH = struct.Struct(">i")
 _PREFIX = struct.Struct(">hii")
 _INT8 = struct.Struct(">iq")
+_FLOAT8 = struct.Struct(">id")
+_TRUE, _FALSE = b"\x00\x00\x00\x01\x01", b"\x00\x00\x00\x01\x00"
 # organization_id, id, key_at, is_opaque, occurred_at, received_at
 pack_identity = struct.Struct(">i16si16siqi?iqiq").pack
 # status_code, response_time_us, ttfb_us, request_bytes, response_bytes: one form for each pattern of NULLs
@@ -38,7 +38,7 @@ pack_answer_neither = struct.Struct(">ihiiiqiq").pack
 pack_tokens = struct.Struct(">iqiqiqiqiqiqiqiqiq").pack
 NO_TOKENS = pack_tokens(*(8, 0) * 9)
 
-_PREFIXES: list[bytes] = []
+_PREFIXES: dict[int, list[bytes]] = {}
 
 
 class UnstorableTextError(ValueError):
@@ -66,17 +66,38 @@ def int8(value: int | None) -> bytes:
     return NULL if value is None else _INT8.pack(8, value)
 
 
+def float8(value: float | None) -> bytes:
+    """Encode a double, or NULL."""
+    return NULL if value is None else _FLOAT8.pack(8, value)
+
+
+def boolean(value: bool | None) -> bytes:
+    """Encode a truth value, or NULL."""
+    return NULL if value is None else _TRUE if value else _FALSE
+
+
 def uuid_bytes(value: bytes | None) -> bytes:
     """Encode the 16 bytes of a UUID, or NULL."""
     return NULL if value is None else b"\x00\x00\x00\x10" + value
 
 
-def json(value: Any) -> bytes:
-    """Encode a value as jsonb; `UnstorableTextError` where a text in it cannot be stored."""
+def compact(value: Any) -> bytes:
+    """Write a value as JSON without spaces; `UnstorableTextError` for half a surrogate pair."""
     try:
-        raw = msgspec.json.encode(value)
+        return msgspec.json.encode(value)
     except UnicodeEncodeError:
         raise UnstorableTextError from None
+
+
+def jsonb(written: str) -> bytes:
+    """Encode JSON that is written already as jsonb."""
+    raw = written.encode()
+    return _LENGTH.pack(len(raw) + 1) + b"\x01" + raw
+
+
+def json(value: Any) -> bytes:
+    """Encode a value as jsonb; `UnstorableTextError` where a text in it cannot be stored."""
+    raw = compact(value)
     # An escaped backslash before "u0000" looks alike, so a hit is looked at closely.
     if b"\\u0000" in raw and holds_nul(value):
         raise UnstorableTextError
@@ -105,14 +126,15 @@ def inet(value: str) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def _prefixes(count: int) -> list[bytes]:
-    _PREFIXES.extend(_PREFIX.pack(len(CALL_COLUMNS), 4, ordinal) for ordinal in range(len(_PREFIXES), count))
-    return _PREFIXES
+def _prefixes(columns: int, count: int) -> list[bytes]:
+    prefixes = _PREFIXES.setdefault(columns, [])
+    prefixes.extend(_PREFIX.pack(columns, 4, ordinal) for ordinal in range(len(prefixes), count))
+    return prefixes
 
 
-def copy_stream(rows: Sequence[bytes]) -> bytes:
-    """Join rows to one COPY stream; row `i` gets the ordinal `i`."""
-    body = b"".join(chain.from_iterable(zip(_prefixes(len(rows)), rows, strict=False)))
+def copy_stream(rows: Sequence[bytes], columns: int) -> bytes:
+    """Join rows of so many columns, the ordinal counted, to one COPY stream; row `i` gets the ordinal `i`."""
+    body = b"".join(chain.from_iterable(zip(_prefixes(columns, len(rows)), rows, strict=False)))
     return COPY_HEADER + body + COPY_TRAILER
 
 
@@ -139,23 +161,26 @@ _EMPTY_VALUES = {
     "int2": bytes(2),
     "int4": bytes(4),
     "int8": bytes(8),
+    "float8": bytes(8),
 }
 
 
-def rearrange(rows: Iterable[bytes], columns: Sequence[str], nullable: frozenset[str]) -> Iterator[bytes]:
-    """Rewrite rows spooled under other columns (before an upgrade) for today's: by name, the new ones NULL or empty."""
+def rearrange(
+    rows: Iterable[bytes], columns: Sequence[str], today: Mapping[str, str], not_null: frozenset[str]
+) -> Iterator[bytes]:
+    """Rewrite rows spooled under other columns (before an upgrade) for today's: by name, the new ones NULL or empty.
+
+    `today` gives today's columns, the ordinal first, with their types.
+    """
     places = {name: place for place, name in enumerate(columns[1:])}
-    missing = {
-        name: None if name in nullable else _EMPTY_VALUES[CALL_COLUMN_TYPES[name]]
-        for name in CALL_COLUMNS[1:]
-        if name not in places
-    }
+    names = tuple(today)[1:]
+    missing = {name: _EMPTY_VALUES[today[name]] if name in not_null else None for name in names if name not in places}
     for row in rows:
         fields = split_fields(row)
         if len(fields) != len(places):
             raise ValueError("a row has not the columns its segment names")
         parts: list[bytes] = []
-        for name in CALL_COLUMNS[1:]:
+        for name in names:
             value = missing[name] if name in missing else fields[places[name]]
             parts.append(NULL if value is None else _LENGTH.pack(len(value)) + value)
         yield b"".join(parts)

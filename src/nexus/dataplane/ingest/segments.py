@@ -1,8 +1,8 @@
 """The form of the spool's files: how frames are written, and how they are read back after a crash.
 
-A segment begins with `MAGIC`, then a frame that names the columns of its rows; every other frame holds the rows of one
-batch. A frame is `mark (4 bytes), length, CRC-32 of the payload, CRC-32 of these three (4 bytes each, big-endian)`
-and the payload in MessagePack. What a reader can find:
+A segment holds records of one type. It begins with `MAGIC`, then a frame that names the type and its columns; every
+other frame holds the rows of one batch. A frame is `mark (4 bytes), length, CRC-32 of the payload, CRC-32 of these
+three (4 bytes each, big-endian)` and the payload in MessagePack. What a reader can find:
 
     whole frame                 -> given out
     frame cut off by the end    -> never acknowledged, as a synced frame is whole: discarded
@@ -34,6 +34,8 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     columns: list[str]
     created_at_us: int
     process_id: int
+    type: str = "api_call"
+    """Type of the records; segments of releases that took calls only do not say it."""
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
@@ -70,9 +72,11 @@ def write_frame(content: bytes) -> bytes:
     return b"".join((head, _CHECK.pack(crc32(head)), content))
 
 
-def encode_preamble(columns: Sequence[str], *, created_at_us: int, process_id: int) -> bytes:
+def encode_preamble(
+    columns: Sequence[str], *, created_at_us: int, process_id: int, record_type: str = "api_call"
+) -> bytes:
     """Write what a segment begins with."""
-    return MAGIC + encode_frame(SegmentHeader(list(columns), created_at_us, process_id))
+    return MAGIC + encode_frame(SegmentHeader(list(columns), created_at_us, process_id, record_type))
 
 
 def read_segment(content: bytes) -> tuple[SegmentHeader | None, list[Frame | Damage], int]:

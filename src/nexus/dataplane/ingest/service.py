@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -12,16 +12,16 @@ from uuid import UUID
 import msgspec
 from redis.asyncio import Redis
 
-from nexus.contracts.calls import ApiCall
 from nexus.contracts.keys import KeyEntry
-from nexus.dataplane.ingest.commit import CallStore, PostgresStore
+from nexus.dataplane.ingest.commit import PostgresStore, RecordStore
 from nexus.dataplane.ingest.drain import Drain
 from nexus.dataplane.ingest.live import LivePublisher
 from nexus.dataplane.ingest.metrics import IngestMetrics
-from nexus.dataplane.ingest.resolve import Caller, Prepared, Resolver
+from nexus.dataplane.ingest.record_type import Caller, Encoder, Prepared, Tables
+from nexus.dataplane.ingest.record_types import RECORD_TYPES
 from nexus.dataplane.ingest.spool import Disk, Spool
-from nexus.dataplane.ingest.validate import Checked, check_at_once, check_one_by_one
-from nexus.dataplane.ingest.writer import Writer
+from nexus.dataplane.ingest.validate import Checked, Part, check_at_once, check_one_by_one, sort_out
+from nexus.dataplane.ingest.writer import Outcome, Writer
 from nexus.dataplane.snapshots import Snapshots
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.kit.errors import FieldFault
@@ -84,7 +84,7 @@ class Ingest:
         redis: Redis | None = None,
         clock: Clock = SYSTEM_CLOCK,
         metrics: IngestMetrics | None = None,
-        store: CallStore | None = None,
+        store: RecordStore | None = None,
         disk: Disk | None = None,
     ) -> None:
         self.snapshots = snapshots
@@ -104,13 +104,17 @@ class Ingest:
             on_stored=self._live.note,
         )
         self.drain = Drain(self.writer, self._store, self.spool, self.metrics, batch_rows=settings.ingest_batch_rows)
-        self._resolver = Resolver(snapshots.prices)
+        self._encoders = self._made_encoders()
         self._callers: dict[UUID, Caller] = {}
         snapshots.on_change(self._forget)
 
     def _forget(self) -> None:
-        self._resolver = Resolver(self.snapshots.prices)
+        self._encoders = self._made_encoders()
         self._callers = {}
+
+    def _made_encoders(self) -> dict[str, Encoder]:
+        tables = Tables(self.snapshots.prices, self.snapshots.gateway.bodies)
+        return {name: record_type.encoder(tables) for name, record_type in RECORD_TYPES.items()}
 
     async def start(self) -> None:
         """Begin to commit, drain and publish. The snapshots are started by whoever made them."""
@@ -149,14 +153,16 @@ class Ingest:
             )
         return caller
 
-    async def submit(self, caller: Caller, calls: Sequence[ApiCall], *, idempotency_key: str | None = None) -> Receipt:
+    async def submit(
+        self, caller: Caller, records: Sequence[msgspec.Struct], *, idempotency_key: str | None = None
+    ) -> Receipt:
         """Store records of code in the same process. Faulty ones are listed in the receipt, as over HTTP.
 
-        Raises `QueueFull`, `ShareFull`, `SpoolFull`, `SpoolBroken` or `Stopping` when none of them was taken.
+        Raises `QueueFull`, `ShareFull`, `SpoolFull`, `SpoolBroken` or `Stopping` when not all of them were taken: those
+        of another type may be stored, and are known when they come again.
         """
-        return await self._store_checked(
-            caller, Checked(list(calls), range(len(calls)), [], len(calls)), idempotency_key, self.clock.now()
-        )
+        parts = sort_out(records, range(len(records)))
+        return await self._store_checked(caller, Checked(parts, [], len(records)), idempotency_key, self.clock.now())
 
     async def take(self, caller: Caller, body: bytes, *, is_lines: bool, idempotency_key: str | None = None) -> Receipt:
         """Store the records of a request's decoded body.
@@ -178,41 +184,71 @@ class Ingest:
     async def _store_checked(
         self, caller: Caller, checked: Checked, idempotency_key: str | None, received_at: datetime
     ) -> Receipt:
-        self.writer.admit(caller.organization_id, len(checked.calls))
+        self.writer.admit(caller.organization_id, sum(len(part.records) for part in checked.parts))
         self.metrics.received.inc(checked.count)
-        prepared = Prepared(faults=checked.faults)
-        resolver = self._resolver
-        for start in range(0, len(checked.calls), _SLICE):
-            if start:
-                await asyncio.sleep(0)
-            resolver.prepare(
-                caller,
-                checked.calls[start : start + _SLICE],
-                received_at=received_at,
-                idempotency_key=idempotency_key,
-                positions=checked.positions[start : start + _SLICE],
-                into=prepared,
-            )
+        faults = checked.faults
+        ready = [
+            (part, await self._prepare(caller, part, idempotency_key, received_at, faults)) for part in checked.parts
+        ]
+        waiting = [
+            self.writer.submit(part.record_type, caller.organization_id, prepared.rows, prepared.days)
+            for part, prepared in ready
+            if prepared.rows
+        ]
+        prepared_parts = [prepared for _, prepared in ready if prepared.rows]
+        # One type, the usual case, is awaited without a task of its own.
+        outcomes = [await waiting[0]] if len(waiting) == 1 else await _all_outcomes(waiting)
+        accepted = sum(len(prepared.rows) for prepared in prepared_parts)
         duplicates: int | None = 0
         stored: int | None = 0
-        accepted = len(prepared.rows)
         durability: Literal["committed", "spooled"] = "committed"
-        if prepared.rows:
-            outcome = await self.writer.submit(caller.organization_id, prepared.rows, prepared.days)
-            durability = outcome.durability
+        for prepared, outcome in zip(prepared_parts, outcomes, strict=True):
             accepted -= len(outcome.poisoned)
             for index, reason in outcome.poisoned.items():
-                prepared.faults.append((prepared.positions[index], None, [FieldFault("", reason)]))
-            if durability == "committed":
-                duplicates, stored = outcome.duplicates, accepted - outcome.duplicates
-            else:
-                duplicates = stored = None
-        self.metrics.unpriced.inc(prepared.unpriced)
-        self.metrics.refused.inc(len(prepared.faults))
-        refused = [
-            Refusal(index, faults, record_id) for index, record_id, faults in sorted(prepared.faults, key=_index)
-        ]
+                faults.append((prepared.positions[index], None, [FieldFault("", reason)]))
+            if outcome.durability == "spooled":
+                durability = "spooled"
+        if durability == "committed":
+            duplicates = sum(outcome.duplicates for outcome in outcomes)
+            stored = accepted - duplicates
+        else:
+            duplicates = stored = None
+        self.metrics.refused.inc(len(faults))
+        refused = [Refusal(index, told, record_id) for index, record_id, told in sorted(faults, key=_index)]
         return Receipt(checked.count, accepted, stored, duplicates, refused, durability)
+
+    async def _prepare(
+        self,
+        caller: Caller,
+        part: Part,
+        idempotency_key: str | None,
+        received_at: datetime,
+        faults: list[tuple[int, str | None, list[FieldFault]]],
+    ) -> Prepared:
+        prepared = Prepared(faults=faults)
+        encoder = self._encoders[part.record_type.name]
+        for start in range(0, len(part.records), _SLICE):
+            if start:
+                await asyncio.sleep(0)
+            encoder.prepare(
+                caller,
+                part.records[start : start + _SLICE],
+                received_at=received_at,
+                idempotency_key=idempotency_key,
+                positions=part.positions[start : start + _SLICE],
+                into=prepared,
+            )
+        self.metrics.unpriced.inc(prepared.unpriced)
+        return prepared
+
+
+async def _all_outcomes(waiting: Sequence[Coroutine[None, None, Outcome]]) -> list[Outcome]:
+    """Wait for all; when some fail, raise the first failure once no other is under way."""
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
 
 
 def _index(fault: tuple[int, str | None, list[FieldFault]]) -> int:

@@ -1,8 +1,8 @@
 """Takes rows to disk while PostgreSQL is away, so that they can be acknowledged, and gives them back in order.
 
-Each process appends to a segment of its own, which it holds under an exclusive lock (flock) as long as it writes to
-it. A segment nobody holds is adopted by whoever drains first: its writer has finished it, or died. A segment is
-deleted when all its rows are committed; a crash in between repeats rows, whose ids decide.
+Each process appends to segments of its own, one for each type of record, which it holds under an exclusive lock (flock)
+as long as it writes to them. A segment nobody holds is adopted by whoever drains first: its writer has finished it, or
+died. A segment is deleted when all its rows are committed; a crash in between repeats rows, whose ids decide.
 
     .new (locked, header synced) --rename, sync of the folder--> .spool (written) --sealed or process died-->
     .spool (unlocked) --adopted by any process--> drained --> deleted
@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from nexus.contracts.calls import CALL_COLUMNS
 from nexus.dataplane.held_files import clear_drafts, create_held, files_of, read_nobodys
+from nexus.dataplane.ingest.record_type import RecordType
 from nexus.dataplane.ingest.segments import Damage, Frame, encode_frame, encode_preamble, read_segment
 from nexus.kit.errors import Unavailable
 from nexus.platform.db.secrets import write_private
@@ -118,15 +118,11 @@ class Adopted:
 
     path: Path
     descriptor: int
+    type_name: str = ""
     columns: tuple[str, ...] = ()
     frames: list[Frame] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
     torn_bytes: int = 0
-
-    @property
-    def is_of_today(self) -> bool:
-        """Whether the rows have the columns of this release."""
-        return self.columns == CALL_COLUMNS
 
 
 class Spool:
@@ -139,11 +135,12 @@ class Spool:
         self._limit_bytes = limit_bytes
         self._segment_bytes = segment_bytes
         self._disk = disk or Disk()
-        self._active: _Active | None = None
+        self._active: dict[str, _Active] = {}
+        """The segment being written, by type of record."""
         self._count = 0
 
-    def append(self, frames: Sequence[Frame]) -> int:
-        """Write frames and return their size when they are on disk: from then on they survive anything but the disk.
+    def append(self, record_type: RecordType, frames: Sequence[Frame]) -> int:
+        """Write frames of one type and return their size when they are on disk: from then on they survive anything but the disk.
 
         `SpoolFull` at the limit, `SpoolBroken` when the disk refuses; then none of the frames counts as taken.
         """
@@ -151,7 +148,7 @@ class Spool:
         if self.size_bytes() + len(content) > self._limit_bytes:
             raise SpoolFull(retry_after_seconds=10)
         try:
-            active = self._active or self._create()
+            active = self._active.get(record_type.name) or self._create(record_type)
         except OSError as error:
             raise SpoolBroken(f"{SpoolBroken.__doc__} ({error.strerror})", retry_after_seconds=10) from error
         try:
@@ -161,27 +158,32 @@ class Spool:
             try:
                 active.handle.truncate(active.length)
             except OSError:
-                self._abandon()
+                self._abandon(record_type.name)
             raise SpoolBroken(f"{SpoolBroken.__doc__} ({error.strerror})", retry_after_seconds=10) from error
         try:
             active.handle.datasync()
         except OSError as error:
             # After a failed sync the kernel may take pages for clean that never reached the disk: no more writes here.
-            self._abandon()
+            self._abandon(record_type.name)
             raise SpoolBroken(f"{SpoolBroken.__doc__} ({error.strerror})", retry_after_seconds=10) from error
         active.length += len(content)
         if active.length >= self._segment_bytes:
-            self.seal()
+            self._abandon(record_type.name)
         return len(content)
 
-    def _create(self) -> _Active:
+    def _create(self, record_type: RecordType) -> _Active:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         now_ns = time.time_ns()
         self._count += 1
         name = f"{now_ns:020d}-{os.getpid()}-{self._count}"
         draft = self.folder / f"{name}{_DRAFT_SUFFIX}"
         handle = self._disk.create(draft)
-        preamble = encode_preamble(CALL_COLUMNS, created_at_us=now_ns // 1000, process_id=os.getpid())
+        preamble = encode_preamble(
+            record_type.columns,
+            created_at_us=now_ns // 1000,
+            process_id=os.getpid(),
+            record_type=record_type.name,
+        )
         path = self.folder / f"{name}{SUFFIX}"
         try:
             # Others look at names with SUFFIX only, so none can adopt the file before it is locked.
@@ -195,18 +197,19 @@ class Spool:
                 with contextlib.suppress(OSError):
                     leftover.unlink()
             raise
-        self._active = _Active(path, handle, len(preamble))
-        return self._active
+        active = self._active[record_type.name] = _Active(path, handle, len(preamble))
+        return active
 
-    def _abandon(self) -> None:
-        active, self._active = self._active, None
+    def _abandon(self, type_name: str) -> None:
+        active = self._active.pop(type_name, None)
         if active is not None:
             with contextlib.suppress(OSError):
                 active.handle.close()
 
     def seal(self) -> None:
-        """Finish this process's segment, so that it can be drained."""
-        self._abandon()
+        """Finish this process's segments, so that they can be drained."""
+        for type_name in list(self._active):
+            self._abandon(type_name)
 
     def _segments(self) -> list[Path]:
         return files_of(self.folder, SUFFIX)
@@ -232,12 +235,13 @@ class Spool:
 
     def adopt(self) -> Iterator[Adopted]:
         """Take, oldest first, each segment nobody holds. What is given out stays held until dropped or released."""
-        own = frozenset() if self._active is None else frozenset({self._active.path})
+        own = frozenset(active.path for active in self._active.values())
         for path, descriptor, content in read_nobodys(self.folder, SUFFIX, but=own):
             header, found, torn = read_segment(content)
             yield Adopted(
                 path,
                 descriptor,
+                header.type if header else "",
                 tuple(header.columns) if header else (),
                 [item for item in found if isinstance(item, Frame)],
                 [item for item in found if isinstance(item, Damage)],

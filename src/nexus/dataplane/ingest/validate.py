@@ -11,38 +11,35 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
-from uuid import UUID
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from nexus.contracts.calls import (
-    EARLIEST_YEAR,
-    LATEST_AHEAD_SECONDS,
-    MAX_COST,
-    MAX_HEADERS_CHARS,
-    MAX_METADATA_BYTES,
-    MAX_METADATA_DEPTH,
-    ApiCall,
-)
-from nexus.contracts.pricing import usage_faults
-from nexus.dataplane.ingest import rows
+from nexus.contracts.calls import MAX_METADATA_DEPTH
+from nexus.dataplane.ingest.record_type import RecordType
+from nexus.dataplane.ingest.record_types import API_CALL, RECORD_TYPES
+from nexus.dataplane.ingest.sense import Unusable, find_unusable
 from nexus.kit.errors import FieldFault, MalformedRequest, TooLarge
-from nexus.kit.ids import uuid7_time
 
 MAX_FAULTS = 20
 """Faults told of one record; a record with more is told the first of them."""
 _MAX_ECHO_CHARS = 80
-_EARLIEST = datetime(EARLIEST_YEAR, 1, 1, tzinfo=UTC)
-_LATEST_AHEAD = timedelta(seconds=LATEST_AHEAD_SECONDS)
 _SPACE = b" \t\r\n"
 # Raw values are kept one by one; beyond this many commas the slower splitter, which counts as it goes, takes over.
 _MAX_COMMAS = 500_000
 
-_ONE = msgspec.json.Decoder(ApiCall)
-_MANY = msgspec.json.Decoder(list[ApiCall])
+_ONE_CALL = msgspec.json.Decoder(API_CALL.struct)
+_MANY_CALLS = msgspec.json.Decoder(list[API_CALL.struct])  # type: ignore[name-defined]
+# Of several types, told apart by `type`.
+_EACH = {name: msgspec.json.Decoder(kind.struct) for name, kind in RECORD_TYPES.items()}
+_ANY_TYPE: Any = Union[tuple(kind.struct for kind in RECORD_TYPES.values())]  # noqa: UP007 (made at run time)
+_ONE_RECORD = msgspec.json.Decoder(_ANY_TYPE)
+_MANY_RECORDS = msgspec.json.Decoder(list[_ANY_TYPE])
+_BY_STRUCT = {kind.struct: kind for kind in RECORD_TYPES.values()}
+# What each well-formed record of a type says: an API call its status, the others their type.
+_SIGNS = (b'"status_code"', *(b'"%b"' % name.encode() for name in RECORD_TYPES if name != API_CALL.name))
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 
@@ -60,29 +57,54 @@ class TooManyRecords(TooLarge):
 
 
 @dataclass(slots=True)
+class Part:
+    """The records of one type in a request."""
+
+    record_type: RecordType
+    records: Sequence[Any]
+    positions: Sequence[int]
+    """Index in the request of each of `records`."""
+
+
+@dataclass(slots=True)
 class Checked:
     """The records of a body that could be read, and the faults of those that could not."""
 
-    calls: list[ApiCall] = field(default_factory=list)
-    positions: Sequence[int] = ()
-    """Index in the request of each of `calls`."""
+    parts: list[Part] = field(default_factory=list)
     faults: list[tuple[int, str | None, list[FieldFault]]] = field(default_factory=list)
     count: int = 0
     """Records in the request."""
 
 
+def sort_out(records: Sequence[Any], positions: Sequence[int]) -> list[Part]:
+    """Return records by their types, the types in a fixed order, the records of each in the order they came in."""
+    if all(type(record) is API_CALL.struct for record in records):
+        return [Part(API_CALL, records, positions)] if records else []
+    found: dict[type, tuple[list[Any], list[int]]] = {struct: ([], []) for struct in _BY_STRUCT}
+    for record, position in zip(records, positions, strict=True):
+        mine, places = found[type(record)]
+        mine.append(record)
+        places.append(position)
+    return [Part(_BY_STRUCT[struct], mine, places) for struct, (mine, places) in found.items() if mine]
+
+
 def check_at_once(body: bytes, *, is_lines: bool, max_records: int) -> Checked | None:
     """Read a body whose records are all well-formed; None when some are not and it takes `check_one_by_one`."""
-    # Each well-formed record names its status, so a body with too many of them is counted before it is built.
-    if body.count(b'"status_code"') > max_records:
+    # Counted before it is built: a body with too many records would take much memory.
+    counts = [body.count(sign) for sign in _SIGNS]
+    if max(counts) > max_records:
         return None
-    try:
-        calls = _ONE.decode_lines(body) if is_lines else _MANY.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
-        return None
-    if len(calls) > max_records:
-        return None
-    return Checked(calls, range(len(calls)), [], len(calls))
+    # Bodies of calls alone are most of what comes, and need not say their type.
+    is_mixed = any(counts[1:])
+    for one, many in ((_ONE_CALL, _MANY_CALLS), (_ONE_RECORD, _MANY_RECORDS))[: 2 if is_mixed else 1]:
+        try:
+            records = one.decode_lines(body) if is_lines else many.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+            continue
+        if len(records) > max_records:
+            return None
+        return Checked(sort_out(records, range(len(records))), [], len(records))
+    return None
 
 
 def check_one_by_one(body: bytes, *, is_lines: bool, max_records: int, max_record_bytes: int) -> Checked:
@@ -91,6 +113,7 @@ def check_one_by_one(body: bytes, *, is_lines: bool, max_records: int, max_recor
     Takes tens of microseconds a record, so the caller runs it beside the event loop.
     """
     checked = Checked()
+    records: list[Any] = []
     positions: list[int] = []
     for index, raw in enumerate(_split_lines(body) if is_lines else _split_array(body)):
         if index >= max_records:
@@ -104,7 +127,7 @@ def check_one_by_one(body: bytes, *, is_lines: bool, max_records: int, max_recor
             checked.faults.append((index, record_id, [FieldFault("", message), *named]))
             continue
         try:
-            call = _ONE.decode(raw)
+            record = _decode_one(raw)
         except (
             msgspec.MsgspecError,
             UnicodeDecodeError,
@@ -113,10 +136,27 @@ def check_one_by_one(body: bytes, *, is_lines: bool, max_records: int, max_recor
         ) as error:
             checked.faults.append((index, *faults_of_raw(raw, error)))
         else:
-            checked.calls.append(call)
+            records.append(record)
             positions.append(index)
-    checked.positions = positions
+    checked.parts = sort_out(records, positions)
     return checked
+
+
+class _Typed(msgspec.Struct):
+    type: str = API_CALL.name
+
+
+_TYPED = msgspec.json.Decoder(_Typed)
+
+
+def _decode_one(raw: bytes) -> Any:
+    try:
+        return _ONE_CALL.decode(raw)
+    except msgspec.ValidationError:
+        decoder = _EACH.get(_TYPED.decode(raw).type, _ONE_CALL)
+        if decoder is _ONE_CALL:
+            raise
+        return decoder.decode(raw)
 
 
 def _split_lines(body: bytes) -> Iterator[bytes]:
@@ -186,24 +226,17 @@ def _split_leniently(body: bytes) -> Iterator[bytes]:
         raise Unreadable(f"something follows the array at byte {start}")
 
 
-class _Unusable:
-    """Stands in a leniently parsed record for a value that JSON or PostgreSQL cannot hold."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-
-
 def _lenient_int(text: str) -> object:
-    return int(text) if len(text) <= 400 else _Unusable(f"a number of {len(text)} digits is too large")
+    return int(text) if len(text) <= 400 else Unusable(f"a number of {len(text)} digits is too large")
 
 
 def _lenient_float(text: str) -> object:
     value = float(text)
-    return value if value - value == 0 else _Unusable("the number is too large")
+    return value if value - value == 0 else Unusable("the number is too large")
 
 
 def _lenient_constant(text: str) -> object:
-    return _Unusable(f"{text} is no JSON: leave the field out where there is no value")
+    return Unusable(f"{text} is no JSON: leave the field out where there is no value")
 
 
 _LENIENT = json.JSONDecoder(parse_int=_lenient_int, parse_float=_lenient_float, parse_constant=_lenient_constant)
@@ -232,18 +265,26 @@ def faults_of_raw(raw: bytes, error: Exception) -> tuple[str | None, list[FieldF
         return None, [FieldFault("", "a record is a JSON object")]
     name = record.get("id")
     record_id = _clip(name) if isinstance(name, str) and name.isprintable() else None
-    faults = list(_faults_of_fields(record))
+    type_name = record.pop("type", API_CALL.name)
+    record_type = RECORD_TYPES.get(type_name) if isinstance(type_name, str) else None
+    if record_type is None:
+        known = ", ".join(f"`{name}`" for name in RECORD_TYPES)
+        return record_id, [
+            FieldFault("type", f"records of the type {_clip(repr(type_name))} are not taken here: send one of {known}")
+        ]
+    form = _form_of(record_type)
+    faults = list(_faults_of_fields(record, form))
     named = {fault.field.partition(".")[0] for fault in faults}
     sound = {
-        key: value for key, value in record.items() if isinstance(key, str) and key in _FIELDS and key not in named
+        key: value for key, value in record.items() if isinstance(key, str) and key in form.fields and key not in named
     }
     # What is sound in itself is checked for sense as well, so that every fault is told at once.
     try:
-        call = msgspec.convert({"provider": "x", "status_code": 0} | sound, ApiCall)
+        whole = msgspec.convert({**record_type.least, **sound}, record_type.struct)
     except (msgspec.ValidationError, RecursionError, ValueError):
         pass
     else:
-        sense = faults_of_call(call, received_at=datetime.now(UTC), has_idempotency_key=True)
+        sense = record_type.faults_of(whole, received_at=datetime.now(UTC), has_idempotency_key=True)
         faults += [fault for fault in sense if fault.field.partition(".")[0] not in named]
     if not faults:
         faults = [FieldFault("", _clip(_plain(str(error))))]
@@ -275,7 +316,8 @@ def _describe(struct: type[msgspec.Struct]) -> dict[str, _Field]:
             (leaf for leaf in leaves if isinstance(leaf, type) and issubclass(leaf, msgspec.Struct)),
             None,
         )
-        is_mapping = any(get_origin(leaf) is dict for leaf in leaves) and item.encode_name != "metadata"
+        # Free JSON is looked at as a whole, a mapping of one type of values value by value.
+        is_mapping = any(get_origin(leaf) is dict and get_args(leaf)[1] is not Any for leaf in leaves)
         found[item.encode_name] = _Field(item.encode_name, hint, description, nested, is_mapping)
     return found
 
@@ -290,41 +332,47 @@ def _leaves(hint: Any) -> Iterator[Any]:
         yield hint
 
 
-_FIELDS = _describe(ApiCall)
-_NESTED = {item.struct: _describe(item.struct) for item in _FIELDS.values() if item.struct is not None}
-_REQUIRED = tuple(item.encode_name for item in msgspec.structs.fields(ApiCall) if item.required)
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The fields of one type of record."""
+
+    fields: Mapping[str, _Field]
+    nested: Mapping[type[msgspec.Struct], Mapping[str, _Field]]
+    required: tuple[str, ...]
 
 
-def _faults_of_fields(record: Mapping[Any, object]) -> Iterator[FieldFault]:
-    kind = record.get("type", "api_call")
-    if kind != "api_call":
-        yield FieldFault(
-            "type",
-            f"records of the type {_clip(repr(kind))} are not taken here: send `api_call`",
-        )
-    for name in _REQUIRED:
+@cache
+def _form_of(record_type: RecordType) -> _Form:
+    fields = _describe(record_type.struct)
+    nested = {item.struct: _describe(item.struct) for item in fields.values() if item.struct is not None}
+    required = tuple(item.encode_name for item in msgspec.structs.fields(record_type.struct) if item.required)
+    return _Form(fields, nested, required)
+
+
+def _faults_of_fields(record: Mapping[Any, object], form: _Form) -> Iterator[FieldFault]:
+    for name in form.required:
         if name not in record:
-            yield FieldFault(name, f"is required. {_FIELDS[name].description}")
+            yield FieldFault(name, f"is required. {form.fields[name].description}")
     for name, value in record.items():
-        known = _FIELDS.get(name)
+        known = form.fields.get(name)
         if known is None:
-            yield FieldFault(_clip(str(name)), _unknown(str(name), _FIELDS))
-        elif name != "type":
-            yield from _faults_of_value(known, value)
+            yield FieldFault(_clip(str(name)), _unknown(str(name), form.fields))
+        else:
+            yield from _faults_of_value(known, value, form)
 
 
-def _faults_of_value(known: _Field, value: object) -> Iterator[FieldFault]:
+def _faults_of_value(known: _Field, value: object, form: _Form) -> Iterator[FieldFault]:
     if isinstance(value, Mapping) and known.struct is not None:
-        nested = _NESTED[known.struct]
+        nested = form.nested[known.struct]
         for name, item in value.items():
             inner = nested.get(name)
             if inner is None:
                 yield FieldFault(f"{known.name}.{_clip(str(name))}", _unknown(str(name), nested))
             else:
-                for fault in _faults_of_value(inner, item):
+                for fault in _faults_of_value(inner, item, form):
                     yield FieldFault(f"{known.name}.{fault.field}", fault.message)
         return
-    unusable = _find_unusable(value)
+    unusable = find_unusable(value)
     if unusable is not None:
         yield FieldFault(known.name, unusable)
         return
@@ -349,36 +397,6 @@ def _faults_of_value(known: _Field, value: object) -> Iterator[FieldFault]:
         yield FieldFault(known.name, f"{_plain(str(problem))}. {known.description}".strip())
 
 
-def _find_unusable(value: object, depth: int = 0) -> str | None:
-    if isinstance(value, _Unusable):
-        return value.message
-    if isinstance(value, str):
-        return _text_fault(value)
-    if depth > 64:
-        return f"is nested too deeply: at most {MAX_METADATA_DEPTH} levels"
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            message = _find_unusable(key, depth + 1) or _find_unusable(item, depth + 1)
-            if message:
-                return message
-    elif isinstance(value, list):
-        for item in value:
-            message = _find_unusable(item, depth + 1)
-            if message:
-                return message
-    return None
-
-
-def _text_fault(value: str) -> str | None:
-    if "\x00" in value:
-        return "holds the character NUL, which cannot be stored: remove it"
-    try:
-        value.encode()
-    except UnicodeEncodeError as problem:
-        return f"holds half a surrogate pair at character {problem.start}: send whole characters"
-    return None
-
-
 def _unknown(name: str, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(name[:_MAX_ECHO_CHARS], known, n=1)
     hint = f"; did you mean `{close[0]}`?" if close else ""
@@ -394,127 +412,3 @@ def _plain(message: str) -> str:
 def _clip(text: str) -> str:
     text = text.encode("utf-8", "replace").decode().replace("\x00", "")
     return text if len(text) <= _MAX_ECHO_CHARS else f"{text[:_MAX_ECHO_CHARS]}…"
-
-
-def metadata_fault(metadata: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with metadata: too deep, too large, or not storable; None when nothing is."""
-    if _depth(metadata, MAX_METADATA_DEPTH) > MAX_METADATA_DEPTH:
-        return f"is nested more than {MAX_METADATA_DEPTH} levels deep: flatten it"
-    size = len(msgspec.json.encode(metadata))
-    if size > MAX_METADATA_BYTES:
-        return f"has {size} bytes: keep it within {MAX_METADATA_BYTES}"
-    return None
-
-
-def are_too_large(headers: Mapping[str, str]) -> bool:
-    """Tell whether headers hold more than a record may carry of them."""
-    return sum(map(len, headers)) + sum(map(len, headers.values())) > MAX_HEADERS_CHARS
-
-
-def _depth(value: object, limit: int) -> int:
-    if limit < 0:
-        return 1
-    if isinstance(value, Mapping):
-        return 1 + max(
-            (_depth(item, limit - 1) for item in value.values() if isinstance(item, (dict, list))),
-            default=0,
-        )
-    if isinstance(value, (list, tuple)):
-        return 1 + max(
-            (_depth(item, limit - 1) for item in value if isinstance(item, (dict, list))),
-            default=0,
-        )
-    return 0
-
-
-def faults_of_call(call: ApiCall, *, received_at: datetime, has_idempotency_key: bool) -> list[FieldFault]:
-    """Return every fault of a record whose fields are well-formed: what makes no sense, or cannot be stored."""
-    faults: list[FieldFault] = []
-
-    def add(name: str, message: str) -> None:
-        faults.append(FieldFault(name, message))
-
-    for name in call.__struct_fields__:
-        value = getattr(call, name)
-        if isinstance(value, (str, dict)):
-            message = _find_unusable(value)
-            if message:
-                add(name, message)
-    if not re.fullmatch(
-        r"[a-z0-9][a-z0-9.-]{0,63}",
-        re.sub(r"[\s_]+", "-", call.provider.strip().lower()),
-    ):
-        add(
-            "provider",
-            "is no slug: use letters, digits, dots and hyphens, such as `openai`",
-        )
-    latest = received_at + _LATEST_AHEAD
-    if call.id is None:
-        if not has_idempotency_key:
-            add(
-                "id",
-                "is missing: give each record an id (a UUIDv7 is best), or the request an `Idempotency-Key` header",
-            )
-    elif (at := _time_in(call.id)) is not None and at > latest:
-        add(
-            "id",
-            f"is a UUIDv7 of {at.isoformat()}, more than a day from now: check the clock that makes the ids",
-        )
-    if call.timestamp is not None:
-        if call.timestamp < _EARLIEST:
-            add(
-                "timestamp",
-                f"is before {EARLIEST_YEAR}: check the clock, and that the unit is right",
-            )
-        elif call.timestamp > latest:
-            add(
-                "timestamp",
-                "is more than a day from now: check the clock, and the zone",
-            )
-    if call.cost is not None:
-        message = _cost_fault(call.cost)
-        if message:
-            add("cost", message)
-    elif call.price_source == "given":
-        add(
-            "cost",
-            "is missing, while `price_source` says it is given: send both or neither",
-        )
-    if call.key:
-        try:
-            UUID(call.key)
-        except ValueError:
-            add("key", "is no id of an access key: send the id, never the key's text")
-    if call.ip_address:
-        try:
-            rows.inet(call.ip_address)
-        except ValueError:
-            add("ip_address", "is no IPv4 or IPv6 address")
-    if call.metadata:
-        message = metadata_fault(call.metadata) if not any(fault.field == "metadata" for fault in faults) else None
-        if message:
-            add("metadata", message)
-    for name, headers in (("request_headers", call.request_headers), ("response_headers", call.response_headers)):
-        if headers and are_too_large(headers):
-            add(name, f"hold more than {MAX_HEADERS_CHARS} characters: leave out what nobody needs")
-    if call.tokens is not None:
-        usage = {name: count for name in call.tokens.__struct_fields__ if (count := getattr(call.tokens, name))}
-        faults += usage_faults(usage)
-    return faults
-
-
-def _time_in(text: str) -> datetime | None:
-    try:
-        return uuid7_time(UUID(text)) if len(text) in {32, 36} else None
-    except ValueError:
-        return None
-
-
-def _cost_fault(cost: Decimal) -> str | None:
-    if not cost.is_finite():
-        return "is no finite number: leave it out to have it computed"
-    if cost < 0:
-        return "is negative: send what the call cost, 0 or more"
-    if cost > MAX_COST:
-        return f"is above {MAX_COST}: check the unit, it is whole units of the currency"
-    return None

@@ -1,4 +1,4 @@
-"""Group commit: batches of several callers are stored in one transaction and acknowledged together.
+"""Group commit: batches of several callers and one type are stored in one transaction and acknowledged together.
 
     waiting --N rows, or M ms after the first--> committing --committed--> acknowledged (durability "committed")
                                                     |
@@ -20,13 +20,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 from uuid import UUID
 
 import structlog
 
-from nexus.dataplane.ingest.commit import CallStore, DatabaseTroubleError, PoisonedRowsError
+from nexus.dataplane.ingest.commit import DatabaseTroubleError, PoisonedRowsError, RecordStore
 from nexus.dataplane.ingest.metrics import IngestMetrics
+from nexus.dataplane.ingest.record_type import RecordType
 from nexus.dataplane.ingest.segments import Frame
 from nexus.dataplane.ingest.spool import Spool
 from nexus.kit.errors import NexusError, TooManyRequests, Unavailable
@@ -68,8 +70,9 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Rows of one caller, to be stored and acknowledged together."""
+    """Rows of one caller and one type, to be stored and acknowledged together."""
 
+    record_type: RecordType
     organization_id: UUID
     rows: Sequence[bytes]
     days: set[int]
@@ -82,7 +85,7 @@ class Writer:
 
     def __init__(
         self,
-        store: CallStore,
+        store: RecordStore,
         spool: Spool,
         metrics: IngestMetrics,
         *,
@@ -147,13 +150,15 @@ class Writer:
             self._metrics.turned_away.labels("share_full").inc()
             raise ShareFull(retry_after_seconds=1)
 
-    async def submit(self, organization_id: UUID, rows: Sequence[bytes], days: set[int]) -> Outcome:
+    async def submit(
+        self, record_type: RecordType, organization_id: UUID, rows: Sequence[bytes], days: set[int]
+    ) -> Outcome:
         """Store rows and return when they are committed or synced in the spool; else raise what to tell the caller."""
         self.admit(organization_id, len(rows))
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         # Should the caller hang up, nobody asks for an error any more; that is no fault.
         future.add_done_callback(_retrieve)
-        batch = Batch(organization_id, rows, days, future, time.monotonic())
+        batch = Batch(record_type, organization_id, rows, days, future, time.monotonic())
         self._queue.append(batch)
         self._count(batch, len(rows))
         self._came.set()
@@ -175,15 +180,20 @@ class Writer:
             if not batches:
                 return
             try:
-                await self._settle(batches)
-            except Exception as error:
-                # The edge of this process's only writer: it must go on for the others, and these callers must know.
-                log.exception("a group commit failed in an unforeseen way")
-                for batch in batches:
-                    _fail(batch, Unavailable(retry_after_seconds=2, cause=type(error).__name__))
+                for group in _by_type(batches):
+                    await self._settle_safely(group)
             finally:
                 for batch in batches:
                     self._count(batch, -len(batch.rows))
+
+    async def _settle_safely(self, batches: list[Batch]) -> None:
+        try:
+            await self._settle(batches)
+        except Exception as error:
+            # The edge of this process's only writer: it must go on for the others, and these callers must know.
+            log.exception("a group commit failed in an unforeseen way")
+            for batch in batches:
+                _fail(batch, Unavailable(retry_after_seconds=2, cause=type(error).__name__))
 
     async def _collect(self) -> list[Batch]:
         """Wait for the first batch, then for N rows or M ms. Empty when stopping and nothing is left."""
@@ -223,7 +233,8 @@ class Writer:
                 return
         frames = [Frame(batch.organization_id.bytes, sorted(batch.days), list(batch.rows)) for batch in batches]
         try:
-            await asyncio.get_running_loop().run_in_executor(self.spool_thread, self._spool.append, frames)
+            append = partial(self._spool.append, batches[0].record_type, frames)
+            await asyncio.get_running_loop().run_in_executor(self.spool_thread, append)
         except Unavailable as error:
             log.error("the spool refuses records: callers are turned away", code=error.code, error=error.detail)
             for batch in batches:
@@ -249,7 +260,7 @@ class Writer:
             self.went_away.set()
 
     async def commit(self, batches: Sequence[Batch], *, max_poisoned: int = MAX_POISONED) -> list[Outcome]:
-        """Commit batches together; those of them that cannot be are taken apart until the poisoned rows are found."""
+        """Commit batches of one type together; what of them cannot be is taken apart until the poisoned rows are found."""
         try:
             duplicates = await self._commit_rows(batches, [row for batch in batches for row in batch.rows])
         except PoisonedRowsError as error:
@@ -275,7 +286,7 @@ class Writer:
         organizations = {batch.organization_id for batch in batches}
         days = set().union(*(batch.days for batch in batches))
         started = time.perf_counter()
-        duplicates = await self._store.commit(organizations, days, rows)
+        duplicates = await self._store.commit(batches[0].record_type, organizations, days, rows)
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         self._metrics.commit_rows.observe(len(rows))
         self._metrics.commits.labels("committed").inc()
@@ -312,6 +323,14 @@ class Writer:
             finally:
                 is_first = False
         return outcome
+
+
+def _by_type(batches: list[Batch]) -> list[list[Batch]]:
+    """Return batches in groups of one type each: a group is one transaction."""
+    groups: dict[str, list[Batch]] = {}
+    for batch in batches:
+        groups.setdefault(batch.record_type.name, []).append(batch)
+    return list(groups.values())
 
 
 def _retrieve(future: asyncio.Future[Outcome]) -> None:

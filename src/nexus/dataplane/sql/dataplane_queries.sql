@@ -56,7 +56,7 @@ FROM metering.snapshot_body_settings_v1();
 
 -- query: ensure_partition
 -- role: nexus_writer
-SELECT platform.ensure_partition_v1('metering.calls', $1);
+SELECT platform.ensure_partition_v1($1, $2);
 
 -- query: stage_calls
 -- role: nexus_writer
@@ -66,6 +66,14 @@ SELECT metering.stage_calls_v1();
 -- role: nexus_writer
 -- Answers the ordinals of staged rows that were stored before, or stand earlier in the same batch.
 SELECT metering.store_calls_v1();
+
+-- query: stage_tool_calls
+-- role: nexus_writer
+SELECT mcp.stage_tool_calls_v1();
+
+-- query: store_tool_calls
+-- role: nexus_writer
+SELECT mcp.store_tool_calls_v1();
 
 -- query: ensure_body_partition
 -- role: nexus_writer

@@ -1,0 +1,17 @@
+"""The types of records that `/v1/events` takes. A new one is a module beside this one, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from nexus.dataplane.ingest.record_type import RecordType
+from nexus.dataplane.ingest.resolve import API_CALL
+from nexus.dataplane.ingest.tool_calls import TOOL_CALL
+
+__all__ = ["API_CALL", "RECORD_TYPES", "TOOL_CALL"]
+
+RECORD_TYPES: Mapping[str, RecordType] = MappingProxyType(
+    {record_type.name: record_type for record_type in (API_CALL, TOOL_CALL)}
+)
+"""By the value of `type`. A record that does not say is an API call."""

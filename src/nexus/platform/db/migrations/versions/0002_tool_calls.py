@@ -1,0 +1,21 @@
+"""Calls of MCP tools; storing each record once by one function for all types of records."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the schema mcp and its first table. The SQL is frozen: later changes come as later revisions."""
+    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0002_tool_calls.sql").read_text("utf-8")
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute("SET LOCAL check_function_bodies = off")
+    # No parameters: the driver then sends the script as it stands, per cent signs included.
+    cursor.execute(sql)
