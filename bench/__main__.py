@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import decide, gateway, ingest, queries, report, streams
+from bench import decide, gateway, ingest, queries, redis_away, report, streams
 from bench.node import Node
 
-SECTIONS = ["ingest", "queries", "gateway", "decide", "streams"]
+SECTIONS = ["ingest", "queries", "gateway", "decide", "redis_away", "streams"]
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -45,6 +45,8 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
             node.stop()
     if "decide" in arguments.only:
         parts.append(await decide.measure(folder / "decide"))
+    if "redis_away" in arguments.only:
+        parts.append(await redis_away.measure(folder / "redis-away"))
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,7 +13,8 @@ import pytest
 import redis.asyncio
 from litestar import Litestar
 
-from nexus.admission.routes import LimitsInForce, router
+from nexus.admission.routes import router
+from nexus.admission.view_routes import LimitsInForce
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.identity import access_keys
 from nexus.identity.authentication import AuthenticationMiddleware

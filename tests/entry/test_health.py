@@ -7,6 +7,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.freshness import Freshness
 from nexus.dataplane.ingest.metrics import IngestMetrics
@@ -33,13 +34,14 @@ async def test_a_process_whose_tables_are_old_is_degraded_and_says_which(
     await snapshots.refresh()
     await limits.refresh()
     await ingest.start()
+    admission = Admission(redis, lambda: limits.table)
 
-    fresh = await HealthChecks(database, redis, ingest, limits).readiness()
+    fresh = await HealthChecks(database, redis, ingest, limits, admission).readiness()
     now[0] += 11
     await snapshots.refresh()
-    old_limits = await HealthChecks(database, redis, ingest, limits).readiness()
+    old_limits = await HealthChecks(database, redis, ingest, limits, admission).readiness()
     now[0] += 11
-    all_old = await HealthChecks(database, redis, ingest, limits).readiness()
+    all_old = await HealthChecks(database, redis, ingest, limits, admission).readiness()
     await ingest.stop()
     await redis.aclose()
 

@@ -46,7 +46,7 @@ async def test_probes_tell_how_each_part_is(client: aiohttp.ClientSession) -> No
 
     await until(is_ready, "all parts are up")
     assert ready["degraded"] == []
-    assert set(ready["parts"]) == {"postgres", "redis", "worker", "snapshot", "spool", "ingest"}
+    assert set(ready["parts"]) == {"postgres", "redis", "worker", "admission", "snapshot", "spool", "ingest"}
     assert {part["status"] for part in ready["parts"].values()} == {"up"}
 
 

@@ -1,6 +1,5 @@
 """`/api/admission`: clusters, applications, operation costs, quotas and their versions, buckets and token transactions."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -21,6 +20,8 @@ from nexus.admission.types import (
     QuotaVersion,
     TokenTransaction,
 )
+from nexus.admission.view_routes import HANDLERS as VIEWS
+from nexus.admission.view_routes import limits_in_force
 from nexus.contracts.limit_specs import LimitSpec
 from nexus.contracts.limits import LimitTable, ScopeKind
 from nexus.dataplane.decide.headers import decimal_operations
@@ -144,15 +145,8 @@ class RollBack(msgspec.Struct, forbid_unknown_fields=True):
     reason: Reason
 
 
-class LimitsInForce:
-    """The limits that this process decides by; one without a data plane has none."""
-
-    def __init__(self, table: Callable[[], LimitTable] = LimitTable) -> None:
-        self.table = table
-
-
 def _table(request: AnyRequest) -> LimitTable:
-    return web_state(request).part(LimitsInForce, LimitsInForce).table()
+    return limits_in_force(request).table()
 
 
 async def _listed(request: AnyRequest, kind: type[Listed], query: str, cursor: str | None, limit: int) -> Page[Listed]:
@@ -369,7 +363,7 @@ router = Router(
         list_clusters, create_cluster, update_cluster, list_applications, create_application, update_application,
         list_operation_types, create_operation_type, compute_charge, list_cost_rules, create_cost_rule, list_quotas,
         create_quota, read_quota, list_versions, publish_version, roll_back, show_difference, list_buckets,
-        list_transactions,
+        list_transactions, *VIEWS,
     ],
     tags=["admission"],
 )  # fmt: skip

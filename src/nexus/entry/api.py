@@ -18,8 +18,8 @@ from litestar.openapi import OpenAPIConfig
 from prometheus_client import Counter, Histogram
 
 import nexus
-from nexus.admission.routes import LimitsInForce
 from nexus.admission.routes import router as admission_router
+from nexus.admission.view_routes import LimitsInForce
 from nexus.catalog.routes import router as catalog_router
 from nexus.dashboards.routes import live_hub
 from nexus.dashboards.routes import router as dashboards_router
@@ -129,6 +129,7 @@ class Application:
             lambda: self.limits.table,
             restore=self.limits.history,
             timeout_seconds=settings.admission_timeout_ms / 1000,
+            nodes_file=settings.data_dir / "admission-nodes",
         )
         gate = Gate(
             self.admission,
@@ -139,9 +140,9 @@ class Application:
         self.bodies = Bodies(self.snapshots, self.database, sealer)
         self.gateway = Gateway(ingest=self.ingest, settings=settings, gate=gate, redis=self.redis, bodies=self.bodies)
         self.forwarded = GatewayApp(self.gateway, on_use=self.key_use.note)
-        self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits)
+        self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits, self.admission)
         self.state = WebState(self.database, settings, redis=self.redis)
-        self.state.put(LimitsInForce(lambda: self.limits.table))
+        self.state.put(LimitsInForce(lambda: self.limits.table, lambda: self.admission.is_degraded))
         self.live = live_hub(self.state)
         self.control = control_plane(self.state)
         self.events = IngestApp(self.ingest, on_use=self.key_use.note)

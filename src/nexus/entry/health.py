@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 from redis.asyncio import Redis
 
+from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.ingest.service import Ingest
 from nexus.platform.db import Database
@@ -29,8 +30,9 @@ class Part(msgspec.Struct, frozen=True):
 class Readiness(msgspec.Struct, frozen=True):
     """`ready`: all is well. `degraded`: records are taken (spooled, if need be), something else is away. `unready`.
 
-    `degraded` names the parts that are away, and `snapshot` where this process serves by keys, prices or limits that it
-    could not refresh for ten seconds. A probe is answered 200 unless the process is unready.
+    `degraded` names the parts that are away, `admission` where limits hold by their failure policies, and `snapshot` where
+    this process serves by keys, prices or limits that it could not refresh for ten seconds. A probe is answered 200 unless
+    the process is unready.
     """
 
     status: str
@@ -46,6 +48,7 @@ class HealthChecks:
     redis: Redis
     ingest: Ingest
     limits: LimitSnapshots
+    admission: Admission
     _last: tuple[float, Readiness] | None = None
 
     async def readiness(self) -> Readiness:
@@ -61,6 +64,7 @@ class HealthChecks:
             "postgres": postgres,
             "redis": redis,
             "worker": worker,
+            "admission": _part(_ask_admission(self.admission)),
             "snapshot": _part(self._ask_snapshots()),
             "spool": await _check(self._ask_spool),
             "ingest": _part(reason or ""),
@@ -96,6 +100,15 @@ class HealthChecks:
     async def _ask_spool(self) -> str:
         waiting = await asyncio.to_thread(self.ingest.spool.size_bytes)
         return f"{waiting} bytes wait for PostgreSQL" if waiting else ""
+
+
+def _ask_admission(admission: Admission) -> str:
+    if not admission.is_degraded:
+        return ""
+    return (
+        "Redis does not answer: limits that fail closed refuse, those that fail open admit and record, "
+        "local ones give this process's share"
+    )
 
 
 class NoWorkerError(Exception):

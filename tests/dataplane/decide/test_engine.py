@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-import pytest
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -18,7 +17,6 @@ from nexus.dataplane.decide.engine import CELLS, Admission, CellHistory
 from nexus.dataplane.decide.scripts import BucketState, keys_of
 from tests.dataplane.conftest import OwnRedis
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, limit
-from tests.dataplane.decide.conftest import until
 
 DAY = 86_400 * SECOND
 
@@ -106,55 +104,6 @@ async def test_the_same_hold_is_the_same_call_and_is_settled_once(redis_url: str
     assert (settled.status, again.status, unknown.status) == ("ended", "ended_before", "unknown")
     assert again.legs == settled.legs and settled.legs[0].actual == 10
     assert (await node.engine.decide(call(tokens=90))).is_admitted
-
-
-@pytest.mark.parametrize("way", ["dead", "frozen"])
-async def test_without_redis_each_limit_s_own_policy_decides(way: str, own_redis: OwnRedis, nodes: list[Node]) -> None:
-    restored: list[UUID] = []
-
-    async def restore(organization_id: UUID) -> CellHistory:
-        restored.append(organization_id)
-        return CellHistory(bool(len(restored) > 1), {})
-
-    node = Node(own_redis.url, limit(1, capacity=100, units=100), timeout_seconds=0.2, restore=restore)
-    nodes.append(node)
-    closed = limit(1, capacity=100, units=100)
-    opened = limit(2, capacity=5, per_us=DAY, dimension="tokens", failure="open")
-    local = limit(3, capacity=1000, units=1000, failure="local")
-    assert (await node.engine.decide(call())).is_admitted
-
-    own_redis.freeze() if way == "frozen" else own_redis.kill()
-    node.table = table(closed)
-    refused = [await node.engine.decide(call()) for _ in range(4)]
-    degraded = node.engine.is_degraded
-    node.table = table(opened)
-    admitted = [await node.engine.decide(call(tokens=10)) for _ in range(3)]
-    node.table = table(local)
-    early = await node.engine.decide(call())
-    await asyncio.sleep(0.05)
-    later = [(await node.engine.decide(call())).outcome for _ in range(2000)]
-
-    assert {item.outcome for item in refused} == {"unavailable"} and all(item.is_degraded for item in refused)
-    assert degraded
-    assert all(item.is_admitted and item.is_degraded for item in admitted)
-    assert early.outcome == "refused", "a local share begins with nothing"
-    assert "admitted" in later and later.count("refused") > 0, "a local share is a limit"
-
-    if way == "frozen":
-        own_redis.thaw()
-    else:
-        own_redis.start()
-    await until(lambda: not node.engine.is_degraded)
-    node.table = table(opened)
-    await until_refused(node)
-    assert (restored == [ORGANIZATION]) == (way == "frozen"), "a Redis that came back empty is told what is known"
-
-
-async def until_refused(node: Node) -> None:
-    """What an open limit admitted while Redis was away is charged when it is back: 30 units of 5."""
-    async with asyncio.timeout(20):
-        while (await node.engine.decide(call(tokens=5))).outcome != "refused":
-            await asyncio.sleep(0.05)
 
 
 async def test_a_redis_that_came_back_empty_begins_with_empty_buckets(own_redis: OwnRedis, nodes: list[Node]) -> None:

@@ -311,6 +311,9 @@ async def test_a_cell_that_lost_its_state_begins_with_empty_buckets_and_the_wind
     assert (await clocked.decide([(bucket, "b", 1)]))[0] == 0
     assert (await clocked.decide([(budget, "w", 4)]))[0] == 0
     assert (await clocked.decide([(budget, "w", 3)]))[0] == 1
+    # What was granted before the loss may be spent for a second, so for so long nothing refills.
+    await clocked.set(clocked.now + SECOND)
+    assert (await clocked.decide([(bucket, "b", 1)]))[0] == 0
     await clocked.set(clocked.now + 2 * SECOND)
     assert [(await clocked.decide([(bucket, "b", 1)]))[0] for _ in range(3)] == [1, 1, 0]
 

@@ -82,3 +82,4 @@ export interface BodySettingsInForce {
 }
 export interface KeptBody { state: string; media_type: string; size_bytes: number; is_cut: boolean; masked: Record<string, number>; text: string | null }
 export interface CallBodies { call_id: string; why: string; until: string | null; request: KeptBody | null; response: KeptBody | null }
+export interface AdmissionStanding { is_degraded: boolean; closed: number; open: number; local: number }

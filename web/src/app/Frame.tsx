@@ -9,6 +9,7 @@ import { send, workFor } from "../api/client";
 import type { Account } from "../api/types";
 import { useAddress } from "./address";
 import { SceneProvider, type Scene } from "./context";
+import { LimitsAway } from "./LimitsAway";
 import { useLive } from "./live";
 import { Proof } from "./Proof";
 import { browserZone, frameOf, RANGES, readView, spanOf, type View } from "./range";
@@ -132,7 +133,7 @@ export function Frame({ account }: { account: Account }) {
           ))}
           <NavLink label={text.api} href="/docs" mt="auto" />
         </AppShell.Navbar>
-        <AppShell.Main id="content" tabIndex={-1}><Suspense fallback={<Loader aria-label={text.loading} data-loading />}><Outlet /></Suspense></AppShell.Main>
+        <AppShell.Main id="content" tabIndex={-1}><LimitsAway organization={scene.organization} /><Suspense fallback={<Loader aria-label={text.loading} data-loading />}><Outlet /></Suspense></AppShell.Main>
         <Palette opened={paletteOpen} close={palette.close} go={go} pages={pages} />
         <Proof />
       </AppShell>

@@ -17,6 +17,8 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import structlog
@@ -26,9 +28,10 @@ from redis.exceptions import RedisError
 
 from nexus.contracts.limits import DIMENSIONS, Call, Dimension, Limit, LimitTable
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
-from nexus.dataplane.decide.fallback import Fallback
+from nexus.dataplane.decide.fallback import Fallback, Owed
 from nexus.dataplane.decide.lessee import Lessee
-from nexus.dataplane.decide.scripts import Keys, Scripts, keys_of
+from nexus.dataplane.decide.nodes import Nodes
+from nexus.dataplane.decide.scripts import BucketState, Keys, Scripts, keys_of
 from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg, Settlement
 from nexus.kit.ids import uuid7
 
@@ -36,8 +39,6 @@ TIMEOUT_SECONDS = 0.005
 DEFAULT_HOLD_SECONDS = 600.0
 """How long a call may last whose hold says nothing else."""
 CELLS = "nx:cells"
-_NODES = "nx:nodes"
-_NODE_SECONDS = 5.0
 _TICK_SECONDS = 1.0
 _REAP_AGAIN_SECONDS = 0.25
 _RESTORE_SECONDS = 2.0
@@ -74,6 +75,7 @@ class Admission:
         restore: Restore | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         prelude: str | None = None,
+        nodes_file: Path | None = None,
     ) -> None:
         self._redis = redis
         self._table = table
@@ -84,7 +86,7 @@ class Admission:
         self._has_leases = prelude is None
         self._lessee = Lessee(self._scripts, self._breaker, self._now_us)
         self._fallback = Fallback()
-        self._node = uuid7().hex
+        self._nodes = Nodes(redis, self._scripts, self._breaker, file=nodes_file)
         self._skew_us = 0
         self._cells: set[UUID] = set()
         self._reaped_at: dict[UUID, float] = {}
@@ -106,7 +108,9 @@ class Admission:
         return self._table()
 
     async def start(self) -> None:
-        """Begin to reap, and to count the nodes."""
+        """Begin to reap, and to count the processes that decide."""
+        await self._nodes.recall()
+        self._fallback.nodes = self._nodes.count
         self._ticking = asyncio.create_task(self._tick_for_ever(), name="admission")
 
     async def stop(self) -> None:
@@ -120,8 +124,7 @@ class Admission:
                 await task
         await self._lessee.stop()
         await self._breaker.stop()
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
-            await self._redis.zrem(_NODES, self._node)
+        await self._nodes.leave()
 
     async def decide(
         self, call: Call, *, hold_id: str = "", hold_seconds: float = 0.0, is_settled_here: bool = False
@@ -267,7 +270,7 @@ class Admission:
         try:
             await self.adjust(limit, bucket, units, name=f"settle-{hold_id}")
         except LimiterAway:
-            self._fallback.owe_again(limit.organization_id, bucket, limit, units)
+            self._fallback.owe_again(Owed(limit.organization_id, bucket, limit, units))
 
     async def _open(self, organization_id: UUID) -> None:
         """Make a cell known that Redis does not know: one task for all calls that wait for it."""
@@ -318,13 +321,14 @@ class Admission:
 
     async def _tell_what_happened(self) -> None:
         """Tell Redis what was admitted, settled and given up while it was away."""
-        for organization_id, bucket, limit, units in self._fallback.take_owed():
-            if units == 0:
-                continue
+        owed = self._fallback.take_owed(self._now_us())
+        for number, item in enumerate(owed):
             try:
-                await self.adjust(limit, bucket, units, name=f"outage-{uuid7().hex}")
+                await self.adjust(item.limit, item.bucket, item.units, name=f"outage-{uuid7().hex}")
             except LimiterAway:
-                self._fallback.owe_again(organization_id, bucket, limit, units)
+                for untold in owed[number:]:
+                    self._fallback.owe_again(untold)
+                return
         for _ in range(len(self._doubtful)):
             organization_id, hold_id = self._doubtful.popleft()
             await self._finish(organization_id, hold_id, "release", {})
@@ -342,18 +346,26 @@ class Admission:
 
     async def _tick(self) -> None:
         self._lessee.forget_expired()
+        self._fallback.forget_expired(self._now_us())
         if self._breaker.is_open:
             return
-        now = time.time()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zadd(_NODES, {self._node: now})
-            pipe.zremrangebyscore(_NODES, "-inf", now - _NODE_SECONDS)
-            pipe.zcard(_NODES)
-            self._fallback.nodes = max(1, int((await pipe.execute())[2]))
+        # By the breaker, so that it opens, and says so, when nobody calls.
+        self._fallback.nodes = await self._nodes.beat()
+        await self._look_at_windows()
         for organization_id in list(self._cells):
             await self.reap(organization_id)
-        if self._doubtful or self._unsettled:
+        if self._doubtful or self._unsettled or self._fallback.has_news:
             await self._tell_what_happened()
+
+    async def _look_at_windows(self) -> None:
+        """Keep current what windows have left, for when Redis is away."""
+        for organization_id, names in self._fallback.windows(self._now_us()).items():
+            prefix = keys_of(organization_id).buckets
+            kept = cast("list[bytes | None]", await self._redis.mget([prefix + name for name in names]))
+            for data, bucket in zip(kept, names, strict=True):
+                if data is not None:
+                    state = BucketState.unpack(data)
+                    self._fallback.saw(organization_id, bucket, state.capacity - state.level, state.ends)
 
 
 def _settlement(answer: list[int]) -> Settlement:

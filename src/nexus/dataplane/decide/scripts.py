@@ -33,6 +33,7 @@ _REMEMBERED_SECONDS = 50
 _MOST_REMEMBERED = 100_000
 _NO_WINDOW = struct.pack("<3d", 0, 0, 0)
 _PARTS: Mapping[str, tuple[str, ...]] = {
+    "beat": ("beat",),
     "open": ("open",),
     "take": ("take",),
     "decide": ("bucket", "leases", "decide"),
@@ -200,6 +201,10 @@ class Scripts:
             return await self._redis.evalsha(self._digests[name], len(keys), *keys, *arguments)
         except NoScriptError:
             return await self._redis.eval(self._sources[name], len(keys), *keys, *arguments)
+
+    async def beat(self, key: str, process: str, silent_us: int) -> int:
+        """Give a process's sign of life; returns how many processes gave one of late."""
+        return int(await self.run("beat", [key], [process, silent_us]))
 
     async def open_cell(self, keys: Keys, *, has_lost: bool, states: Mapping[str, bytes] | None = None) -> bool:
         """Make a cell known; tells whether it was not. One that has lost its state begins with empty buckets."""

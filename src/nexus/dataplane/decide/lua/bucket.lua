@@ -162,7 +162,8 @@ local function current(state, limit, since)
             b.at = starts
         elseif method <= LEAKY then
             if since > 0 then
-                b.at = min(since, now)
+                -- A second ahead at most (see open): a clock that stepped back since then would stop it for longer.
+                b.at = min(since, now + 1000000)
                 refill(b)
             else
                 b.level, b.refilled = capacity, capacity

@@ -1,0 +1,63 @@
+"""How many processes decide together: each gives a sign of life to Redis, and remembers what Redis last told of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from nexus.dataplane.decide.breaker import Breaker
+from nexus.dataplane.decide.scripts import Scripts
+from nexus.kit.ids import uuid7
+
+_KEY = "nx:nodes"
+SILENT_US = 10_000_000
+"""For so long one that gives no sign is counted: it may be cut off, and decide by the share that it was last told of."""
+log = structlog.get_logger("nexus.admission")
+
+
+class Nodes:
+    """The processes that decide. With a file the number outlives this process, for a start while Redis is away."""
+
+    def __init__(self, redis: Redis, scripts: Scripts, breaker: Breaker, *, file: Path | None = None) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        self._breaker = breaker
+        self._file = file
+        self._name = uuid7().hex
+        self.count: int | None = None
+        """As last known; None: Redis never told."""
+
+    async def recall(self) -> None:
+        """Take over the number that an earlier process left."""
+        if self._file is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self.count = max(1, int(await asyncio.to_thread(self._file.read_text, "ascii")))
+
+    async def beat(self) -> int:
+        """Give a sign of life; returns how many processes there are. `LimiterAway` when Redis is."""
+        count = max(1, await self._breaker.run(self._scripts.beat(_KEY, self._name, SILENT_US)))
+        if count != self.count and self._file is not None:
+            try:
+                await asyncio.to_thread(self._write, count)
+            except OSError as error:
+                log.warning("the number of processes could not be kept", error=repr(error))
+        self.count = count
+        return count
+
+    async def leave(self) -> None:
+        """Be counted no more."""
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await self._redis.zrem(_KEY, self._name)
+
+    def _write(self, count: int) -> None:
+        assert self._file is not None
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        # Of several processes of one machine all write the same number, and readers find a whole one.
+        part = self._file.with_name(f"{self._file.name}.{self._name}")
+        part.write_text(str(count), "ascii")
+        part.replace(self._file)
