@@ -33,6 +33,7 @@ PATHS = {
     "admission/commands.py": "the operator on the machine",
     "admission/jobs.py": "drains the trails of all organizations into the token transactions",
     "dataplane/decide/tables.py": "compiles the limits of all organizations; rebuilds what Redis lost",
+    "costs/commands.py": "the operator on the machine: shared exchange rates",
     "metering/jobs.py": "fold, repricing and retention work through all organizations",
     "metering/body_jobs.py": "deletes bodies of all organizations that are over their time",
     "metering/commands.py": "the operator on the machine",

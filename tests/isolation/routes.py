@@ -21,6 +21,7 @@ MOST_PATHS = 250
 BODIES: dict[str, dict[str, Any]] = {
     "POST /api/catalog/prices/{price_id}/end": {"at": "2026-06-01T00:00:00Z"},
     "POST /api/catalog/price-conflicts/{conflict_id}/resolve": {"take": True},
+    "PATCH /api/costs/budgets/{budget_id}": {"amount": "1", "reason": "mine now"},
     "POST /api/identity/access-keys/{key_id}/rotate": {"overlap_seconds": 1},
     "POST /api/identity/access-keys/{key_id}/revoke": {},
     "PATCH /api/identity/members/{user_id}": {"role": "viewer"},

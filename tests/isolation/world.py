@@ -201,6 +201,16 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
             "reason": slug,
         }
         await _ok(await owner.post(f"{admission}/quotas", json=quota))
+        budget = {
+            "name": f"{slug}-budget",
+            "amount": "100",
+            "reason": slug,
+            "scope": "application",
+            "subject": shop["name"],
+        }
+        await _ok(await owner.post("/api/costs/budgets", json=budget))
+        rates = {"content": "date,base,quote,rate\n2026-11-06,EUR,USD,1.085", "source": f"{slug} bank"}
+        await _ok(await owner.post("/api/costs/exchange-rates", json=rates))
     return tenant
 
 

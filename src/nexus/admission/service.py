@@ -181,6 +181,10 @@ async def create_quota(
     """Make a quota with its first version."""
     if scope == "organization" and subject is not None:
         raise InvalidRequest("an organization's quota has no subject", faults=[FieldFault("subject", "leave it out")])
+    if scope == "tag" and not (subject or "").partition("=")[0]:
+        raise InvalidRequest(
+            "subject: name a tag", faults=[FieldFault("subject", "give name=value, or a name for each of its values")]
+        )
     quota_id = uuid7()
     await store.run(connection, "insert_quota", organization_id, quota_id, name, scope, subject)
     await publish(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
@@ -51,6 +52,8 @@ class LimitSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_de
     """Buckets: what they hold, instead of a burst. Without either: what refills in one `per`."""
     amount: Amount | None = None
     period: Period | None = None
+    begins_on: date | None = None
+    """Windows of days or longer: a day on which one begins, such as the 15th; otherwise they begin as the calendar's do."""
     zone: Annotated[str, msgspec.Meta(max_length=64)] = "UTC"
     reserve: Amount = "0"
     """Kept back for privileged operations."""
@@ -68,7 +71,13 @@ def _units(text: str, dimension: Dimension) -> Fraction:
     return exact * NANOS if dimension == "money" else exact
 
 
-def _known_zone(zone: str) -> bool:
+def money_scale(nanos: Fraction | int) -> int:
+    """Return how many nano-units one unit of a money limit of this size is: 1, or 1,000 where doubles would not hold it."""
+    return 1000 if nanos > MAX_NANO_MONEY else 1
+
+
+def known_zone(zone: str) -> bool:
+    """Whether Python knows a time zone of this name."""
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
@@ -97,7 +106,12 @@ def _shape_faults(spec: LimitSpec) -> list[FieldFault]:
         (spec.method == "fixed_window") == (spec.period is not None),
         "windows have a period, others have none",
     )
-    need("zone", _known_zone(spec.zone), "give the name of a time zone, such as Europe/Zurich")
+    need(
+        "begins_on",
+        spec.begins_on is None or (spec.period not in {None, "minute", "hour"} and 1970 <= spec.begins_on.year < 2200),
+        "only windows of a day or longer begin on a day, and it lies between 1970 and 2200",
+    )
+    need("zone", known_zone(spec.zone), "give the name of a time zone, such as Europe/Zurich")
     need("method", (spec.method == "concurrency") == (spec.dimension == "concurrency"), "calls in flight are counted")
     need("currency", (spec.dimension == "money") == bool(spec.currency), "money, and nothing else, has a currency")
     for field in ("rate", "burst", "capacity", "amount", "reserve"):
@@ -131,8 +145,8 @@ def compile_limit(
             capacity = exact * per_us
     else:
         capacity = _units(spec.amount or "0", spec.dimension)
-        if spec.dimension == "money" and capacity > MAX_NANO_MONEY:
-            scale = 1000
+        if spec.dimension == "money":
+            scale = money_scale(capacity)
             capacity, reserve = capacity / scale, reserve / scale
     return Limit(
         id=opaque_uuid(f"{quota_id}:{spec.name}"),
@@ -145,6 +159,7 @@ def compile_limit(
         capacity=ceil(capacity),
         rate=rate,
         period=period,
+        begins_on=spec.begins_on,
         zone=spec.zone,
         reserve=ceil(reserve),
         is_shadow=spec.shadow,

@@ -6,8 +6,10 @@ Units are integers: requests, micro-operations, bytes, model tokens, calls in fl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 from types import MappingProxyType
 from typing import Literal
@@ -15,14 +17,14 @@ from uuid import UUID
 
 Dimension = Literal["requests", "operations", "bytes", "tokens", "concurrency", "money"]
 Method = Literal["token_bucket", "leaky_bucket", "fixed_window", "concurrency"]
-ScopeKind = Literal["cluster", "organization", "application", "user", "key", "provider", "model", "endpoint"]
+ScopeKind = Literal["cluster", "organization", "application", "user", "key", "provider", "model", "endpoint", "tag"]
 Period = Literal["minute", "hour", "day", "week", "month", "quarter", "year"]
 FailurePolicy = Literal["closed", "open", "local"]
 
 DIMENSIONS: tuple[Dimension, ...] = ("requests", "operations", "bytes", "tokens", "concurrency", "money")
 METHODS: tuple[Method, ...] = ("token_bucket", "leaky_bucket", "fixed_window", "concurrency")
 SCOPE_KINDS: tuple[ScopeKind, ...] = (
-    "cluster", "organization", "application", "user", "key", "provider", "model", "endpoint",
+    "cluster", "organization", "application", "user", "key", "provider", "model", "endpoint", "tag",
 )  # fmt: skip
 PERIODS: tuple[Period, ...] = ("minute", "hour", "day", "week", "month", "quarter", "year")
 
@@ -82,7 +84,10 @@ class Limit:
     organization_id: UUID
     scope: ScopeKind
     subject: str | None
-    """Which cluster, application, key …; None: each of them has a bucket of its own. Ignored for organizations."""
+    """Which cluster, application, key …; None: each of them has a bucket of its own. Ignored for organizations.
+
+    Of tags: `team=search` is one value of a tag, `team` each of its values by itself.
+    """
     dimension: Dimension
     method: Method
     capacity: int
@@ -91,6 +96,8 @@ class Limit:
     """Buckets only."""
     period: Period | None = None
     """Windows only."""
+    begins_on: date | None = None
+    """A day on which a window begins, such as the 15th of a month; None: windows begin as the calendar's do."""
     zone: str = "UTC"
     reserve: int = 0
     """Kept back for privileged operations."""
@@ -101,6 +108,10 @@ class Limit:
     """Money only."""
     scale: int = 1
     """How many nano-units of money one unit of this limit is: 1, or 1,000."""
+    exchange: Fraction = Fraction(1)
+    """Units of `currency` for one of the call's own, where calls of another currency are charged."""
+    is_budget: bool = False
+    """What is spent is counted by the ledger of calls: the bucket is opened from it, and compared with it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.capacity <= MAX_UNITS * (2 if self.dimension == "money" else 1):
@@ -115,6 +126,8 @@ class Limit:
 
     def charge(self, amount: int) -> int:
         """Return what an amount of the dimension's unit is in this limit's, rounded up."""
+        if self.exchange != 1:
+            return ceil(amount * self.exchange / self.scale)
         return amount if self.scale == 1 else -(-amount // self.scale)
 
 
@@ -158,6 +171,8 @@ class Call:
     money: int = 0
     """Nano-units of `currency`: estimated."""
     currency: str = ""
+    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """For attribution: team, feature, customer and the like."""
     is_privileged: bool = False
     """May use what limits keep in reserve."""
 
@@ -166,7 +181,7 @@ class Call:
         return 1 if dimension == "concurrency" else int(getattr(self, dimension))
 
     def subject(self, scope: ScopeKind) -> str:
-        """Return which cluster, application, key … the call belongs to; '' for none."""
+        """Return which cluster, application, key … the call belongs to; '' for none. Of tags see `LimitTable.of`."""
         if scope == "organization":
             return str(self.organization_id)
         if scope in {"user", "key"}:
@@ -186,6 +201,8 @@ class LimitTable:
     """The cluster of an application, by organization and application name."""
     operations: Mapping[tuple[UUID, str, str], OperationCost] = field(default_factory=lambda: MappingProxyType({}))
     """By organization, application ('' for all) and operation name."""
+    exchange: Mapping[tuple[UUID, str, str], Fraction] = field(default_factory=lambda: MappingProxyType({}))
+    """Today's rates by organization, the call's currency and a limit's: so many of the limit's for one of the call's."""
 
     def operation(self, organization_id: UUID, application: str, name: str) -> OperationCost | None:
         """Return an operation's cost for an application: its own rule, else everybody's."""
@@ -196,13 +213,25 @@ class LimitTable:
         return None
 
     def of(self, call: Call) -> list[tuple[Limit, str]]:
-        """Return the limits that a call meets, each with the name of the bucket it is charged to."""
+        """Return the limits that a call meets, each with the name of the bucket it is charged to.
+
+        Money of another currency is charged at today's rate; where there is none, that limit is not met: the ledger of calls
+        counts what could not be converted.
+        """
         met: list[tuple[Limit, str]] = []
         for limit in self.limits.get(call.organization_id, ()):
             if limit.dimension == "money" and limit.currency != call.currency:
-                continue
+                rate = self.exchange.get((call.organization_id, call.currency, limit.currency))
+                if rate is None:
+                    continue
+                limit = _exchanged(limit, rate)
             if limit.scope == "organization":
                 met.append((limit, limit.id.hex))
+                continue
+            if limit.scope == "tag":
+                bucket = _tag_bucket(limit, call)
+                if bucket:
+                    met.append((limit, bucket))
                 continue
             subject = call.subject(limit.scope)
             if limit.scope == "cluster" and not subject:
@@ -211,3 +240,17 @@ class LimitTable:
                 continue
             met.append((limit, limit.id.hex if limit.subject is not None else f"{limit.id.hex}:{subject}"))
         return met
+
+
+def _tag_bucket(limit: Limit, call: Call) -> str:
+    """Return the bucket of a limit on a tag that a call is charged to; '' where the call has no such tag."""
+    name, is_one, wanted = (limit.subject or "").partition("=")
+    value = call.tags.get(name)
+    if value is None or (is_one and value != wanted):
+        return ""
+    return limit.id.hex if is_one else f"{limit.id.hex}:{value}"
+
+
+@lru_cache(maxsize=4096)
+def _exchanged(limit: Limit, rate: Fraction) -> Limit:
+    return replace(limit, exchange=rate)

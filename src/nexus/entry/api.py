@@ -21,6 +21,7 @@ import nexus
 from nexus.admission.routes import router as admission_router
 from nexus.admission.view_routes import LimitsInForce
 from nexus.catalog.routes import router as catalog_router
+from nexus.costs.routes import router as costs_router
 from nexus.dashboards.routes import live_hub
 from nexus.dashboards.routes import router as dashboards_router
 from nexus.dataplane.decide.asgi import ADMIT_PATH, SETTLE_PATH, AdmissionApp
@@ -89,6 +90,7 @@ def control_plane(state: WebState) -> Litestar:
             admission_router,
             metering_router,
             body_router,
+            costs_router,
             governance_router,
             operations_router,
             dashboards_router,
@@ -288,7 +290,7 @@ def _area(path: str) -> str:
     )
 
 
-_SLICES = frozenset({"identity", "catalog", "admission", "metering", "governance", "operations", "live"})
+_SLICES = frozenset({"identity", "catalog", "admission", "metering", "costs", "governance", "operations", "live"})
 
 
 def _is_programs(path: str) -> bool:

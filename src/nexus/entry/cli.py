@@ -19,6 +19,7 @@ from rich.console import Console
 import nexus
 from nexus.admission.commands import app as admission_app
 from nexus.catalog.commands import app as catalog_app
+from nexus.costs.commands import app as costs_app
 from nexus.entry.doctor import doctor
 from nexus.identity.commands import key_app, org_app, user_app
 from nexus.identity.provider_credential_commands import app as credential_app
@@ -111,6 +112,7 @@ app.command(credential_app)
 app.command(catalog_app)
 app.command(admission_app)
 app.command(metering_app)
+app.command(costs_app)
 app.command(replay, name="replay")
 app.command(sandbox, name="sandbox")
 app.command(doctor, name="doctor")

@@ -5,13 +5,13 @@ CREATE TABLE admission.quotas (
     id               uuid         NOT NULL,
     name             text         NOT NULL CONSTRAINT quotas_name_form CHECK (name ~ '^[a-z0-9][a-z0-9_.-]{0,62}$'),
     scope            text         NOT NULL CONSTRAINT quotas_scope CHECK (scope IN (
-                                      'cluster', 'organization', 'application', 'user', 'key', 'provider', 'model', 'endpoint')),
+                                      'cluster', 'organization', 'application', 'user', 'key', 'provider', 'model', 'endpoint', 'tag')),
     -- Which cluster, application, key …; NULL: each of them by itself.
     subject          text         CONSTRAINT quotas_subject_length CHECK (length(subject) BETWEEN 1 AND 500),
     created_at       timestamptz  NOT NULL DEFAULT now(),
     PRIMARY KEY (organization_id, id),
     CONSTRAINT quotas_name_unique UNIQUE (organization_id, name),
-    CONSTRAINT quotas_subject_sense CHECK (scope <> 'organization' OR subject IS NULL)
+    CONSTRAINT quotas_subject_sense CHECK ((scope <> 'organization' OR subject IS NULL) AND (scope <> 'tag' OR subject IS NOT NULL))
 );
 ALTER TABLE admission.quotas ENABLE ROW LEVEL SECURITY;
 ALTER TABLE admission.quotas FORCE ROW LEVEL SECURITY;

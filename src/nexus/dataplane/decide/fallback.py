@@ -162,7 +162,7 @@ class Fallback:
     def _owe(self, organization_id: UUID, asked: Asked, now: int) -> None:
         for limit, bucket, units in asked:
             if limit.method != "concurrency" and units:
-                until = window(now, limit.period, limit.zone)[1] if limit.period is not None else 0
+                until = window(now, limit.period, limit.zone, limit.begins_on)[1] if limit.period is not None else 0
                 self.owe_again(Owed(organization_id, bucket, limit, units, until))
 
     def _share(self, organization_id: UUID, limit: Limit, bucket: str, now: int) -> Limit | None:
@@ -191,7 +191,7 @@ class Fallback:
         known = cell.buckets.get(bucket)
         if known is not None and now < known.ends:
             return known.limit
-        begins, ends = window(now, limit.period, limit.zone)
+        begins, ends = window(now, limit.period, limit.zone, limit.begins_on)
         left, until = self._left.get((organization_id, bucket), (0, 0))
         if begins >= self._since:
             # It began without Redis, so nobody had any of it.

@@ -115,7 +115,7 @@ class Bucket:
                 self.at = now if limit.method != "fixed_window" else 0
         if self.limit.method == "fixed_window":
             assert self.limit.period is not None
-            begins, ends = window(now, self.limit.period, self.limit.zone)
+            begins, ends = window(now, self.limit.period, self.limit.zone, self.limit.begins_on)
             if is_changed and begins < self.at:
                 self.at, self.ends = begins, ends
             if begins > self.at:
@@ -174,7 +174,7 @@ class Cell:
             return Bucket(limit, Fraction(limit.capacity), now)
         if limit.method == "fixed_window":
             assert limit.period is not None
-            begins, ends = window(now, limit.period, limit.zone)
+            begins, ends = window(now, limit.period, limit.zone, limit.begins_on)
             return Bucket(limit, Fraction(0), begins, ends)
         return Bucket(limit, Fraction(0), now)
 

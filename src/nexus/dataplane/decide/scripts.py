@@ -113,7 +113,7 @@ def _static(limit: Limit) -> bytes:
     return _STATIC.pack(
         limit.version, METHOD_CODES[limit.method], limit.is_shadow, limit.capacity,
         rate.whole if rate else 0, rate.part if rate else 0, rate.denominator if rate else 1,
-        limit.reserve, _DIMENSION_CODES[limit.dimension], limit.scale,
+        limit.reserve, _DIMENSION_CODES[limit.dimension], float(limit.scale / limit.exchange),
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def pack_limit(limit: Limit, now_us: int) -> bytes:
     """Pack a limit as the scripts read it; of windows, those around an instant."""
     if limit.period is None:
         return _static(limit) + _NO_WINDOW
-    return _static(limit) + struct.pack("<3d", *boundaries(now_us, limit.period, limit.zone))
+    return _static(limit) + struct.pack("<3d", *boundaries(now_us, limit.period, limit.zone, limit.begins_on))
 
 
 @dataclass(frozen=True, slots=True)

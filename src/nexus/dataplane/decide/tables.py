@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from nexus.contracts.budgets import BudgetDocument, budget_limit
 from nexus.contracts.limit_specs import LimitSpec, compile_limit, decimal_fraction
 from nexus.contracts.limits import ANYBODY, Limit, LimitTable, OperationCost, Rate, ScopeKind, UnrepresentableLimit
 from nexus.dataplane.decide.engine import CellHistory
@@ -87,6 +88,15 @@ class CostRuleRow(msgspec.Struct, frozen=True):
     valid_to: float | None = msgspec.field(name="to")
 
 
+class ExchangeRow(msgspec.Struct, frozen=True):
+    """Today's rate between two currencies, for one organization: so many of `target` for one of `source`."""
+
+    organization_id: UUID
+    source: str
+    target: str
+    rate: str
+
+
 class LimitSource(msgspec.Struct, frozen=True):
     """What a table of limits is built from, as read and as cached."""
 
@@ -96,6 +106,9 @@ class LimitSource(msgspec.Struct, frozen=True):
     applications: list[ApplicationRow]
     operations: list[OperationRow]
     cost_rules: list[CostRuleRow]
+    # What an older release cached has none of these.
+    budgets: list[BudgetDocument] = []
+    exchange: list[ExchangeRow] = []
 
 
 _KINDS: Mapping[str, tuple[str, type]] = {
@@ -104,11 +117,13 @@ _KINDS: Mapping[str, tuple[str, type]] = {
     "application": ("applications", ApplicationRow),
     "operation": ("operations", OperationRow),
     "cost_rule": ("cost_rules", CostRuleRow),
+    "budget": ("budgets", BudgetDocument),
+    "exchange": ("exchange", ExchangeRow),
 }
 
 
 def read_source(version: int, rows: Sequence[tuple[str, Any]]) -> LimitSource:
-    """Take rows of `admission.snapshot_limits_v1` apart."""
+    """Take rows of `admission.snapshot_limits_v1` and `costs.snapshot_budgets_v1` apart."""
     found: dict[str, list[Any]] = {field: [] for field, _ in _KINDS.values()}
     for kind, document in rows:
         field, row_type = _KINDS[kind]
@@ -167,6 +182,11 @@ def build_limits(source: LimitSource, at: datetime) -> tuple[LimitTable, datetim
                 log.error("a limit cannot be read", quota=row.name, limit=spec.name, error=str(error))
                 continue
             limits.setdefault(row.organization_id, []).append(limit)
+    for budget in source.budgets:
+        try:
+            limits.setdefault(budget.organization_id, []).append(budget_limit(budget))
+        except UnrepresentableLimit as error:
+            log.error("a budget cannot be read", budget=budget.name, error=str(error))
     for key in source.keys:
         limits.setdefault(key.organization_id, []).append(_key_limit(key))
     validities = [(row.valid_from, row.valid_to) for row in source.quotas]
@@ -177,6 +197,9 @@ def build_limits(source: LimitSource, at: datetime) -> tuple[LimitTable, datetim
         MappingProxyType({key: tuple(sorted(items, key=lambda item: item.name)) for key, items in limits.items()}),
         MappingProxyType({(row.organization_id, row.name): row.cluster for row in source.applications}),
         MappingProxyType(_operations(source, seconds)),
+        MappingProxyType(
+            {(row.organization_id, row.source, row.target): decimal_fraction(row.rate) for row in source.exchange}
+        ),
     )
     return table, datetime.fromtimestamp(min(edges), UTC) if edges else None
 
@@ -254,7 +277,7 @@ class LimitSnapshots:
         for row in rows:
             limit = windows[row["bucket"].partition(":")[0]]
             assert limit.period is not None
-            begins, ends = window(to_us(now), limit.period, limit.zone)
+            begins, ends = window(to_us(now), limit.period, limit.zone, limit.begins_on)
             if row["level_at_us"] == begins:
                 states[row["bucket"]] = _window_state(limit, row["level"], begins, ends).pack()
         return CellHistory(has_history, states)

@@ -8,7 +8,10 @@ WHERE name IN ('limits', 'keys');
 -- query: snapshot_limits
 -- role: nexus_system
 SELECT kind, document
-FROM admission.snapshot_limits_v1();
+FROM admission.snapshot_limits_v1()
+UNION ALL
+SELECT kind, document
+FROM costs.snapshot_budgets_v1();
 
 -- query: has_transactions
 -- role: nexus_system

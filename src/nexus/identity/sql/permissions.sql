@@ -38,6 +38,8 @@ INSERT INTO identity.permissions (name, description) VALUES
     ('application:update', 'change applications'), ('application:delete', 'delete applications'),
     ('quota:create', 'make quotas'), ('quota:read', 'see quotas'),
     ('quota:update', 'change quotas'), ('quota:delete', 'delete quotas'),
+    ('budget:read', 'see budgets and exchange rates'),
+    ('budget:write', 'make and change budgets, take in exchange rates'),
     ('calls:admit', 'ask whether calls may be made, and settle them'),
     ('token:borrow', 'borrow limiter units'), ('token:adjust', 'adjust limiter units by hand'),
     ('system:configure', 'configure the system'), ('system:monitor', 'see the state of the system');

@@ -1,0 +1,1 @@
+"""Budgets, exchange rates and forecasts."""
