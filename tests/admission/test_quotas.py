@@ -156,6 +156,33 @@ async def test_a_limit_that_means_nothing_is_refused_by_field(api: Api, limit: d
     assert field in [fault["field"] for fault in answer.json()["errors"]]
 
 
+async def test_a_preview_says_what_would_change_and_changes_nothing(api: Api) -> None:
+    quota = await make(api, IOPS, MONTHLY)
+    begins = (api.clock.now() + timedelta(hours=1)).isoformat()
+    scheduled = {"limits": [MONTHLY], "reason": "later", "valid_from": begins}
+    await api.post(f"quotas/{quota['id']}/versions", scheduled)
+    changed = [{**IOPS, "rate": "120"}, MONTHLY]
+
+    now = (await api.post("quotas/preview", {"quota_id": quota["id"], "limits": changed})).json()
+    later = (
+        await api.post("quotas/preview", {"quota_id": quota["id"], "limits": changed, "valid_from": begins})
+    ).json()
+    fresh = (await api.post("quotas/preview", {"limits": [IOPS]})).json()
+    wrong = await api.post("quotas/preview", {"limits": [{**IOPS, "rate": "200"}]})
+
+    assert now["against_version"] == 1
+    assert now["changes"] == [
+        {"limit": "app-iops", "change": "changed", "before": {"rate": "100"}, "after": {"rate": "120"}}
+    ]
+    assert (later["against_version"], [item["change"] for item in later["changes"]]) == (2, ["added"])
+    assert fresh["against_version"] is None and fresh["changes"][0]["after"]["burst"] == "150"
+    assert wrong.status_code == 422 and wrong.json()["errors"][0]["field"] == "limits.0.rate"
+    assert (await api.post("quotas/preview", {"quota_id": str(uuid7()), "limits": []})).status_code == 404
+    found = (await api.get("quotas")).json()["items"][0]
+    assert found["current"]["version"] == 1 and found["scheduled"]["version"] == 2
+    assert (await api.get(f"quotas/{quota['id']}/versions")).json()["items"][0]["reason"] == "later"
+
+
 async def test_the_past_is_not_written_again(api: Api) -> None:
     quota = await make(api, IOPS)
 
@@ -226,9 +253,12 @@ async def test_operations_cost_what_the_shipped_types_and_the_application_s_own_
     others = (await api.post("operation-types/charge", {**question, "application": "other"})).json()
 
     assert len((await api.get("operation-types")).json()["items"]) == 9
-    assert before == {"operations": "1.0002", "micro_operations": 1_000_200, "bytes": 8192}
+    assert before == {
+        "operations": "1.0002", "micro_operations": 1_000_200, "bytes": 8192,
+        "c_base": "1", "unit_quantum": 4096, "c_bw": "0.0001", "whole_quanta": False,
+    }  # fmt: skip
     assert made.status_code == 201 and again.status_code == 409
-    assert after["operations"] == "0.5002" and others == before
+    assert (after["operations"], after["c_base"]) == ("0.5002", "0.5") and others == before
     assert (await api.post("operation-types/charge", {"operation": "fly"})).status_code == 404
     assert api.limits.table.clusters == {(organization.id, "shop"): "ceph-1"}
 

@@ -16,6 +16,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.e2e.forwarded import Forwarded, forward, sandbox_process
+from tests.e2e.limited import Limited, limit
 from tests.e2e.traffic import COUNT, send_week
 from tests.races.node import Node, until
 
@@ -120,6 +121,14 @@ async def forwarded(site: Site, sandbox: str, browser: Browser) -> AsyncIterator
     """An organization of its own, whose calls go through the gateway to the sandbox."""
     context = await browser.new_context(storage_state=site.state)  # type: ignore[arg-type]
     yield await forward(site.url, sandbox, context.request)
+    await context.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def limited(site: Site, browser: Browser) -> AsyncIterator[Limited]:
+    """An organization of its own, whose calls are limited."""
+    context = await browser.new_context(storage_state=site.state)  # type: ignore[arg-type]
+    yield await limit(site.url, context.request)
     await context.close()
 
 

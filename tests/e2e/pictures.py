@@ -18,6 +18,8 @@ from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.e2e.conftest import CHROMIUM, FLAGS, PHONE, WIDE
 from tests.e2e.forwarded import ALIAS, SLUG, Forwarded, forward, sandbox_process
+from tests.e2e.limited import SLUG as LIMITED
+from tests.e2e.limited import Limited, limit
 from tests.e2e.sight import settled
 from tests.e2e.traffic import send_week
 from tests.races.node import Node
@@ -26,9 +28,10 @@ FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 PAGES = {
     "overview": "/?range=7d", "calls": "/calls?range=7d", "costs": "/costs?range=7d&by=tag:team",
     "providers": "/providers?range=7d", "prices": "/prices?provider=openai", "keys": "/keys", "members": "/members",
-    "routes": "/routes", "audit": "/audit?range=7d", "settings": "/settings", "account": "/account",
+    "routes": "/routes", "quotas": "/quotas", "operations": "/operations",
+    "audit": "/audit?range=7d", "settings": "/settings", "account": "/account",
 }  # fmt: skip
-EMPTY = ["overview", "calls", "costs", "providers", "routes", "keys"]
+EMPTY = ["overview", "calls", "costs", "quotas", "providers", "routes", "keys"]
 MORE = {
     "conflicts": "/prices?tab=conflicts", "imports": "/prices?tab=imports", "provider": "/providers?range=7d&q=openai",
     "nothing": "/calls?range=7d&provider=nobody", "no-page": "/nowhere", "no-figures": "/?range=15m&provider=nobody",
@@ -38,6 +41,11 @@ FORWARDED = {
     "provider-health": f"/providers?organization={SLUG}&q=groq",
 }
 """Of the organization whose calls go through the gateway."""
+LIMITED_PAGES = {
+    "quotas": f"/quotas?organization={LIMITED}", "quota": f"/quotas/{{quota}}?organization={LIMITED}",
+    "operations": f"/operations?organization={LIMITED}",
+}  # fmt: skip
+"""Of the organization whose calls are limited."""
 FORMS: list[tuple[str, Any, str]] = [("light", WIDE, ""), ("dark", WIDE, "-dark"), ("light", PHONE, "-phone")]
 
 
@@ -55,10 +63,12 @@ async def _enter(browser: Browser, node: Node, scheme: Any, size: Any) -> Browse
 async def _take(browser: Browser, node: Node, sandbox: str, folder: Path, *, is_all: bool) -> None:
     (folder / "empty").mkdir(exist_ok=True)
     forwarded: Forwarded | None = None
+    limited: Limited | None = None
     for scheme, size, suffix in FORMS:
         context = await _enter(browser, node, scheme, size)
         page = await context.new_page()
         forwarded = forwarded or await forward(node.url, sandbox, context.request)
+        limited = limited or await limit(node.url, context.request)
 
         async def picture(name: str, path: str, place: Any = page, suffix: str = suffix) -> None:
             await place.goto(node.url + path)
@@ -78,7 +88,8 @@ async def _take(browser: Browser, node: Node, sandbox: str, folder: Path, *, is_
                 await page.wait_for_timeout(300)
                 await page.screenshot(path=folder / f"call{suffix}.png")
         call = {"call-page": f"/calls/{forwarded.retried[2]['id']}?organization={SLUG}"}
-        for name, path in (FORWARDED | call).items() if is_all or not suffix else ():
+        own = {name: path.format(quota=limited.quota) for name, path in LIMITED_PAGES.items()}
+        for name, path in (FORWARDED | call | own).items() if is_all or not suffix else ():
             await picture(name, path)
         for name in PAGES if is_all else EMPTY if not suffix else []:
             joined = "&" if "?" in PAGES[name] else "?"

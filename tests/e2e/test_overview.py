@@ -275,7 +275,7 @@ PATHS = [
     "/sign-in", "/?range=7d", "/?range=15m&provider=nobody", "/calls?range=7d", "/calls?range=7d&errors=true",
     "/calls?range=7d&sort=-cost&columns=time,tags,error,cost", "/costs?range=7d&by=tag:team",
     "/providers?range=7d", "/providers?q=openai", "/prices?provider=openai", "/prices?tab=conflicts", "/prices?tab=imports",
-    "/routes", "/calls/019f0000-0000-7000-8000-000000000000", "/keys",
+    "/routes", "/quotas", "/operations", "/operations?tab=clusters", "/calls/019f0000-0000-7000-8000-000000000000", "/keys",
     "/members", "/audit?range=7d", "/audit?range=7d&q=nobody", "/settings", "/account", "/?organization=fresh-void",
     "/reset-password", "/invitation", "/nowhere",
 ]  # fmt: skip
@@ -299,7 +299,9 @@ async def test_everybody_can_read_every_page(visit: Any, site: Site, scheme: str
 
 
 OPENED = [
-    ("/routes", "button:has-text('Add a route')"),
+    ("/routes", "button:has-text('Add a route')"), ("/quotas", "button:has-text('New quota')"),
+    ("/operations", "button:has-text('Add a type')"), ("/operations?tab=applications", "button:has-text('Add an application')"),
+    ("/operations?tab=clusters", "button:has-text('Add a cluster')"),
     ("/calls?range=7d", "tbody tr"), ("/calls?range=7d", "button:has-text('Columns')"), ("/calls", "button[aria-label^=Range]"),
     ("/calls", "button:has-text('Add filter')"), ("/keys", "button:has-text('Create key')"),
     ("/members", "button:has-text('Invite')"), ("/prices", "button:has-text('Add a price')"),

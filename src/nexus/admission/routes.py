@@ -1,6 +1,8 @@
 """`/api/admission`: clusters, applications, operation costs, quotas and their versions, buckets and token transactions."""
 
 from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
@@ -17,6 +19,7 @@ from nexus.admission.types import (
     OperationType,
     Quota,
     QuotaDifference,
+    QuotaPreview,
     QuotaVersion,
     TokenTransaction,
 )
@@ -110,11 +113,15 @@ class OperationQuestion(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OperationCharge(msgspec.Struct):
-    """What it is charged, exactly, rounded up to a micro-operation."""
+    """What it is charged, exactly, rounded up to a micro-operation, and by which costs."""
 
     operations: str
     micro_operations: int
     bytes: int
+    c_base: str
+    unit_quantum: int
+    c_bw: str
+    whole_quanta: bool
 
 
 class QuotaNew(msgspec.Struct, forbid_unknown_fields=True):
@@ -138,6 +145,16 @@ class VersionNew(msgspec.Struct, forbid_unknown_fields=True):
     valid_to: Instant | None = None
 
 
+class PreviewQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """A version somebody thinks of publishing."""
+
+    limits: list[LimitSpec]
+    quota_id: UUID | None = None
+    """Left out: a quota that is to be made."""
+    valid_from: Instant | None = None
+    valid_to: Instant | None = None
+
+
 class RollBack(msgspec.Struct, forbid_unknown_fields=True):
     """Which version's limits are to hold again."""
 
@@ -147,6 +164,11 @@ class RollBack(msgspec.Struct, forbid_unknown_fields=True):
 
 def _table(request: AnyRequest) -> LimitTable:
     return limits_in_force(request).table()
+
+
+def _decimal(exact: Fraction) -> str:
+    """Write a cost as it was given: costs have four decimals."""
+    return format(Decimal(exact.numerator) / exact.denominator, "f")
 
 
 async def _listed(request: AnyRequest, kind: type[Listed], query: str, cursor: str | None, limit: int) -> Page[Listed]:
@@ -224,9 +246,12 @@ async def create_operation_type(request: AnyRequest, data: JSONBody[OperationTyp
 @post("/operation-types/charge", guards=[requires("quota:read")], status_code=200)
 async def compute_charge(request: AnyRequest, data: JSONBody[OperationQuestion]) -> OperationCharge:
     """Compute what an operation is charged, by the costs in force."""
-    cost = _table(request).operation(organization_of(request), data.application, data.operation)
-    micro = service.charge_of(cost, data.size_bytes)
-    return OperationCharge(decimal_operations(micro), micro, data.size_bytes)
+    cost = service.known_cost(_table(request).operation(organization_of(request), data.application, data.operation))
+    micro = cost.micro(data.size_bytes)
+    return OperationCharge(
+        decimal_operations(micro), micro, data.size_bytes, _decimal(cost.base), cost.quantum, _decimal(cost.bandwidth),
+        cost.whole_quanta,
+    )  # fmt: skip
 
 
 @get("/cost-rules", guards=[requires("quota:read")])
@@ -265,6 +290,17 @@ async def create_quota(request: AnyRequest, data: JSONBody[QuotaNew]) -> Quota:
         return await service.create_quota(
             db, organization_id, author=actor.label, at=state.clock.now(),
             **{name: getattr(data, name) for name in data.__struct_fields__},
+        )  # fmt: skip
+
+
+@post("/quotas/preview", guards=[requires("quota:read")], status_code=200)
+async def preview_version(request: AnyRequest, data: JSONBody[PreviewQuestion]) -> QuotaPreview:
+    """Say what publishing a version would change, or what is wrong with it; stores nothing."""
+    state = web_state(request)
+    async with state.database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
+        return await service.preview(
+            db, data.quota_id, limits=data.limits, at=state.clock.now(), valid_from=data.valid_from,
+            valid_to=data.valid_to,
         )  # fmt: skip
 
 
@@ -362,7 +398,7 @@ router = Router(
     route_handlers=[
         list_clusters, create_cluster, update_cluster, list_applications, create_application, update_application,
         list_operation_types, create_operation_type, compute_charge, list_cost_rules, create_cost_rule, list_quotas,
-        create_quota, read_quota, list_versions, publish_version, roll_back, show_difference, list_buckets,
+        create_quota, preview_version, read_quota, list_versions, publish_version, roll_back, show_difference, list_buckets,
         list_transactions, *VIEWS,
     ],
     tags=["admission"],

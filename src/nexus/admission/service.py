@@ -28,7 +28,9 @@ from nexus.admission.types import (
     OperationType,
     Quota,
     QuotaDifference,
+    QuotaPreview,
     QuotaVersion,
+    ScheduledVersion,
 )
 from nexus.contracts.limit_specs import LimitSpec, faults_of
 from nexus.contracts.limits import METHODS, Limit, OperationCost
@@ -133,11 +135,11 @@ def _check_order(valid_from: datetime | None, valid_to: datetime | None) -> None
         raise InvalidRequest("valid_to lies before valid_from", faults=[FieldFault("valid_to", "give a later instant")])
 
 
-def charge_of(cost: OperationCost | None, size_bytes: int) -> int:
-    """Return what an operation of a size is charged, in micro-operations."""
+def known_cost(cost: OperationCost | None) -> OperationCost:
+    """Refuse an operation that nobody knows."""
     if cost is None:
         raise UnknownOperation(faults=[FieldFault("operation", "see /api/admission/operation-types")])
-    return cost.micro(size_bytes)
+    return cost
 
 
 def _quota(row: Any) -> Quota:
@@ -148,7 +150,10 @@ def _quota(row: Any) -> Quota:
             msgspec.convert(row["limits"], list[LimitSpec]), row["reason"], row["author"], row["rolled_back_to"],
             row["version_created_at"],
         )  # fmt: skip
-    return Quota(row["id"], row["name"], row["scope"], row["subject"], row["created_at"], current)
+    scheduled = None
+    if row["scheduled_version"] is not None:
+        scheduled = ScheduledVersion(row["scheduled_version"], row["scheduled_from"])
+    return Quota(row["id"], row["name"], row["scope"], row["subject"], row["created_at"], current, scheduled)
 
 
 async def list_quotas(connection: Connection, after: UUID | None, limit: int, at: datetime) -> list[Quota]:
@@ -211,17 +216,7 @@ async def publish(
 
     What holds at its beginning ends there. An empty list of limits lifts the quota. Buckets keep their fill, debt and leases.
     """
-    if len(limits) > MOST_LIMITS:
-        raise InvalidRequest("too many limits", faults=[FieldFault("limits", f"give at most {MOST_LIMITS}")])
-    faults = faults_of(limits)
-    if faults:
-        raise InvalidRequest(f"{faults[0].field}: {faults[0].message}", faults=faults)
-    begins = valid_from or at
-    if begins < at - _LATE:
-        raise InvalidRequest(
-            "valid_from lies in the past, which is written", faults=[FieldFault("valid_from", "leave it out for now")]
-        )
-    _check_order(begins, valid_to)
+    begins = _checked(limits, at, valid_from, valid_to)
     found = await store.rows(connection, "lock_quota", quota_id)
     if not found:
         raise UnknownQuota
@@ -247,6 +242,39 @@ async def publish(
             f"version {afterwards.version} goes on after version {number}", author, afterwards.version,
         )  # fmt: skip
     return await get_version(connection, quota_id, number, at)
+
+
+def _checked(
+    limits: Sequence[LimitSpec], at: datetime, valid_from: datetime | None, valid_to: datetime | None
+) -> datetime:
+    """Refuse a version that cannot be published; returns when it would begin."""
+    if len(limits) > MOST_LIMITS:
+        raise InvalidRequest("too many limits", faults=[FieldFault("limits", f"give at most {MOST_LIMITS}")])
+    faults = faults_of(limits)
+    if faults:
+        raise InvalidRequest(f"{faults[0].field}: {faults[0].message}", faults=faults)
+    begins = valid_from or at
+    if begins < at - _LATE:
+        raise InvalidRequest(
+            "valid_from lies in the past, which is written", faults=[FieldFault("valid_from", "leave it out for now")]
+        )
+    _check_order(begins, valid_to)
+    return begins
+
+
+async def preview(
+    connection: Connection,
+    quota_id: UUID | None,
+    *,
+    limits: Sequence[LimitSpec],
+    at: datetime,
+    valid_from: datetime | None = None,
+    valid_to: datetime | None = None,
+) -> QuotaPreview:
+    """Say what publishing a version would change, and refuse what publishing would refuse; stores nothing."""
+    begins = _checked(limits, at, valid_from, valid_to)
+    current = None if quota_id is None else (await get_quota(connection, quota_id, begins)).current
+    return QuotaPreview(current.version if current else None, _changes(current.limits if current else [], limits))
 
 
 async def _insert(
@@ -287,15 +315,20 @@ async def get_version(connection: Connection, quota_id: UUID, number: int, at: d
 
 async def difference(connection: Connection, quota_id: UUID, first: int, second: int, at: datetime) -> QuotaDifference:
     """Say what differs between two versions, limit by limit."""
-    before = {
-        spec.name: msgspec.to_builtins(spec) for spec in (await get_version(connection, quota_id, first, at)).limits
-    }
-    after = {
-        spec.name: msgspec.to_builtins(spec) for spec in (await get_version(connection, quota_id, second, at)).limits
-    }
+    before, after = (
+        await get_version(connection, quota_id, first, at),
+        await get_version(connection, quota_id, second, at),
+    )
+    return QuotaDifference(first, second, _changes(before.limits, after.limits))
+
+
+def _changes(before: Sequence[LimitSpec], after: Sequence[LimitSpec]) -> list[LimitChange]:
+    """Return what differs, limit by limit; fields that are equal are left out of those that changed."""
+    olds = {spec.name: msgspec.to_builtins(spec) for spec in before}
+    news = {spec.name: msgspec.to_builtins(spec) for spec in after}
     changes: list[LimitChange] = []
-    for name in sorted({*before, *after}):
-        old, new = before.get(name), after.get(name)
+    for name in sorted({*olds, *news}):
+        old, new = olds.get(name), news.get(name)
         if old is None or new is None:
             changes.append(LimitChange(name, "added" if old is None else "removed", old or {}, new or {}))
         elif old != new:
@@ -308,7 +341,7 @@ async def difference(connection: Connection, quota_id: UUID, first: int, second:
                     {field: new[field] for field in fields if field in new},
                 )
             )
-    return QuotaDifference(first, second, changes)
+    return changes
 
 
 def bucket_status(limit: Limit, bucket: str, state: BucketState, now_us: int) -> BucketStatus:

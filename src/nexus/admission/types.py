@@ -83,8 +83,15 @@ class QuotaVersion(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class ScheduledVersion(msgspec.Struct, frozen=True):
+    """A version that is still to come into force."""
+
+    version: int
+    valid_from: datetime
+
+
 class Quota(msgspec.Struct, frozen=True):
-    """A scope that is limited, with the version in force."""
+    """A scope that is limited, with the version in force and the one that comes next."""
 
     id: UUID
     name: str
@@ -92,6 +99,7 @@ class Quota(msgspec.Struct, frozen=True):
     subject: str | None
     created_at: datetime
     current: QuotaVersion | None
+    scheduled: ScheduledVersion | None
 
 
 class LimitChange(msgspec.Struct, frozen=True):
@@ -101,6 +109,14 @@ class LimitChange(msgspec.Struct, frozen=True):
     change: Literal["added", "removed", "changed"]
     before: dict[str, Any]
     after: dict[str, Any]
+
+
+class QuotaPreview(msgspec.Struct, frozen=True):
+    """What a version would change, had it been published; nothing was."""
+
+    against_version: int | None
+    """The version that holds when this one would begin; None where none does."""
+    changes: list[LimitChange]
 
 
 class QuotaDifference(msgspec.Struct, frozen=True):

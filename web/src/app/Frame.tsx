@@ -20,6 +20,8 @@ const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[]
   { path: "/", label: text.overview, needs: "metrics:read", isTimed: true },
   { path: "/calls", label: text.calls, needs: "metrics:read", isTimed: true },
   { path: "/costs", label: text.costs, needs: "metrics:read", isTimed: true },
+  { path: "/quotas", label: text.quotas, needs: "quota:read" },
+  { path: "/operations", label: text.operations, needs: "quota:read" },
   { path: "/providers", label: text.providers, needs: "catalog:read", isTimed: true },
   { path: "/routes", label: text.routes, needs: "catalog:read" },
   { path: "/prices", label: text.prices, needs: "catalog:read" },

@@ -60,10 +60,18 @@ VALUES ($1, $2, $3, $4, $5, $6, tstzrange($7, $8));
 
 -- query: list_quotas
 SELECT q.id, q.name, q.scope, q.subject, q.created_at, v.version, lower(v.validity) AS valid_from,
-       upper(v.validity) AS valid_to, v.limits, v.reason, v.author, v.rolled_back_to, v.created_at AS version_created_at
+       upper(v.validity) AS valid_to, v.limits, v.reason, v.author, v.rolled_back_to, v.created_at AS version_created_at,
+       s.version AS scheduled_version, s.valid_from AS scheduled_from
 FROM admission.quotas AS q
 LEFT JOIN admission.quota_versions AS v
     ON v.organization_id = q.organization_id AND v.quota_id = q.id AND v.validity @> $4::timestamptz
+LEFT JOIN LATERAL (
+    SELECT n.version, lower(n.validity) AS valid_from
+    FROM admission.quota_versions AS n
+    WHERE n.organization_id = q.organization_id AND n.quota_id = q.id AND lower(n.validity) > $4
+    ORDER BY lower(n.validity)
+    LIMIT 1
+) AS s ON true
 WHERE ($1::uuid IS NULL OR q.id = $1) AND ($2::uuid IS NULL OR q.id > $2)
 ORDER BY q.id
 LIMIT $3;

@@ -1,0 +1,23 @@
+// What /api/admission answers with.
+export type Scope = "cluster" | "organization" | "application" | "user" | "key" | "provider" | "model" | "endpoint";
+export type Dimension = "requests" | "operations" | "bytes" | "tokens" | "concurrency" | "money";
+export type Method = "token_bucket" | "leaky_bucket" | "fixed_window" | "concurrency";
+
+/** One limit as people write it: amounts are decimal text; what is left out is as usual. */
+export interface LimitSpec {
+  name: string; dimension: Dimension; method?: Method; rate?: string; per?: string; burst?: string; burst_seconds?: number; capacity?: string; amount?: string; period?: string; zone?: string;
+  reserve?: string; shadow?: boolean; failure?: string; currency?: string;
+}
+export interface QuotaVersion {
+  version: number; valid_from: string | null; valid_to: string | null; is_in_force: boolean; is_withdrawn: boolean; limits: LimitSpec[]; reason: string; author: string; rolled_back_to: number | null; created_at: string;
+}
+export interface Quota { id: string; name: string; scope: Scope; subject: string | null; created_at: string; current: QuotaVersion | null; scheduled: { version: number; valid_from: string } | null }
+export interface LimitChange { limit: string; change: "added" | "removed" | "changed"; before: Partial<LimitSpec>; after: Partial<LimitSpec> }
+export interface QuotaPreview { against_version: number | null; changes: LimitChange[] }
+export interface QuotaDifference { from_version: number; to_version: number; changes: LimitChange[] }
+
+export interface Cluster { id: string; name: string; region: string; endpoint: string | null; max_capacity: number; health_status: string; health_check_url: string | null; created_at: string; updated_at: string }
+export interface Application { id: string; cluster_id: string | null; name: string; metadata: Record<string, string>; is_active: boolean; created_at: string; updated_at: string }
+export interface OperationType { id: string; is_shared: boolean; name: string; category: string; c_base: string; unit_quantum: number; c_bw: string; whole_quanta: boolean; description: string; is_active: boolean }
+export interface CostRule { id: string; application_id: string; operation: string; c_base: string | null; c_bw: string | null; valid_from: string | null; valid_to: string | null }
+export interface OperationCharge { operations: string; micro_operations: number; bytes: number; c_base: string; unit_quantum: number; c_bw: string; whole_quanta: boolean }
