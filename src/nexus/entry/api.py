@@ -10,6 +10,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -25,8 +26,9 @@ from nexus.costs.routes import router as costs_router
 from nexus.dashboards.routes import live_hub
 from nexus.dashboards.routes import router as dashboards_router
 from nexus.dataplane.decide.asgi import ADMIT_PATH, SETTLE_PATH, AdmissionApp
-from nexus.dataplane.decide.engine import Admission
+from nexus.dataplane.decide.engine import Admission, CellHistory
 from nexus.dataplane.decide.gate import Gate
+from nexus.dataplane.decide.own_limits import OwnLimits
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.gateway.asgi import PREFIX as GATEWAY_PREFIX
 from nexus.dataplane.gateway.asgi import GatewayApp
@@ -34,6 +36,7 @@ from nexus.dataplane.gateway.bodies import Bodies
 from nexus.dataplane.gateway.service import Gateway
 from nexus.dataplane.ingest.asgi import PATH as EVENTS_PATH
 from nexus.dataplane.ingest.asgi import IngestApp
+from nexus.dataplane.ingest.otlp.asgi import MAX_BODY_BYTES as MAX_OTLP_BYTES
 from nexus.dataplane.ingest.otlp.asgi import PREFIX as OTLP_PREFIX
 from nexus.dataplane.ingest.otlp.asgi import OtlpApp
 from nexus.dataplane.ingest.service import Ingest
@@ -43,6 +46,7 @@ from nexus.entry.documentation import DocumentationPage, describe
 from nexus.entry.health import HealthChecks
 from nexus.entry.web_files import WebFiles
 from nexus.governance.routes import router as governance_router
+from nexus.identity.attempts import HEADERS_STATE
 from nexus.identity.authentication import AuthenticationMiddleware
 from nexus.identity.provider_credential_routes import router as credential_router
 from nexus.identity.routes import router as identity_router
@@ -129,9 +133,15 @@ class Application:
         self.admission = Admission(
             self.redis,
             lambda: self.limits.table,
-            restore=self.limits.history,
+            restore=self._history,
             timeout_seconds=settings.admission_timeout_ms / 1000,
             nodes_file=settings.data_dir / "admission-nodes",
+        )
+        self.own_limits = OwnLimits(
+            self.admission,
+            lambda: self.limits.configuration,
+            most_records=settings.ingest_max_records,
+            most_bytes=max(settings.ingest_max_bytes, MAX_OTLP_BYTES),
         )
         gate = Gate(
             self.admission,
@@ -145,10 +155,16 @@ class Application:
         self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits, self.admission)
         self.state = WebState(self.database, settings, redis=self.redis)
         self.state.put(LimitsInForce(lambda: self.limits.table, lambda: self.admission.is_degraded))
+        self.state.put(self.own_limits)
         self.live = live_hub(self.state)
         self.control = control_plane(self.state)
-        self.events = IngestApp(self.ingest, on_use=self.key_use.note)
-        self.telemetry = OtlpApp(self.ingest, own_urls=(settings.url, settings.local_url), on_use=self.key_use.note)
+        self.events = IngestApp(self.ingest, on_use=self.key_use.note, limits=self.own_limits)
+        self.telemetry = OtlpApp(
+            self.ingest,
+            own_urls=(settings.url, settings.local_url),
+            on_use=self.key_use.note,
+            limits=self.own_limits,
+        )
         self.decisions = AdmissionApp(
             self.admission,
             lambda: self.snapshots.keys,
@@ -157,6 +173,10 @@ class Application:
         )
         self.documentation = DocumentationPage(describe(self.control))
         self.files = WebFiles()
+
+    async def _history(self, cell: UUID) -> CellHistory:
+        """Tell what is known of a cell that Redis does not know; of Nexus's own limits nothing is kept elsewhere."""
+        return CellHistory(False, {}) if self.own_limits.owns(cell) else await self.limits.history(cell)
 
     async def start(self) -> None:
         """Begin to serve: snapshots from PostgreSQL, or from the last good copy while it is away."""
@@ -215,6 +235,7 @@ class Application:
                 extra = [item for item in _SECURITY_HEADERS if item[0] not in names]
                 if b"x-request-id" not in names:
                     extra.append((b"x-request-id", request_id.encode()))
+                extra += [item for item in scope["state"].get(HEADERS_STATE, ()) if item[0] not in names]
                 message["headers"] = [*message["headers"], *extra]
             await send(message)
 

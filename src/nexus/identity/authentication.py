@@ -6,6 +6,7 @@ from litestar.connection import ASGIConnection
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
 from nexus.identity import access_keys, principals
+from nexus.identity.attempts import count_request
 from nexus.identity.errors import CrossSiteRequest, InvalidAccessKey, SessionEnded
 from nexus.identity.types import OrganizationChoice, Principal
 from nexus.kit.errors import NexusError
@@ -58,6 +59,16 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
     """Puts a `Caller` into `request.user`; a wrong key or an ended session is refused where a permission is needed."""
 
     async def authenticate_request(self, connection: AnyConnection) -> AuthenticationResult:
+        """Find out who sent the request, and count it by that; what nobody known sent is counted by its address."""
+        try:
+            found = await self._look_up(connection)
+        except NexusError:
+            await count_request(connection, None)
+            raise
+        await count_request(connection, found.user.principal)
+        return found
+
+    async def _look_up(self, connection: AnyConnection) -> AuthenticationResult:
         """Look the key or the cookie up. A key that is sent but wrong is refused, whatever else is sent."""
         state = web_state(connection)
         at = state.clock.now()

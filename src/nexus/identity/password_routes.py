@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 
 from nexus.identity import cookies, password_links, second_factor, sessions, store
 from nexus.identity.account_routes import Ended
+from nexus.identity.attempts import count_sign_in
 from nexus.identity.fields import OneTimeToken, Text
 from nexus.identity.guards import actor_of, organization_of, principal_of, public, requires
 from nexus.identity.types import PasswordLink
@@ -67,6 +68,7 @@ async def sign_member_out(request: AnyRequest, user_id: FromPath[UUID]) -> Ended
 @post("/password-reset", guards=[public], status_code=204)
 async def use_password_link(request: AnyRequest, data: JSONBody[PasswordReset]) -> Response[None]:
     """Set the password a link is for. Every session of the account ends; sign in with the new one."""
+    await count_sign_in(request)
     state = web_state(request)
     async with state.database.as_system(actor_of(request)) as db:
         device = await password_links.use(

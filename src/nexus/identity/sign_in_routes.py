@@ -9,6 +9,7 @@ from litestar.params import JSONBody
 
 from nexus.identity import cookies, principals, second_factor, sessions, store
 from nexus.identity.account_routes import Account, account
+from nexus.identity.attempts import count_sign_in
 from nexus.identity.authentication import COOKIE, is_same_origin
 from nexus.identity.errors import CrossSiteRequest
 from nexus.identity.fields import Code, OneTimeToken, Text
@@ -60,6 +61,7 @@ async def sign_in(request: AnyRequest, data: JSONBody[SignIn]) -> Response[Accou
     """
     if not is_same_origin(request):
         raise CrossSiteRequest
+    await count_sign_in(request, data.email)
     state = web_state(request)
     signed = await sign_in_with_password(
         state.database, login=data.email, password=data.password, actor=actor_of(request), at=state.clock.now(),
@@ -75,6 +77,7 @@ async def answer_challenge(request: AnyRequest, data: JSONBody[ChallengeAnswer])
     """Open the session a challenge stands for, by a code of the app or a recovery code."""
     if not is_same_origin(request):
         raise CrossSiteRequest
+    await count_sign_in(request)
     state = web_state(request)
     signed = await second_factor.answer(
         state.database, token=data.challenge, code=data.code, sealer=sealer_of(request), actor=actor_of(request),

@@ -127,15 +127,22 @@ class Admission:
         await self._nodes.leave()
 
     async def decide(
-        self, call: Call, *, hold_id: str = "", hold_seconds: float = 0.0, is_settled_here: bool = False
+        self,
+        call: Call,
+        *,
+        hold_id: str = "",
+        hold_seconds: float = 0.0,
+        is_settled_here: bool = False,
+        limits: Sequence[tuple[Limit, str]] | None = None,
     ) -> Decision:
         """Decide one call. With `hold_seconds` it is held, to be settled within that time; calls in flight always are.
 
         The same `hold_id` again is the same call again: it is answered, not charged; once it has ended, or for a call that asks
         for something else, it is *spent*. `is_settled_here` promises that this process settles it: then leases may cover a hold
-        too, and when the process dies it stays charged as estimated. Never raises because of Redis.
+        too, and when the process dies it stays charged as estimated. `limits`, each with its bucket, are asked instead of those
+        of the table. Never raises because of Redis.
         """
-        met = self._table().of(call)
+        met = self._table().of(call) if limits is None else limits
         if not met:
             _DECISIONS.labels("unlimited").inc()
             return Decision("admitted")

@@ -26,6 +26,7 @@ from nexus.dataplane.freshness import Freshness
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.kit.ids import opaque_uuid
 from nexus.platform.db import DATABASE_TROUBLE, Database, load_queries
+from nexus.platform.db.configuration import Configuration, get_configuration
 from nexus.platform.db.secrets import write_private
 from nexus.platform.tasks import end_tasks
 
@@ -227,6 +228,8 @@ class LimitSnapshots:
         self._source: LimitSource | None = None
         self._next_change: datetime | None = None
         self.table = LimitTable()
+        self.configuration: tuple[int, Configuration] = (1, Configuration({}))
+        """The system configuration in force, and its version."""
         self.is_loaded = False
 
     async def start(self) -> None:
@@ -293,9 +296,11 @@ class LimitSnapshots:
             versions = {row["name"]: row["version"] for row in await connection.fetch(_QUERIES["limit_versions"])}
             if versions == self._versions:
                 return
+            configuration = await get_configuration(connection)
             rows = [(row["kind"], row["document"]) for row in await connection.fetch(_QUERIES["snapshot_limits"])]
         self._source = await asyncio.to_thread(read_source, sum(versions.values()), rows)
         self._build()
+        self.configuration = (versions.get("configuration", 0) + 1, configuration)
         self._versions = versions
         if self._file is not None:
             try:

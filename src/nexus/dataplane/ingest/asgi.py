@@ -6,6 +6,9 @@ import asyncio
 
 import msgspec
 
+from nexus.dataplane.decide.asgi import refusal
+from nexus.dataplane.decide.headers import rate_limit_headers
+from nexus.dataplane.decide.own_limits import OwnLimits
 from nexus.dataplane.http import (
     Answer,
     NotLoaded,
@@ -48,9 +51,10 @@ class EverythingRefused(InvalidRequest):
 class IngestApp:
     """The ASGI application. Give it the requests whose path is `PATH`."""
 
-    def __init__(self, ingest: Ingest, *, on_use: OnUse = ignore_use) -> None:
+    def __init__(self, ingest: Ingest, *, on_use: OnUse = ignore_use, limits: OwnLimits | None = None) -> None:
         self._ingest = ingest
         self._on_use = on_use
+        self._limits = limits or OwnLimits()
         self._held = HeldBytes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,6 +75,15 @@ class IngestApp:
         caller = self._ingest.caller_of(key)
         form = form_of(_text(headers.get(b"content-type", b"")), _text(headers.get(b"content-encoding", b"")))
         idempotency_key = _idempotency_key(headers)
+        told: list[tuple[bytes, bytes]] = []
+
+        async def admit(count: int) -> None:
+            decision = await self._limits.records(key.organization_id, key.id, count, len(body))
+            if not decision.is_admitted:
+                self._ingest.metrics.turned_away.labels("quota-exceeded").inc()
+                raise refusal(decision)
+            told.extend(rate_limit_headers(decision))
+
         try:
             with self._held.begin() as held:
                 limit = self._ingest.limits.body_bytes
@@ -83,13 +96,15 @@ class IngestApp:
                     held.add(len(body))
                 else:
                     body = decompress(body, "identity", limit=limit)
-                receipt = await self._ingest.take(caller, body, is_lines=form.is_lines, idempotency_key=idempotency_key)
+                receipt = await self._ingest.take(
+                    caller, body, is_lines=form.is_lines, idempotency_key=idempotency_key, admit=admit
+                )
         except TooMuchAtOnce as error:
             self._ingest.metrics.turned_away.labels(error.code).inc()
             raise
         if receipt.refused and not receipt.accepted:
             raise _everything_refused(receipt)
-        return Answer(200 if receipt.durability == "committed" else 202, encode_json(receipt))
+        return Answer(200 if receipt.durability == "committed" else 202, encode_json(receipt), headers=told)
 
 
 def _text(value: bytes) -> str:

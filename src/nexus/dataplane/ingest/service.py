@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -164,8 +164,16 @@ class Ingest:
         parts = sort_out(records, range(len(records)))
         return await self._store_checked(caller, Checked(parts, [], len(records)), idempotency_key, self.clock.now())
 
-    async def take(self, caller: Caller, body: bytes, *, is_lines: bool, idempotency_key: str | None = None) -> Receipt:
-        """Store the records of a request's decoded body.
+    async def take(
+        self,
+        caller: Caller,
+        body: bytes,
+        *,
+        is_lines: bool,
+        idempotency_key: str | None = None,
+        admit: Callable[[int], Awaitable[None]] | None = None,
+    ) -> Receipt:
+        """Store the records of a request's decoded body. `admit` hears how many there are before any is stored, and may raise.
 
         Raises what `submit` raises, `Unreadable` when it holds no list of records, `TooManyRecords` beyond the limit.
         """
@@ -179,6 +187,8 @@ class Ingest:
                 max_records=self.limits.records,
                 max_record_bytes=self.limits.record_bytes,
             )
+        if admit is not None:
+            await admit(checked.count)
         return await self._store_checked(caller, checked, idempotency_key, received_at)
 
     async def _store_checked(

@@ -1,9 +1,9 @@
 -- query: limit_versions
 -- role: nexus_system
--- Keys have limits of their own, so the limits are read again when keys change.
+-- Keys have limits of their own, and the system configuration says Nexus's own: the limits are read again when either changes.
 SELECT name, version
 FROM platform.snapshot_versions
-WHERE name IN ('limits', 'keys');
+WHERE name IN ('limits', 'keys', 'configuration');
 
 -- query: snapshot_limits
 -- role: nexus_system

@@ -86,6 +86,29 @@ def _keys() -> Iterator[ConfigurationKey]:
     yield k("retention.product_analytics_days", 365, "days the counts of Nexus's own use are kept", 31, 36_500)
     yield k("retention.security_log_days", 90, "days the security log is kept", 7, 36_500)
     yield k("retention.token_transactions_days", 365, "days the limiter's token transactions are kept", 7, 36_500)
+    yield k(
+        "limits.sign_in_per_address_per_minute", 300, "attempts to sign in from one address; 0 is no limit", 0, 10**6
+    )
+    yield k("limits.sign_in_per_account_per_minute", 300, "attempts to sign in to one account; 0 is no limit", 0, 10**6)
+    yield k(
+        "limits.api_requests_per_caller_per_second",
+        500,
+        "requests to /api by one person or key, or by one address that is neither; 0 is no limit",
+        0,
+        10**6,
+    )
+    yield k("limits.ingest_records_per_second", 500_000, "records sent in by one organization; 0 is no limit", 0, 10**9)
+    yield k(
+        "limits.ingest_bytes_per_second",
+        10**9,
+        "bytes of records sent in by one organization; 0 is no limit",
+        0,
+        10**12,
+    )
+    yield k("limits.ingest_records_per_key_per_second", 0, "records sent in with one key; 0 is no limit", 0, 10**9)
+    yield k(
+        "limits.ingest_bytes_per_key_per_second", 0, "bytes of records sent in with one key; 0 is no limit", 0, 10**12
+    )
     yield k("admission.default_burst_duration_seconds", 60, "seconds a burst may last", 1, 86_400)
     yield k("admission.max_borrow_ratio", 1.5, "how many times its capacity a bucket may borrow", 0, 100)
     yield k("admission.default_interest_rate", 0.1, "interest on a loan, as a fraction", 0, 10)

@@ -16,6 +16,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
 from nexus.contracts.calls import ApiCall
 from nexus.contracts.keys import KeyEntry
+from nexus.dataplane.decide.asgi import refusal
+from nexus.dataplane.decide.own_limits import OwnLimits
 from nexus.dataplane.http import (
     Answer,
     HungUpError,
@@ -102,8 +104,10 @@ class OtlpApp:
         own_urls: tuple[str, ...],
         on_use: OnUse = ignore_use,
         metrics: OtlpMetrics | None = None,
+        limits: OwnLimits | None = None,
     ) -> None:
         self._ingest = ingest
+        self._limits = limits or OwnLimits()
         self._on_use = on_use
         self._hosts = Hosts(own_urls)
         self._held = HeldBytes()
@@ -156,7 +160,7 @@ class OtlpApp:
                 read = await asyncio.to_thread(lambda: read_calls(form.read_spans(body), reporter))
             else:
                 read = read_calls(form.read_spans(body), reporter)
-            refused, is_spooled = await self._store(key, read.calls)
+            refused, is_spooled = await self._store(key, read.calls, len(body))
         faults = read.faults + refused
         fates = self.metrics.spans
         fates.labels("kept").inc(len(read.calls) - len(refused))
@@ -167,7 +171,7 @@ class OtlpApp:
         content = form.spans_answer(len(faults), describe(faults))
         return Answer(200, content, form.media_type, ((b"x-nexus-durability", durability),))
 
-    async def _store(self, key: KeyEntry, calls: list[ApiCall]) -> tuple[list[str], bool]:
+    async def _store(self, key: KeyEntry, calls: list[ApiCall], size_bytes: int) -> tuple[list[str], bool]:
         """Store records; returns why some were refused, and whether any went to the spool.
 
         What is stored when a later part is turned away is recognised by its ids when the whole comes again.
@@ -177,11 +181,17 @@ class OtlpApp:
         refused: list[str] = []
         is_spooled = False
         for start in range(0, len(calls), limit):
-            receipt = await self._ingest.submit(caller, calls[start : start + limit])
+            part = calls[start : start + limit]
+            decision = await self._limits.records(
+                key.organization_id, key.id, len(part), 0 if start else min(size_bytes, MAX_BODY_BYTES)
+            )
+            if not decision.is_admitted:
+                raise refusal(decision)
+            receipt = await self._ingest.submit(caller, part)
             is_spooled = is_spooled or receipt.durability == "spooled"
-            for refusal in receipt.refused:
-                reasons = ", ".join(f"{fault.field} {fault.message}".strip() for fault in refusal.errors)
-                refused.append(f"{refusal.id}: {reasons}")
+            for turned_down in receipt.refused:
+                reasons = ", ".join(f"{fault.field} {fault.message}".strip() for fault in turned_down.errors)
+                refused.append(f"{turned_down.id}: {reasons}")
         return refused, is_spooled
 
     def _reporter(self, key: KeyEntry, headers: Mapping[bytes, bytes]) -> Reporter:
