@@ -312,6 +312,7 @@ CALL_COLUMN_TYPES = MappingProxyType(
         "ip_address": "inet",
         "request_headers": "jsonb",
         "response_headers": "jsonb",
+        "sighting": "jsonb",
     }
 )
 """Columns of the table in which records are staged for `metering.store_calls_v1()`, in order, with their types."""
@@ -338,5 +339,6 @@ NOT_NULL_COLUMNS = frozenset(CALL_COLUMNS) - {
     "ip_address",
     "request_headers",
     "response_headers",
+    "sighting",
 }
 """Columns that always hold a value; the empty string stands for what a caller did not say."""

@@ -69,17 +69,18 @@ class Folder:
 
 
 async def forget_seen_ids(database: Database) -> int:
-    """Forget ids past the horizon of exactly once, in batches; returns how many."""
+    """Forget ids, and who saw which call, past the horizon of exactly once, in batches; returns how many."""
     async with database.as_system() as connection:
         days = (await get_configuration(connection)).integer("retention.seen_ids_days")
     before = SYSTEM_CLOCK.now() - timedelta(days=days)
     total = 0
-    while True:
-        async with database.as_system() as connection:
-            gone = await store.delete_old_seen_ids(connection, before, SEEN_IDS_BATCH)
-        total += gone
-        if gone < SEEN_IDS_BATCH:
-            return total
+    for delete in (store.delete_old_seen_ids, store.delete_old_sightings):
+        gone = SEEN_IDS_BATCH
+        while gone == SEEN_IDS_BATCH:
+            async with database.as_system() as connection:
+                gone = await delete(connection, before, SEEN_IDS_BATCH)
+            total += gone
+    return total
 
 
 @dataclass(frozen=True)

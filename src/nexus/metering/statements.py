@@ -101,9 +101,12 @@ class Builder:
         ]
         one = "ROW(" + ", ".join(counted.values()) + ")" if len(counted) > 1 else counted[what]
         names = ", ".join([*groups, "point"])
+        each = f"{names}, {', '.join(counted.values())}"
         return (
             f"SELECT {names}, grouping(point) = 1 AS whole, count(DISTINCT {one}) AS found\n"
-            f"FROM (\n{' UNION ALL '.join(parts)}\n) AS piece\nWHERE {filled}\n"
+            # What was only called by calls that were taken back adds up to none.
+            f"FROM (SELECT {each} FROM (\n{' UNION ALL '.join(parts)}\n) AS part\n"
+            f"WHERE {filled} GROUP BY {each} HAVING sum(requests) <> 0) AS piece\n"
             f"GROUP BY GROUPING SETS (({names}), ())"
         )
 
@@ -193,9 +196,12 @@ class Builder:
         extra = ", ".join(f"{COLUMNS[item]} AS {name}" for item, name in counted.items())
         table = {"raw": "calls", "journal": "rollup_journal"}.get(source, f"rollups_{source}")
         time = {"raw": "occurred_at", "journal": "minute"}.get(source, "bucket")
+        size = "count(*)" if source == "raw" else "sum(requests)"
+        ordinals = self._ordinals(max(len(names), 1) + len(counted))
         return (
-            f"SELECT DISTINCT {columns}, {self._point(time)} AS point, {extra}\n"
+            f"SELECT {columns}, {self._point(time)} AS point, {extra}, {size} AS requests\n"
             f"FROM metering.{table} WHERE {self._where(source, start, end, number)}\n"
+            f"GROUP BY {ordinals}\n"
         )
 
 

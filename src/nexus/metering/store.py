@@ -307,6 +307,12 @@ async def delete_old_seen_ids(connection: Connection, before: datetime, limit: i
     return gone
 
 
+async def delete_old_sightings(connection: Connection, before: datetime, limit: int) -> int:
+    """Forget up to so many sightings received before an instant; returns how many."""
+    gone: int = await connection.fetchval(QUERIES["delete_old_sightings"], before, limit)
+    return gone
+
+
 async def old_months(connection: Connection, table: str, before: datetime) -> list[datetime]:
     """Return the beginnings of a table's partitions that end at or before an instant."""
     return [row["low"] for row in await connection.fetch(QUERIES["old_partitions"], table, before)]

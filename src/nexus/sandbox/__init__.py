@@ -5,6 +5,6 @@ chat, streamed and not. What it does can be set for each request by headers: `x-
 `x-sandbox-chunk-ms`, `x-sandbox-status`, `x-sandbox-status-of`
 (`gpt-4o=503,…`: of one model's requests only), `x-sandbox-error-rate` (0 to 1), `x-sandbox-rate-limit` (requests a minute),
 `x-sandbox-usage` (`input=12,output=3,…`), `x-sandbox-usage-rides` (it comes unasked, in the last chunk of a chat),
-`x-sandbox-no-usage`, `x-sandbox-break-after` (chunks before the connection breaks). Its answers are the same for the same
-request, so that a test can say what to expect.
+`x-sandbox-no-usage`, `x-sandbox-break-after` (chunks before the connection breaks), `x-sandbox-id` (of the answer to a
+chat). Its answers are the same for the same request, so that a test can say what to expect.
 """

@@ -40,6 +40,8 @@ class Plan:
     """Whether usage comes unasked, in the last event of a chat that has text or an end: as Mistral and Groq do."""
     count: int = 1
     """Inputs, for embeddings."""
+    id: str = "sandbox"
+    """What its answer's id ends in."""
 
     def words(self) -> list[str]:
         """The text in as many pieces as asked for."""
@@ -77,7 +79,7 @@ def chat(plan: Plan) -> dict[str, Any]:
     """A whole chat completion."""
     message = {"role": "assistant", "content": "".join(plan.words()), "refusal": None}
     answer: dict[str, Any] = {
-        "id": "chatcmpl-sandbox",
+        "id": f"chatcmpl-{plan.id}",
         "object": "chat.completion",
         "created": CREATED,
         "model": plan.model,
@@ -94,7 +96,7 @@ def chat_events(plan: Plan) -> Iterator[bytes]:
 
     def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "id": "chatcmpl-sandbox",
+            "id": f"chatcmpl-{plan.id}",
             "object": "chat.completion.chunk",
             "created": CREATED,
             "model": plan.model,

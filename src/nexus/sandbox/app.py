@@ -167,6 +167,7 @@ def _plan(asked: dict[str, Any], headers: dict[str, str], body: bytes) -> Plan:
         usage_rides="x-sandbox-usage-rides" in headers,
         asks_usage=isinstance(options, dict) and options.get("include_usage") is True,
         count=len(given) if isinstance(given, list) else 1,
+        id=headers.get("x-sandbox-id", "sandbox"),
     )
 
 

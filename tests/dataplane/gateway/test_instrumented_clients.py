@@ -22,6 +22,9 @@ _ABSENT = "not installed: pip install -r tests/clients.lock (`make test` does)"
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 USAGE = {"x-sandbox-usage": "input=1000,output=300,cached_input=400"}
 
+NAMED = USAGE | {"x-sandbox-id": "0123456789abcdefghijklmn"}
+"""An answer's id as long as providers' are. Logfire tells of a stream in a trace of its own, which only that ties to the call."""
+
 sdk = pytest.importorskip("opentelemetry.sdk.trace", reason=_ABSENT)
 export = pytest.importorskip("opentelemetry.sdk.trace.export", reason=_ABSENT)
 
@@ -37,6 +40,18 @@ class Instrumented:
 
     def fate(self, name: str) -> int:
         return int(self.metrics.spans.labels(name)._value.get())
+
+    async def gateways_calls(self, count: int) -> list[dict[str, Any]]:
+        """Wait until the gateway's own records of so many calls are all there is; returns them."""
+        rows: list[Any] = []
+        for _ in range(500):
+            async with self.node.database.as_system() as connection:
+                rows = await connection.fetch("SELECT * FROM metering.calls ORDER BY id")
+            if len(rows) == count and all("gateway" in row["metadata"] for row in rows):
+                break
+            await asyncio.sleep(0.02)
+        assert [sorted(row["metadata"]) for row in rows] == [["gateway"]] * count
+        return [dict(row) for row in rows]
 
     def exporter(self, form: str = "protobuf", compression: str = "") -> Any:
         """A stock exporter, told what the environment would tell it."""
@@ -112,7 +127,7 @@ class _Logfire:
         self._local = self._logfire.configure(
             local=True, send_to_logfire=False, console=False, additional_span_processors=processors, metrics=False
         )
-        self._context = self._local.instrument_openai()
+        self._context = self._local.instrument_openai(suppress_other_instrumentation=False)
         self._context.__enter__()
 
     def uninstrument(self) -> None:
@@ -125,9 +140,9 @@ INSTRUMENTATIONS: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
-def ask(base_url: str, key: str = "sk-sandbox") -> int:
+def ask(base_url: str, key: str = "sk-sandbox", headers: dict[str, str] = USAGE) -> int:
     """Chat whole and streamed, and embed; returns how many calls that were."""
-    with openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, default_headers=USAGE) as client:
+    with openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, default_headers=headers) as client:
         client.chat.completions.create(model="sandbox-1", messages=HELLO)
         stream = client.chat.completions.create(
             model="sandbox-1", messages=HELLO, stream=True, stream_options={"include_usage": True}
@@ -164,3 +179,68 @@ async def test_stock_exporters_deliver(instrumented: Instrumented, form: str, co
 
     await asyncio.to_thread(work)
     await instrumented.node.calls(3)
+
+
+def _httpx() -> Any:
+    return pytest.importorskip("opentelemetry.instrumentation.httpx", reason=_ABSENT).HTTPX2ClientInstrumentor()
+
+
+def through(node: Node) -> int:
+    """The same calls through the gateway; returns how many."""
+    return ask(f"{node.url}/gw/openai/v1", node.key, NAMED)
+
+
+@pytest.mark.parametrize("name", INSTRUMENTATIONS)
+async def test_call_through_the_gateway_that_the_client_reports_too_is_one_call(
+    instrumented: Instrumented, name: str
+) -> None:
+    # The telemetry goes to another address than the calls, so that nothing but the trace tells that they are the same.
+    def work() -> int:
+        with instrumented.tracing(_httpx(), INSTRUMENTATIONS[name]()):
+            return through(instrumented.node)
+
+    count = await asyncio.to_thread(work)
+
+    rows = await instrumented.gateways_calls(count)
+    assert all(row["trace_id"] and row["cost"] is not None for row in rows)
+    assert instrumented.fate("kept") + instrumented.fate("told_elsewhere") >= count
+
+
+async def test_call_that_the_client_reports_before_the_gateway_has_recorded_it_is_one_call(
+    instrumented: Instrumented, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = instrumented.node
+    store, gate = node.gateway.recorder._store, asyncio.Event()
+
+    async def later(*given: Any) -> bool:
+        await gate.wait()
+        return await store(*given)
+
+    monkeypatch.setattr(node.gateway.recorder, "_store", later)
+
+    def work() -> int:
+        with instrumented.tracing(_httpx(), _openllmetry()):
+            return through(node)
+
+    try:
+        count = await asyncio.to_thread(work)
+        told = await node.calls(count)
+    finally:
+        gate.set()
+    assert all("otel" in row["metadata"] for row in told)
+    await instrumented.gateways_calls(count)
+
+
+async def test_answer_tells_that_a_call_is_the_same_where_no_trace_does(instrumented: Instrumented) -> None:
+    node = instrumented.node
+
+    def work() -> None:
+        with (
+            instrumented.tracing(_openinference()),
+            openai.OpenAI(base_url=f"{node.url}/gw/openai/v1", api_key=node.key, default_headers=NAMED) as client,
+        ):
+            client.chat.completions.create(model="sandbox-1", messages=HELLO)
+
+    await asyncio.to_thread(work)
+    (row,) = await instrumented.gateways_calls(1)
+    assert row["metadata"]["gateway"]["response_id"] == "chatcmpl-0123456789abcdefghijklmn"

@@ -5,6 +5,7 @@ Requests and WebSockets take the same way until something is sent.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, MutableMapping
 from dataclasses import dataclass, field
@@ -58,6 +59,8 @@ from nexus.platform.web.problems import InternalError
 
 PREFIX = "/gw/"
 SCOPE = "gateway:call"
+# W3C Trace Context; what a later version adds behind the flags is passed over. Ids of zeros are none.
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-|$)")
 _NO_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _SAFE = "/:@!$&'()*+,;=-._~%"
 
@@ -277,9 +280,9 @@ def _caller(asked: _Asked, key: KeyEntry) -> Caller:
     headers, client = asked.headers, asked.scope.get("client")
     agent = headers.get(b"user-agent", b"").decode("latin-1")
     caller = Caller(key, asked.request_id, agent, client[0] if client else None, came=asked.came)
-    parent = headers.get(b"traceparent", b"").split(b"-")
-    if len(parent) == 4 and len(parent[1]) == 32:
-        caller.trace_id = parent[1].decode("latin-1")
+    parent = _TRACEPARENT.match(headers.get(b"traceparent", b"").strip())
+    if parent is not None:
+        caller.trace_id, caller.parent_span_id = (part.decode() for part in parent.groups())
     session = headers.get(b"x-nexus-session-id")
     if session:
         caller.session_id = session.decode("latin-1")[:200]

@@ -85,6 +85,8 @@ class Caller:
     ip_address: str | None = None
     session_id: str | None = None
     trace_id: str | None = None
+    parent_span_id: str | None = None
+    """The client's span that the call was made in."""
     tags: dict[str, str] | None = None
     came: float = field(default_factory=time.perf_counter)
     """When the request's head was read, on the monotonic clock."""
@@ -116,6 +118,8 @@ class Exchange:
     error_type: str = ""
     error_message: str = ""
     model: str = ""
+    response_id: str = ""
+    """The provider's id of the answer."""
     usage: Usage = field(default_factory=Usage)
     variant: dict[str, str] = field(default_factory=dict)
     client_left: bool = False
@@ -184,6 +188,10 @@ class Exchange:
             details["client_left"] = True
         if self.target.credential is not None:
             details["credential"] = str(self.target.credential.id)
+        if self.caller.parent_span_id:
+            details["parent_span_id"] = self.caller.parent_span_id
+        if self.response_id:
+            details["response_id"] = _clean(self.response_id, _MAX_NAME)
         given = next((self.headers[name] for name in _PROVIDER_IDS if name in self.headers), None)
         if given is not None:
             details["provider_request_id"] = given[:_MAX_NAME]

@@ -21,7 +21,7 @@ from nexus.dataplane.gateway.streams import (
     TooLongEventError,
     event_data,
 )
-from nexus.dataplane.gateway.usage import Rule, Usage, UsageFinder, Wire, text_of
+from nexus.dataplane.gateway.usage import Lookup, Rule, Usage, UsageFinder, Wire, text_of
 
 READABLE_ENCODINGS = ("gzip", "deflate", "zstd", "identity")
 MAX_WHOLE_BYTES = 32 * 2**20
@@ -29,6 +29,7 @@ MAX_WHOLE_BYTES = 32 * 2**20
 _MAX_UNPACKED_BYTES = 256 * 2**20
 _MAX_KEPT_TEXT_BYTES = 128 * 1024
 _SLICE_BYTES = 64 * 1024
+_RESPONSE_IDS = tuple(map(Lookup, ("id", "response.id", "message.id", "responseId")))
 _INTERESTING = (
     b'"usage"', b'"usageMetadata"', b'"billed_units"', b'"tokens"', b'"error"', b'"metrics"', b"eval_count",
     b"invocationMetrics", b"token_count",
@@ -152,6 +153,8 @@ class AnswerReader:
         self._unpacked_bytes = 0
         self._can_read = self._unpacker is not None and (self.is_stream or self._is_json)
         self.model = ""
+        self.response_id = ""
+        """The provider's id of the answer."""
         self.error_type = ""
         self.error_message = ""
         self.variant: dict[str, str] = {}
@@ -271,6 +274,12 @@ class AnswerReader:
                 value = look_up.within(part)
                 if isinstance(value, str) and value:
                     self.model = value[:200]
+                    break
+        if not self.response_id:
+            for look_up in _RESPONSE_IDS:
+                value = look_up.within(part)
+                if isinstance(value, str) and value:
+                    self.response_id = value[:200]
                     break
         for name, look_ups in self._wire.variants.items():
             for look_up in look_ups:

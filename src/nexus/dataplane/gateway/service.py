@@ -484,6 +484,7 @@ class Gateway:
             estimate_input=exchange.inquiry.exact_input,
         )
         exchange.usage, exchange.model, exchange.variant = usage, reader.model, reader.variant
+        exchange.response_id = reader.response_id
         if reader.error_type or is_error:
             exchange.error_type = exchange.error_type or reader.error_type or f"http_{exchange.status_code}"
             exchange.error_message = exchange.error_message or reader.error_message

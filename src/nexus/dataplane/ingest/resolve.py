@@ -24,6 +24,7 @@ from nexus.contracts.calls import (
     Tokens,
 )
 from nexus.contracts.pricing import price_call, usage_faults
+from nexus.contracts.sightings import sighting_of
 from nexus.dataplane.endpoints import guess_template, strip_query
 from nexus.dataplane.ingest import rows
 from nexus.dataplane.ingest.identity import (
@@ -200,6 +201,7 @@ class Resolver:
                         tail,
                         _attribution(call),
                         _traces(call),
+                        _sighting(call),
                     )
                 )
             except (ValueError, ArithmeticError) as error:
@@ -382,6 +384,14 @@ def _attribution(call: ApiCall) -> bytes:
         if is_suspect and metadata_fault(metadata) is not None:
             raise ValueError("metadata")
     return (rows.json(tags) if tags else rows.NULL) + kept
+
+
+def _sighting(call: ApiCall) -> bytes:
+    """Encode who saw a call; nearly always only the caller did."""
+    if call.metadata is None:
+        return rows.NULL
+    seen = sighting_of(call)
+    return rows.NULL if seen is None else rows.json(seen)
 
 
 def _traces(call: ApiCall) -> bytes:

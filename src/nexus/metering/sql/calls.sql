@@ -74,5 +74,5 @@ CREATE POLICY calls_writer ON metering.calls TO nexus_writer
 CREATE POLICY calls_system ON metering.calls TO nexus_system USING (true);
 GRANT SELECT ON metering.calls TO nexus_service, nexus_readonly, nexus_system;
 GRANT SELECT, INSERT ON metering.calls TO nexus_writer;
--- Repricing is all that may change a call.
-GRANT UPDATE (cost, currency, price_source, price_id, unpriced_reason) ON metering.calls TO nexus_system;
+-- Repricing is all that may change a call. One that another record tells better is taken back: metering.retract_calls_v1.
+GRANT UPDATE (cost, currency, price_source, price_id, unpriced_reason), DELETE ON metering.calls TO nexus_system;

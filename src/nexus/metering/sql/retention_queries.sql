@@ -8,6 +8,16 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone
 
+-- query: delete_old_sightings
+-- role: nexus_system
+-- In batches, each its own transaction: no lock is held long, and what was deleted stays deleted.
+WITH gone AS (
+    DELETE FROM metering.call_sightings
+    WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM metering.call_sightings AS s WHERE s.received_at < $1 LIMIT $2))
+    RETURNING 1
+)
+SELECT count(*) FROM gone
+
 -- query: old_partitions
 -- role: nexus_system
 -- Months of a table that end at or before an instant, the oldest first.

@@ -54,7 +54,8 @@ BEGIN
         user_agent text,
         ip_address inet,
         request_headers jsonb,
-        response_headers jsonb
+        response_headers jsonb,
+        sighting jsonb
     ) ON COMMIT DROP;
 END
 $$;

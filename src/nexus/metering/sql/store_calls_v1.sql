@@ -1,6 +1,6 @@
 -- metering.store_calls_v1: stores the staged records once each and journals their sums, in the caller's transaction.
--- requires: metering.calls, metering.keep_new_records_v1, metering.rollup_journal, metering.latency_bin_v1
--- Returns the ordinals of duplicates: of stored records, or of earlier ordinals in the batch.
+-- requires: metering.calls, metering.keep_new_records_v1, metering.settle_sightings_v1, metering.rollup_journal, metering.latency_bin_v1
+-- Returns the ordinals of duplicates: of stored records, of earlier ordinals in the batch, or of a call another record tells.
 -- Runs as nexus_writer under its policies. The journal has no key, so writers never wait for each other there.
 CREATE FUNCTION metering.store_calls_v1() RETURNS integer[]
     LANGUAGE plpgsql SECURITY INVOKER
@@ -10,6 +10,7 @@ DECLARE
         'api_call', 'staged_calls', 'metering.calls', '{"cost": "s.cost_nanos * 0.000000001"}'
     );
 BEGIN
+    duplicates := duplicates || metering.settle_sightings_v1();
     -- What is left in the staging table is what was stored.
     INSERT INTO metering.rollup_journal (
         organization_id, minute, provider, endpoint, method, model, region, status_code, key_id, application,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from nexus.contracts.calls import ApiCall
 from nexus.contracts.prices import PriceBook
+from nexus.contracts.sightings import MAX_REQUESTS
 from nexus.dataplane.ingest.otlp import genai, http_spans
 from nexus.dataplane.ingest.otlp.http_spans import Address
 from nexus.dataplane.ingest.otlp.model import Span, text_in
@@ -55,6 +56,10 @@ def read_calls(spans: Iterable[Span], reporter: Reporter) -> Read:
             read.faults.append(f"{span.name[:80]!r}: {fault}")
     roles = {index: _role_of(span) for index, span in enumerate(sound)}
     told = told_by_others(sound, roles)
+    requests: dict[int, list[str]] = {}
+    for inner, outer in told.items():
+        if roles[inner] is Role.HTTP:
+            requests.setdefault(outer, []).append(sound[inner].span_id)
     for index, span in enumerate(sound):
         role = roles[index]
         if role in {Role.OTHER, Role.TOOL}:
@@ -62,7 +67,7 @@ def read_calls(spans: Iterable[Span], reporter: Reporter) -> Read:
         elif index in told or _is_gateways(span, reporter) or (role is Role.INFERENCE and genai.is_only_begun(span)):
             read.told_elsewhere += 1
         else:
-            _read_one(span, role, reporter, read)
+            _read_one(span, role, requests.get(index, []), reporter, read)
     return read
 
 
@@ -82,7 +87,7 @@ def _is_gateways(span: Span, reporter: Reporter) -> bool:
     return address is not None and reporter.is_gateway(address)
 
 
-def _read_one(span: Span, role: Role, reporter: Reporter, read: Read) -> None:
+def _read_one(span: Span, role: Role, requests: list[str], reporter: Reporter, read: Read) -> None:
     try:
         if role is Role.INFERENCE:
             operation = genai.operation_of(span)
@@ -98,6 +103,9 @@ def _read_one(span: Span, role: Role, reporter: Reporter, read: Read) -> None:
             place = http_spans.place_of(span)
             assert place is not None
             call = http_spans.call_of(span, place, provider_at=reporter.provider_at, application=reporter.application)
+        if requests and call.metadata is not None:
+            # The gateway knows an inference by the request it was made with.
+            call.metadata["otel"]["request_spans"] = requests[:MAX_REQUESTS]
     except ValueError as error:
         read.faults.append(f"{span.name[:80]!r}: {error}")
     else:

@@ -21,14 +21,14 @@ class Role(Enum):
     OTHER = "other"
 
 
-def told_by_others(spans: Sequence[Span], roles: Mapping[int, Role]) -> set[int]:
-    """Return the indices of spans whose call is told by another span of the batch.
+def told_by_others(spans: Sequence[Span], roles: Mapping[int, Role]) -> dict[int, int]:
+    """Return the indices of spans whose call is told by another span of the batch, and by which.
 
     An HTTP request within an inference, or within another HTTP request, is the outer one's. Of inferences within each
     other the inner one counts: the outer ones are of a framework that counts up what it called, perhaps several times.
     """
     places = {(span.trace_id, span.span_id): index for index, span in enumerate(spans)}
-    told: set[int] = set()
+    told: dict[int, int] = {}
     for index, role in roles.items():
         if role not in {Role.INFERENCE, Role.HTTP}:
             continue
@@ -36,9 +36,9 @@ def told_by_others(spans: Sequence[Span], roles: Mapping[int, Role]) -> set[int]
         if outer is None:
             continue
         if role is Role.HTTP:
-            told.add(index)
+            told[index] = outer
         elif roles[outer] is Role.INFERENCE:
-            told.add(outer)
+            told[outer] = index
     return told
 
 
