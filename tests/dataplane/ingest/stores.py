@@ -24,6 +24,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[bytes, bytes], bytes] = {}
+        self.types: dict[tuple[bytes, bytes], RecordType] = {}
         self.commits: list[int] = []
         self.is_away = False
         self.loses_answer = False
@@ -53,6 +54,7 @@ class MemoryStore:
                 duplicates.append(ordinal)
             else:
                 self.rows[organization_id, record_id] = row
+                self.types[organization_id, record_id] = record_type
         if self.loses_answer:
             raise DatabaseTroubleError("the connection was lost at COMMIT")
         return duplicates

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from nexus.contracts.calls import CALL_COLUMN_TYPES, CALL_COLUMNS
 from nexus.contracts.gateway import GatewayTable, ProviderEntry
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane.ingest.otlp.asgi import OtlpApp, OtlpMetrics
+from nexus.dataplane.ingest.record_type import RecordType
 from nexus.dataplane.ingest.rows import split_fields
 from nexus.dataplane.snapshots import PriceTable
 from tests.dataplane.ingest.otlp.payloads import as_json, as_protobuf
@@ -85,8 +85,13 @@ class Receiver(Client):
 
     @property
     def stored(self) -> list[dict[str, Any]]:
-        """The rows that were stored, decoded as far as tests look."""
-        return [_decode(row) for row in self.store.rows.values()]
+        """The calls of APIs that were stored, decoded as far as tests look."""
+        return self.decoded("api_call")
+
+    def decoded(self, name: str) -> list[dict[str, Any]]:
+        """The records of one type that were stored."""
+        types = self.store.types
+        return [_decode(row, types[key]) for key, row in self.store.rows.items() if types[key].name == name]
 
     def fates(self) -> dict[str, int]:
         """The account of all spans."""
@@ -95,10 +100,10 @@ class Receiver(Client):
         return {name: int(value) for name, value in found.items() if value}
 
 
-def _decode(row: bytes) -> dict[str, Any]:
+def _decode(row: bytes, record_type: RecordType) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, raw in zip(CALL_COLUMNS[1:], split_fields(row), strict=True):
-        kind = CALL_COLUMN_TYPES[name]
+    for name, raw in zip(record_type.columns[1:], split_fields(row), strict=True):
+        kind = record_type.column_types[name]
         if raw is None:
             found[name] = None
         elif kind in {"int2", "int8"} or kind == "timestamptz":

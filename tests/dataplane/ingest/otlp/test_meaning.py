@@ -155,3 +155,57 @@ async def test_agents_chains_and_tools_are_accepted_and_counted_as_not_kept(rece
     ]
     answer = await receiver.tell(request(*(span(n, said, kind=1) for n, said in enumerate(others, 1))))
     assert answer.body == b"" and receiver.fates() == {"not_kept": 4}
+
+
+TOOL_CALL: dict[str, Any] = {
+    "mcp.method.name": "tools/call", "gen_ai.tool.name": "weather", "gen_ai.operation.name": "execute_tool",
+    "mcp.protocol.version": "2026-07-28", "jsonrpc.request.id": "7", "network.transport": "tcp",
+}  # fmt: skip
+
+
+async def test_tool_call_told_by_client_and_server_is_one_record(receiver: Receiver) -> None:
+    client = span(1, TOOL_CALL, kind=3, name="tools/call weather")
+    transport = span(2, {"http.request.method": "POST", "url.full": "https://tools.example/mcp"}, parent=1)
+    server = span(3, TOOL_CALL, parent=1, kind=2, name="tools/call weather")
+    upstream = span(4, {"http.request.method": "GET", "url.full": "https://weather.example/now"}, parent=3)
+    await receiver.tell(request(client, transport))
+    await receiver.tell(request(server, upstream, resource={"service.name": "weather-server"}))
+
+    (row,) = receiver.decoded("tool_call")
+    assert (row["tool"], row["outcome"], row["duration_us"]) == ("weather", "ok", 500_000)
+    assert (row["protocol_version"], row["transport"], row["request_id"]) == ("2026-07-28", "streamable_http", "7")
+    # The transport is part of the tool call; what the tool asked of others is a call of its own.
+    assert [call["provider"] for call in receiver.stored] == ["weather.example"]
+
+
+async def test_tool_errors_and_protocol_errors_are_told_apart(receiver: Receiver) -> None:
+    failed = TOOL_CALL | {"error.type": "tool_error"}
+    broken = TOOL_CALL | {"error.type": "-32602", "rpc.response.status_code": "-32602"}
+    old = {"mcp.tool.name": "weather", "mcp.tool.result.is_error": True}
+    await receiver.tell(
+        request(
+            span(1, failed, kind=2, status={"code": 2}),
+            span(2, broken, kind=2, status={"code": 2, "message": "Invalid params"}),
+            span(3, old, kind=2),
+            span(4, {"mcp.method.name": "tools/list"}, kind=2),
+        )
+    )
+    found = sorted(
+        (row["outcome"], row["error_code"] or "", row["error_message"] or "") for row in receiver.decoded("tool_call")
+    )
+    assert found == [
+        ("protocol_error", "-32602", "Invalid params"), ("tool_error", "", ""), ("tool_error", "", ""),
+    ]  # fmt: skip
+    assert receiver.fates() == {"kept": 3, "not_kept": 1}
+
+
+async def test_arguments_of_a_tool_are_kept_masked(receiver: Receiver) -> None:
+    secret = "sk-abcdefghijklmnopqrstuvwxyz012345"
+    said = TOOL_CALL | {
+        "gen_ai.tool.call.arguments": f'{{"city": "Zürich", "token": "{secret}"}}',
+        "gen_ai.tool.call.result": "no JSON, but a text",
+    }
+    await receiver.tell(request(span(1, said, kind=2)))
+    (row,) = receiver.decoded("tool_call")
+    assert row["parameters"]["city"] == "Zürich" and row["response"] == "no JSON, but a text"
+    assert secret not in str(row)

@@ -7,7 +7,7 @@ were refused (`partial_success`); 400 and 413 tell the exporter to give up, 429 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
 from nexus.contracts.calls import ApiCall
 from nexus.contracts.keys import KeyEntry
+from nexus.contracts.tool_calls import ToolCall
 from nexus.dataplane.decide.asgi import refusal
 from nexus.dataplane.decide.own_limits import OwnLimits
 from nexus.dataplane.http import (
@@ -160,10 +161,10 @@ class OtlpApp:
                 read = await asyncio.to_thread(lambda: read_calls(form.read_spans(body), reporter))
             else:
                 read = read_calls(form.read_spans(body), reporter)
-            refused, is_spooled = await self._store(key, read.calls, len(body))
+            refused, is_spooled = await self._store(key, read.records, len(body))
         faults = read.faults + refused
         fates = self.metrics.spans
-        fates.labels("kept").inc(len(read.calls) - len(refused))
+        fates.labels("kept").inc(len(read.records) - len(refused))
         fates.labels("told_elsewhere").inc(read.told_elsewhere)
         fates.labels("not_kept").inc(read.not_kept)
         fates.labels("rejected").inc(len(faults))
@@ -171,7 +172,9 @@ class OtlpApp:
         content = form.spans_answer(len(faults), describe(faults))
         return Answer(200, content, form.media_type, ((b"x-nexus-durability", durability),))
 
-    async def _store(self, key: KeyEntry, calls: list[ApiCall], size_bytes: int) -> tuple[list[str], bool]:
+    async def _store(
+        self, key: KeyEntry, records: Sequence[ApiCall | ToolCall], size_bytes: int
+    ) -> tuple[list[str], bool]:
         """Store records; returns why some were refused, and whether any went to the spool.
 
         What is stored when a later part is turned away is recognised by its ids when the whole comes again.
@@ -180,8 +183,8 @@ class OtlpApp:
         limit = self._ingest.limits.records
         refused: list[str] = []
         is_spooled = False
-        for start in range(0, len(calls), limit):
-            part = calls[start : start + limit]
+        for start in range(0, len(records), limit):
+            part = records[start : start + limit]
             decision = await self._limits.records(
                 key.organization_id, key.id, len(part), 0 if start else min(size_bytes, MAX_BODY_BYTES)
             )

@@ -51,13 +51,14 @@ def _times_of(span: Span) -> tuple[int, int]:
     return max(0, span.end_ns - int(seconds * 1_000_000_000)), span.end_ns
 
 
-def call_of(span: Span, operation: str, *, book: PriceBook, organization_id: UUID, application: str) -> ApiCall:
+def call_of(span: Span, *, book: PriceBook, organization_id: UUID, application: str) -> ApiCall:
     """Make the record of an inference. `ValueError` for times that are none.
 
     `application` is what the key says; where it says nothing, the service that reports is the application.
     """
     said = span.attributes
     start_ns, end_ns = _times_of(span)
+    operation = operation_of(span) or "chat"
     provider, operation = _provider_of(said, operation, book, organization_id)
     asked, answered = text_in(said, *names.MODEL_ASKED), text_in(said, *names.MODEL_ANSWERED)
     model = book.model_to_price(provider, answered, asked, organization_id)

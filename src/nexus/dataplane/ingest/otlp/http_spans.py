@@ -65,8 +65,11 @@ def _called(span: Span) -> Place | None:
     return Place(Address(host.lower(), number), path.partition("?")[0])
 
 
-def call_of(span: Span, place: Place, *, provider_at: Callable[[str], str | None], application: str) -> ApiCall:
+def call_of(span: Span, *, provider_at: Callable[[str], str | None], application: str) -> ApiCall:
     """Make the record of an HTTP request. `provider_at` knows whose a host is. `ValueError` for times that are none."""
+    place = place_of(span)
+    if place is None:
+        raise ValueError("it does not say what was called")
     said = span.attributes
     error_type, error_message = error_of(span)
     status = number_in(said, *names.STATUS)

@@ -9,7 +9,8 @@ from uuid import UUID
 from nexus.contracts.calls import ApiCall
 from nexus.contracts.prices import PriceBook
 from nexus.contracts.sightings import MAX_REQUESTS
-from nexus.dataplane.ingest.otlp import genai, http_spans
+from nexus.contracts.tool_calls import ToolCall
+from nexus.dataplane.ingest.otlp import genai, http_spans, mcp_spans
 from nexus.dataplane.ingest.otlp.http_spans import Address
 from nexus.dataplane.ingest.otlp.model import Span, text_in
 from nexus.dataplane.ingest.otlp.tree import Role, told_by_others
@@ -35,7 +36,7 @@ class Reporter:
 class Read:
     """What the spans of one request came to. Each is in exactly one of the four accounts."""
 
-    calls: list[ApiCall] = field(default_factory=list)
+    records: list[ApiCall | ToolCall] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """Of each span that is refused, why."""
     told_elsewhere: int = 0
@@ -72,6 +73,8 @@ def read_calls(spans: Iterable[Span], reporter: Reporter) -> Read:
 
 
 def _role_of(span: Span) -> Role:
+    if mcp_spans.method_of(span) is not None:
+        return Role.MCP if mcp_spans.is_tool_call(span) else Role.TOOL
     if genai.operation_of(span) is not None:
         return Role.INFERENCE
     if (
@@ -88,28 +91,23 @@ def _is_gateways(span: Span, reporter: Reporter) -> bool:
 
 
 def _read_one(span: Span, role: Role, requests: list[str], reporter: Reporter, read: Read) -> None:
+    record: ApiCall | ToolCall
     try:
-        if role is Role.INFERENCE:
-            operation = genai.operation_of(span)
-            assert operation is not None
-            call = genai.call_of(
-                span,
-                operation,
-                book=reporter.book,
-                organization_id=reporter.organization_id,
-                application=reporter.application,
+        if role is Role.MCP:
+            record = mcp_spans.call_of(span, application=reporter.application)
+        elif role is Role.INFERENCE:
+            record = genai.call_of(
+                span, book=reporter.book, organization_id=reporter.organization_id, application=reporter.application
             )
         else:
-            place = http_spans.place_of(span)
-            assert place is not None
-            call = http_spans.call_of(span, place, provider_at=reporter.provider_at, application=reporter.application)
-        if requests and call.metadata is not None:
+            record = http_spans.call_of(span, provider_at=reporter.provider_at, application=reporter.application)
+        if requests and record.metadata is not None:
             # The gateway knows an inference by the request it was made with.
-            call.metadata["otel"]["request_spans"] = requests[:MAX_REQUESTS]
+            record.metadata["otel"]["request_spans"] = requests[:MAX_REQUESTS]
     except ValueError as error:
         read.faults.append(f"{span.name[:80]!r}: {error}")
     else:
-        read.calls.append(call)
+        read.records.append(record)
 
 
 def describe(faults: Sequence[str], limit: int = 5) -> str:

@@ -18,6 +18,7 @@ class Role(Enum):
     INFERENCE = "inference"
     HTTP = "http"
     TOOL = "tool"
+    MCP = "mcp"
     OTHER = "other"
 
 
@@ -25,7 +26,8 @@ def told_by_others(spans: Sequence[Span], roles: Mapping[int, Role]) -> dict[int
     """Return the indices of spans whose call is told by another span of the batch, and by which.
 
     An HTTP request within an inference, or within another HTTP request, is the outer one's. Of inferences within each
-    other the inner one counts: the outer ones are of a framework that counts up what it called, perhaps several times.
+    other the inner one counts: the outer ones are of a framework that counts up what it called, perhaps several times. What an
+    MCP client sends is the tool call's; what an MCP server asks of others while it serves is not.
     """
     places = {(span.trace_id, span.span_id): index for index, span in enumerate(spans)}
     told: dict[int, int] = {}
@@ -52,7 +54,7 @@ def _nearest(
         if outer is None:
             return None
         role = roles.get(outer, Role.OTHER)
-        if role in {Role.INFERENCE, Role.HTTP}:
+        if role in {Role.INFERENCE, Role.HTTP} or (role is Role.MCP and spans[outer].kind == SpanKind.CLIENT):
             return outer
         span = spans[outer]
         if role is Role.TOOL or span.kind not in _WITHIN:
