@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from nexus.entry.api import Application
 from nexus.platform.db import Database
+from nexus.platform.db.configuration import set_configuration
 from nexus.sandbox.app import Sandbox
 from tests.admission.conftest import make_key
 from tests.application import client_of, running, settings_of
@@ -259,3 +260,36 @@ async def test_before_keys_and_limits_are_known_nothing_is_decided(site: Site) -
         assert refused.headers["retry-after"] == "1"
         site.application.health._last = None
         assert ready.status_code == 503 or "snapshot" in ready.json()["degraded"]
+
+
+async def test_older_headers_are_told_where_they_are_switched_on(site: Site, database: Database) -> None:
+    await site.quota(REQUESTS, TOKENS)
+    usual = await site.post("/v1/admit", {"tokens": 1})
+    async with database.as_system() as connection:
+        await set_configuration(connection, "limits.older_headers", value=True)
+    await site.application.limits.refresh()
+    second = await site.post("/v1/admit", {"tokens": 1})
+    await site.post("/v1/admit", {"tokens": 1})
+    refused = await site.post("/v1/admit", {"tokens": 1})
+
+    assert not [name for name in usual.headers if name.startswith("x-ratelimit")]
+    told = [second.headers[f"x-ratelimit-{name}"] for name in ("limit", "remaining")]
+    assert told == ["3", "1"], "of several the one with the least left"
+    assert refused.status_code == 429 and refused.headers["x-ratelimit-remaining"] == "0"
+    assert int(refused.headers["x-ratelimit-reset"]) > 0 and "ratelimit-policy" in refused.headers
+
+
+async def test_a_key_s_own_rate_is_in_force_by_itself_and_told(
+    site: Site, database: Database, organization: TestOrganization
+) -> None:
+    key = await make_key(database, organization.id, "calls:admit", rate_limit_per_minute=2)
+
+    # The promise is a second; a machine under load is given longer, and still nothing asks for the new key by hand.
+    async with asyncio.timeout(30):
+        while "key-requests" not in (answer := await site.post("/v1/admit", {}, key)).headers.get("ratelimit", ""):
+            await asyncio.sleep(0.05)
+    answers = [await site.post("/v1/admit", {}, key) for _ in range(3)]
+
+    assert answer.json()["limits"][0]["scope"] == "key"
+    assert '"key-requests";q=2;w=60' in answer.headers["ratelimit-policy"]
+    assert answers[-1].status_code == 429 and answers[-1].json()["limit"] == "key-requests"

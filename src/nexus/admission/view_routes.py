@@ -1,17 +1,23 @@
 """`/api/admission`: how limits stand and what they did, to be looked at."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
 
+import msgspec
 from litestar import Request, get
+from litestar.params import FromQuery, QueryParameter
 
 from nexus.admission import views
-from nexus.admission.view_types import AdmissionStanding
-from nexus.contracts.limits import LimitTable
-from nexus.identity.guards import principal_of, signed_in
+from nexus.admission.view_types import ActiveLimit, AdmissionStanding, ApplicationSummary, TokenUsage
+from nexus.contracts.limits import Limit, LimitTable
+from nexus.identity.guards import actor_of, organization_of, principal_of, requires, signed_in
+from nexus.kit.errors import FieldFault, InvalidRequest
 from nexus.platform.web import web_state
 
 AnyRequest = Request[Any, Any, Any]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class LimitsInForce:
@@ -37,4 +43,52 @@ async def show_standing(request: AnyRequest) -> AdmissionStanding:
     return views.standing(known, is_degraded=limits.is_degraded())
 
 
-HANDLERS = [show_standing]
+def _limits_of(request: AnyRequest, organization_id: UUID) -> Sequence[Limit]:
+    return limits_in_force(request).table().limits.get(organization_id, ())
+
+
+@get("/active-limits", guards=[requires("quota:read")])
+async def list_active_limits(request: AnyRequest) -> list[ActiveLimit]:
+    """List the limits in force now, those of access keys too, in the order of their names."""
+    return views.active(_limits_of(request, organization_of(request)))
+
+
+@get("/token-usage", guards=[requires("quota:read")])
+async def show_token_usage(
+    request: AnyRequest,
+    begins: Annotated[datetime | None, QueryParameter(name="from")] = None,
+    ends: Annotated[datetime | None, QueryParameter(name="to")] = None,
+    period: FromQuery[views.Period] = "day",
+    bucket: FromQuery[str | None] = None,
+) -> list[TokenUsage]:
+    """Show what was taken from each bucket by day or hour (UTC), newest first: of the last week, or of a span.
+
+    A span has at most 31 days by day and 7 days by hour.
+    """
+    organization_id, state = organization_of(request), web_state(request)
+    for field, given in (("from", begins), ("to", ends)):
+        if given is not None and given.tzinfo is None:
+            raise InvalidRequest(
+                f"{field}: give a time zone", faults=[FieldFault(field, "give a time zone, such as Z")]
+            )
+    if bucket is not None and ("\x00" in bucket or len(bucket) > 600):
+        raise InvalidRequest("bucket: there is no such name", faults=[FieldFault("bucket", "see the list of buckets")])
+    upto = ends or state.clock.now()
+    async with state.database.tenant(organization_id, actor_of(request), readonly=True) as db:
+        return await views.usage(
+            db, organization_id, _limits_of(request, organization_id),
+            begins=begins or upto - timedelta(days=7), ends=upto, period=period, bucket=bucket,
+        )  # fmt: skip
+
+
+@get("/application-summaries", guards=[requires("quota:read")])
+async def summarise_applications(request: AnyRequest) -> list[ApplicationSummary]:
+    """Show what each application took of its own limits in the last 24 hours."""
+    organization_id, state = organization_of(request), web_state(request)
+    async with state.database.tenant(organization_id, actor_of(request), readonly=True) as db:
+        return await views.day_of_applications(
+            db, organization_id, _limits_of(request, organization_id), state.clock.now()
+        )
+
+
+HANDLERS = [show_standing, list_active_limits, show_token_usage, summarise_applications]

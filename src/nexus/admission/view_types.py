@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from uuid import UUID
+
 import msgspec
+
+from nexus.contracts.limits import ScopeKind
 
 
 class AdmissionStanding(msgspec.Struct, frozen=True):
@@ -12,3 +17,58 @@ class AdmissionStanding(msgspec.Struct, frozen=True):
     closed: int
     open: int
     local: int
+
+
+class ActiveLimit(msgspec.Struct, frozen=True):
+    """A limit in force now, as the process that answers decides by it. Amounts are in the dimension's units."""
+
+    id: UUID
+    name: str
+    scope: ScopeKind
+    subject: str
+    """'' where each cluster, application, key … has a bucket of its own."""
+    dimension: str
+    method: str
+    capacity: int
+    scale: int
+    rate_per_second: float | None
+    period: str | None
+    zone: str
+    reserve: int
+    is_shadow: bool
+    failure: str
+    version: int
+    currency: str
+
+
+class TokenUsage(msgspec.Struct, frozen=True):
+    """What was taken from one bucket in one period. Amounts are units, as in the list of buckets."""
+
+    begins: datetime
+    bucket: str
+    limit: str
+    """'' for a limit that is in force no more."""
+    scope: str
+    subject: str
+    dimension: str
+    transactions: int
+    consumed: int
+    """Charged and leased, less what was given back."""
+    refunded: int
+    """Given back by settlements, releases and leases that were not used up; negative where settlements took more."""
+    adjusted: int
+    refilled: int
+    lowest: int
+    """The least a bucket's level was, or a window's use, after a transaction."""
+
+
+class ApplicationSummary(msgspec.Struct, frozen=True):
+    """What an application took of its own limits in the last 24 hours, each dimension summed apart."""
+
+    application: str
+    transactions: int
+    consumed: dict[str, int]
+    """By dimension."""
+    refunded: dict[str, int]
+    per_second: dict[str, float]
+    """On average over the 24 hours."""

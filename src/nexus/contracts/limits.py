@@ -203,6 +203,8 @@ class LimitTable:
     """By organization, application ('' for all) and operation name."""
     exchange: Mapping[tuple[UUID, str, str], Fraction] = field(default_factory=lambda: MappingProxyType({}))
     """Today's rates by organization, the call's currency and a limit's: so many of the limit's for one of the call's."""
+    has_older_headers: bool = False
+    """Answers carry `X-RateLimit-*` too."""
 
     def operation(self, organization_id: UUID, application: str, name: str) -> OperationCost | None:
         """Return an operation's cost for an application: its own rule, else everybody's."""

@@ -16,7 +16,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -173,7 +173,7 @@ class Admission:
                 is_privileged=call.is_privileged,
             )  # fmt: skip
         _DECISIONS.labels(decision.outcome).inc()
-        return decision
+        return replace(decision, has_older_headers=True) if self._table().has_older_headers else decision
 
     async def settle(self, organization_id: UUID, hold_id: str, actual: Mapping[Dimension, int]) -> Settlement:
         """Settle a hold to what the call really took, once; a dimension that is not given stays as charged."""

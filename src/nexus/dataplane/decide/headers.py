@@ -6,7 +6,7 @@ told in whole operations and money in whole units of its currency, rounded so th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import Decimal
 
 from nexus.contracts.limits import MICRO, Limit
@@ -66,15 +66,29 @@ def _left(item: LimitStanding) -> str:
     return text + (f";t={_ceil(item.reset_us, _SECOND_US)}" if item.reset_us > 0 else "")
 
 
+def _older(decision: Decision, told: Sequence[LimitStanding]) -> list[tuple[bytes, bytes]]:
+    """Tell of one limit, as these headers can: the one that refused, or else the one of which the least is left."""
+    refused = [item for item in told if item.limit is decision.refused_by]
+    item = min(refused or told, key=lambda item: max(0, item.left or 0) / item.limit.capacity)
+    per = per_unit(item.limit)
+    return [
+        (b"x-ratelimit-limit", str(item.limit.capacity // per).encode()),
+        (b"x-ratelimit-remaining", str(max(0, item.left or 0) // per).encode()),
+        (b"x-ratelimit-reset", str(max(0, _ceil(item.reset_us, _SECOND_US))).encode()),
+    ]
+
+
 def rate_limit_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
     """Return the headers that tell a caller how its limits stand; none where it has no limits."""
-    known: Iterable[LimitStanding] = [item for item in decision.standings if not item.limit.is_shadow]
+    known = [item for item in decision.standings if not item.limit.is_shadow]
     headers: list[tuple[bytes, bytes]] = []
     if known:
         headers.append((b"ratelimit-policy", ", ".join(_policy(item.limit) for item in known).encode()))
         told = [item for item in known if item.left is not None]
         if told:
             headers.append((b"ratelimit", ", ".join(map(_left, told)).encode()))
+            if decision.has_older_headers:
+                headers += _older(decision, told)
     if decision.outcome in {"refused", "unavailable"}:
         headers.append((b"retry-after", str(retry_after_seconds(decision)).encode()))
     return headers

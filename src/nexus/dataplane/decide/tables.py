@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -299,8 +300,8 @@ class LimitSnapshots:
             configuration = await get_configuration(connection)
             rows = [(row["kind"], row["document"]) for row in await connection.fetch(_QUERIES["snapshot_limits"])]
         self._source = await asyncio.to_thread(read_source, sum(versions.values()), rows)
-        self._build()
         self.configuration = (versions.get("configuration", 0) + 1, configuration)
+        self._build()
         self._versions = versions
         if self._file is not None:
             try:
@@ -310,7 +311,8 @@ class LimitSnapshots:
 
     def _build(self) -> None:
         assert self._source is not None
-        self.table, self._next_change = build_limits(self._source, self._clock.now())
+        table, self._next_change = build_limits(self._source, self._clock.now())
+        self.table = replace(table, has_older_headers=bool(self.configuration[1]["limits.older_headers"]))
         self.is_loaded = True
 
     def _read_cache(self) -> None:

@@ -45,6 +45,8 @@ class Decision:
     """Decided without Redis, by the limits' failure policies."""
     is_replay: bool = False
     """Decided before, under the same hold."""
+    has_older_headers: bool = False
+    """The caller is told in `X-RateLimit-*` too."""
 
     @property
     def is_admitted(self) -> bool:

@@ -109,6 +109,7 @@ def _keys() -> Iterator[ConfigurationKey]:
     yield k(
         "limits.ingest_bytes_per_key_per_second", 0, "bytes of records sent in with one key; 0 is no limit", 0, 10**12
     )
+    yield k("limits.older_headers", False, "whether answers tell of limits in X-RateLimit-* too, for older clients")
     yield k("admission.default_burst_duration_seconds", 60, "seconds a burst may last", 1, 86_400)
     yield k("admission.max_borrow_ratio", 1.5, "how many times its capacity a bucket may borrow", 0, 100)
     yield k("admission.default_interest_rate", 0.1, "interest on a loan, as a fraction", 0, 10)
