@@ -16,7 +16,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -29,6 +29,7 @@ from redis.exceptions import RedisError
 from nexus.contracts.limits import DIMENSIONS, Call, Dimension, Limit, LimitTable
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
 from nexus.dataplane.decide.fallback import Fallback, Owed
+from nexus.dataplane.decide.lending import LoanRecord, reopen_loans
 from nexus.dataplane.decide.lessee import Lessee
 from nexus.dataplane.decide.nodes import Nodes
 from nexus.dataplane.decide.scripts import BucketState, Keys, Scripts, keys_of
@@ -58,10 +59,20 @@ class CellHistory:
     has_history: bool
     """Whether it ever decided anything: then Redis has lost it, and its buckets begin empty."""
     states: Mapping[str, bytes]
-    """Windows that are still running, packed, by bucket."""
+    """Windows that are still running, and buckets that have open loans, packed, by bucket."""
+    loans: Mapping[str, Sequence[LoanRecord]] = field(default_factory=dict)
+    """Open loans by the bucket that borrowed."""
 
 
 Restore = Callable[[UUID], Awaitable[CellHistory]]
+
+
+async def open_cell(scripts: Scripts, restore: Restore | None, organization_id: UUID) -> None:
+    """Make a cell known, with what is known of it from before a loss: loans first, for once it is known calls are decided."""
+    history = await restore(organization_id) if restore is not None else CellHistory(False, {})
+    keys = keys_of(organization_id)
+    await reopen_loans(scripts, keys, history.loans)
+    await scripts.open_cell(keys, has_lost=history.has_history, states=dict(history.states))
 
 
 class Admission:
@@ -195,7 +206,7 @@ class Admission:
             )
             if status == 1:
                 return int(left)
-            await self._open(limit.organization_id)
+            await self.open_cell(limit.organization_id)
         raise LimiterAway
 
     async def _decide_in_redis(self, call: Call, asked: Asked, hold_id: str, life_us: int) -> list[int]:
@@ -210,7 +221,7 @@ class Admission:
             )
             status = answer[0]
             if status == -3:
-                await self._open(call.organization_id)
+                await self.open_cell(call.organization_id)
             elif status == -2:
                 # This process's clock is off: windows are offered by Redis's from now on.
                 now_us = answer[1]
@@ -279,8 +290,8 @@ class Admission:
         except LimiterAway:
             self._fallback.owe_again(Owed(limit.organization_id, bucket, limit, units))
 
-    async def _open(self, organization_id: UUID) -> None:
-        """Make a cell known that Redis does not know: one task for all calls that wait for it."""
+    async def open_cell(self, organization_id: UUID) -> None:
+        """Make a cell known that Redis does not know: one task for all who wait for it. `LimiterAway` when it cannot be."""
         task = self._opening.get(organization_id)
         if task is None:
             task = asyncio.create_task(self._open_once(organization_id), name="open-cell")
@@ -299,10 +310,7 @@ class Admission:
             )  # fmt: skip
 
     async def _open_once(self, organization_id: UUID) -> None:
-        history = await self._restore(organization_id) if self._restore is not None else CellHistory(False, {})
-        await self._scripts.open_cell(
-            keys_of(organization_id), has_lost=history.has_history, states=dict(history.states)
-        )
+        await open_cell(self._scripts, self._restore, organization_id)
         self._cells.discard(organization_id)
 
     async def _remember_cell(self, keys: Keys) -> None:

@@ -109,7 +109,8 @@ class Bucket:
                 # Whole units: a fraction of one does not survive a change.
                 kept = floor(self.level)
                 grown = min(kept, old.capacity) * limit.capacity // old.capacity
-                self.level = Fraction(max(0, min(grown, self.room)) if kept > 0 else kept)
+                above = max(0, kept - old.capacity)
+                self.level = Fraction(max(0, min(grown, self.room)) + above if kept > 0 else kept)
             elif old.method != limit.method:
                 self.level, self.held = Fraction(limit.capacity if self.is_bucket else 0), 0
                 self.at = now if limit.method != "fixed_window" else 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
-from typing import Any
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -21,6 +21,7 @@ from nexus.dataplane.decide.windows import boundaries
 
 STATE = struct.Struct("<14d")
 POSTING = struct.Struct("<9d")
+_BALANCE = struct.Struct("<3d")
 _AT = struct.Struct("<d")
 _WISH = struct.Struct("<4d")
 _LEASE = struct.Struct("<7d")
@@ -41,12 +42,17 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "settle": ("bucket", "hold", "settle"),
     "reap": ("bucket", "hold", "leases", "reap"),
     "adjust": ("bucket", "adjust"),
+    "borrow": ("bucket", "loans", "borrow"),
+    "repay": ("bucket", "loans", "repay"),
+    "pay_out": ("bucket", "loans", "pay_out"),
+    "reopen_loans": ("bucket", "loans", "reopen_loans"),
 }
 _DIMENSION_CODES: Mapping[Dimension, int] = {name: number for number, name in enumerate(DIMENSIONS, 1)}
 METHOD_CODES = {name: number for number, name in enumerate(METHODS, 1)}
 
 
 Asked = Sequence[tuple[Limit, str, int]]
+Account = Literal["debt", "receivable", "interest"]
 
 
 def _lua(name: str) -> str:
@@ -99,6 +105,26 @@ class Keys:
     def holds(self) -> str:
         """What hold keys begin with."""
         return f"nx:{{{self.cell}}}:h:"
+
+    @property
+    def loans(self) -> str:
+        """What keys of borrowers' open loans begin with."""
+        return f"nx:{{{self.cell}}}:o:"
+
+    @property
+    def closed_loans(self) -> str:
+        """What keys of closed loans begin with."""
+        return f"nx:{{{self.cell}}}:oc:"
+
+    @property
+    def borrowers(self) -> str:
+        """The buckets that have open loans."""
+        return f"nx:{{{self.cell}}}:ox"
+
+    @property
+    def accounts(self) -> str:
+        """What buckets owe and are owed."""
+        return f"nx:{{{self.cell}}}:oa"
 
 
 @cache
@@ -162,6 +188,18 @@ def unpack_lease(data: bytes) -> Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountPosting:
+    """What one transaction did to one of a bucket's accounts beside its level."""
+
+    bucket: str
+    account: Account
+    is_opened: bool
+    """It began with nothing."""
+    changed: int
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrailEntry:
     """What one transaction did: an entry of the trail."""
 
@@ -171,18 +209,30 @@ class TrailEntry:
     at_us: int
     postings: Sequence[tuple[str, bytes]]
     """By bucket, packed as `POSTING`."""
+    accounts: Sequence[AccountPosting] = ()
+    """Of loans: what it did to other accounts than levels."""
 
     @classmethod
     def read(cls, fields: Mapping[bytes, bytes]) -> TrailEntry:
         """Read an entry: a field a bucket, or of a plain charge (see `take`) all names in one and all numbers in another."""
         if b"n" not in fields:
             legs = [(name.decode(), data) for name, data in fields.items() if name not in _ENTRY_FIELDS]
-            return cls(fields[b"k"].decode(), fields[b"i"].decode(), int(fields[b"t"]), legs)
+            return cls(
+                fields[b"k"].decode(), fields[b"i"].decode(), int(fields[b"t"]),
+                [leg for leg in legs if not leg[0].startswith("=")],
+                [_account_posting(name, data) for name, data in legs if name.startswith("=")],
+            )  # fmt: skip
         packed = fields[b"p"]
         starts = range(_AT.size, len(packed), POSTING.size)
         parts = [packed[start : start + POSTING.size] for start in starts]
         names = fields[b"n"].decode().split("\n")
         return cls("charge", "", int(_AT.unpack_from(packed)[0]), list(zip(names, parts, strict=True)))
+
+
+def _account_posting(name: str, data: bytes) -> AccountPosting:
+    _, account, bucket = name.split("=", 2)
+    opened, changed, balance = map(int, _BALANCE.unpack(data))
+    return AccountPosting(bucket, cast("Account", account), bool(opened), changed, balance)
 
 
 class Scripts:

@@ -82,13 +82,14 @@ local function refill(b)
 end
 
 -- Makes a bucket go on under another configuration, keeping its fill fraction (what is used, of windows; what is in
--- flight; debt as it is). Returns nothing.
+-- flight; debt as it is, and what it borrowed above its capacity). Returns nothing.
 local function reconfigure(b, version, method, capacity, whole, part, d, reserve)
     local before = b.level
     if method <= LEAKY and b.method <= LEAKY then
         if b.level > 0 then
+            local above = max(0, b.level - b.capacity)
             b.level = muldiv(min(b.level, b.capacity), capacity, b.capacity)
-            b.level = max(0, min(b.level, capacity - b.leased))
+            b.level = max(0, min(b.level, capacity - b.leased)) + above
         end
         b.fraction = 0
     elseif method ~= b.method then

@@ -27,11 +27,13 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '(' .. int(no
     redis.call('DEL', ARGV[4] .. name)
     redis.call('ZREM', KEYS[4], name)
 end
+-- Loans stand beside their buckets, and are repaid by them.
+local loans_prefix = string.sub(ARGV[1], 1, -3) .. 'o:'
 local listed = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[3]))
 for _, name in ipairs(listed) do
     local b = load(redis.call('GET', ARGV[1] .. name))
     local at = b and forgettable(b)
-    if b and not (at and at <= now) then
+    if b and (not (at and at <= now) or redis.call('EXISTS', loans_prefix .. name) == 1) then
         list(KEYS[3], name, b)
     else
         redis.call('DEL', ARGV[1] .. name)
