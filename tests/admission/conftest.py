@@ -13,6 +13,7 @@ import pytest
 import redis.asyncio
 from litestar import Litestar
 
+from nexus.admission.loans.routes import router as loans_router
 from nexus.admission.routes import router
 from nexus.admission.view_routes import LimitsInForce
 from nexus.dataplane.decide.tables import LimitSnapshots
@@ -63,7 +64,7 @@ class Api:
 @pytest.fixture
 async def api(database: Database, organization: TestOrganization, redis_url: str) -> AsyncIterator[Api]:
     """The API as the organization's key sees it."""
-    app = Litestar([router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
+    app = Litestar([router, loans_router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
     clock = FixedClock(datetime.now(UTC))
     client = redis.asyncio.Redis.from_url(redis_url)
     limits = LimitSnapshots(database, clock=clock)

@@ -32,6 +32,7 @@ PATHS = {
     "operations/routes.py": "system configuration belongs to no organization",
     "admission/commands.py": "the operator on the machine",
     "admission/jobs.py": "drains the trails of all organizations into the token transactions",
+    "admission/loans/jobs.py": "loans of all organizations are repaid each second, and deleted when they are old",
     "dataplane/decide/tables.py": "compiles the limits of all organizations; rebuilds what Redis lost",
     "costs/commands.py": "the operator on the machine: shared exchange rates",
     "metering/jobs.py": "fold, repricing and retention work through all organizations",

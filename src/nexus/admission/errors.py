@@ -51,3 +51,39 @@ class LimiterUnavailable(Unavailable):
     """Redis does not answer, so buckets cannot be looked at: try again in a moment."""
 
     code = "limiter_unavailable"
+
+
+class UnknownBorrowingRule(NotFound):
+    """There is no such borrowing rule in this organization."""
+
+    code = "unknown_borrowing_rule"
+
+
+class UnknownLoan(NotFound):
+    """There is no such loan in this organization."""
+
+    code = "unknown_loan"
+
+
+class UnknownBucket(NotFound):
+    """No limit in force has such a bucket, or it is none that refills."""
+
+    code = "unknown_bucket"
+
+
+class NoBorrowingRule(Conflict):
+    """No rule lets this bucket borrow there: add one under borrowing rules."""
+
+    code = "no_borrowing_rule"
+
+
+class LoanRefused(Conflict):
+    """The loan cannot be granted as things stand."""
+
+    code = "loan_refused"
+
+
+class LoanEnded(Conflict):
+    """The loan has ended: nothing is owed any more."""
+
+    code = "loan_ended"

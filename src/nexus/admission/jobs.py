@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from nexus.admission import store
+from nexus.admission.loans import jobs as loan_jobs
 from nexus.dataplane.decide.engine import CELLS
 from nexus.dataplane.decide.scripts import POSTING, Keys, Scripts, TrailEntry
 from nexus.kit.clock import SYSTEM_CLOCK
@@ -45,7 +46,14 @@ def columns(entries: Sequence[Entry]) -> list[list[Any]]:
         for leg, (name, data) in enumerate(entry.postings):
             opened, *numbers = (int(value) for value in POSTING.unpack(data))
             rows.append(
-                (at, int(sequence), leg, entry.kind, entry.reference, name, occurred_at, bool(opened), *numbers)
+                (at, int(sequence), leg, entry.kind, entry.reference, name, occurred_at, bool(opened), *numbers, "liquid")
+            )  # fmt: skip
+        for leg, item in enumerate(entry.accounts, len(entry.postings)):
+            rows.append(
+                (
+                    at, int(sequence), leg, entry.kind, entry.reference, item.bucket, occurred_at, item.is_opened, 0, 0,
+                    item.changed, item.balance, 0, entry.at_us, 0, 0, item.account,
+                )
             )  # fmt: skip
     return [list(column) for column in zip(*rows, strict=True)]
 
@@ -130,5 +138,7 @@ def periodic(redis: Redis) -> list[tuple[str, float, Callable[[Database], Awaita
     return [
         ("admission.drain", 1.0, drain(redis)),
         ("admission.reap", 1.0, reap(redis)),
+        ("admission.loans", 1.0, loan_jobs.serve(redis)),
+        ("admission.delete_old_loans", 3600.0, loan_jobs.delete_old),
         ("admission.drop_old_transactions", 3600.0, drop_old_transactions),
     ]

@@ -146,7 +146,7 @@ class BucketStatus(msgspec.Struct, frozen=True):
 
 
 class TokenTransaction(msgspec.Struct, frozen=True):
-    """What one transaction did to one bucket."""
+    """What one transaction did to one bucket: its level, or of loans another of its accounts, whose balance `level` is then."""
 
     at: datetime
     sequence: int
@@ -154,6 +154,7 @@ class TokenTransaction(msgspec.Struct, frozen=True):
     kind: str
     reference: str
     bucket: str
+    account: Literal["liquid", "debt", "receivable", "interest"]
     occurred_at: datetime
     opened: bool
     refilled: int

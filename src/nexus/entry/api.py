@@ -19,6 +19,8 @@ from litestar.openapi import OpenAPIConfig
 from prometheus_client import Counter, Histogram
 
 import nexus
+from nexus.admission.loans.routes import LoanDesk
+from nexus.admission.loans.routes import router as loans_router
 from nexus.admission.routes import router as admission_router
 from nexus.admission.view_routes import LimitsInForce
 from nexus.catalog.routes import router as catalog_router
@@ -28,7 +30,9 @@ from nexus.dashboards.routes import router as dashboards_router
 from nexus.dataplane.decide.asgi import ADMIT_PATH, SETTLE_PATH, AdmissionApp
 from nexus.dataplane.decide.engine import Admission, CellHistory
 from nexus.dataplane.decide.gate import Gate
+from nexus.dataplane.decide.lending import Lending
 from nexus.dataplane.decide.own_limits import OwnLimits
+from nexus.dataplane.decide.scripts import Scripts
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.gateway.asgi import PREFIX as GATEWAY_PREFIX
 from nexus.dataplane.gateway.asgi import GatewayApp
@@ -92,6 +96,7 @@ def control_plane(state: WebState) -> Litestar:
             credential_router,
             catalog_router,
             admission_router,
+            loans_router,
             metering_router,
             body_router,
             costs_router,
@@ -156,6 +161,7 @@ class Application:
         self.state = WebState(self.database, settings, redis=self.redis)
         self.state.put(LimitsInForce(lambda: self.limits.table, lambda: self.admission.is_degraded))
         self.state.put(self.own_limits)
+        self.state.put(LoanDesk(Lending(Scripts(self.redis), self.admission.open_cell)))
         self.live = live_hub(self.state)
         self.control = control_plane(self.state)
         self.events = IngestApp(self.ingest, on_use=self.key_use.note, limits=self.own_limits)

@@ -424,19 +424,37 @@ async def test_a_loan_from_the_own_future_ends_at_the_ratio(clocked: ClockedRedi
 async def test_what_is_out_on_lease_is_not_lent_and_what_is_lent_is_not_leased(
     clocked: ClockedRedis, lending: Lending
 ) -> None:
-    lender = limit(2, capacity=200)
+    lender = limit(2, capacity=200, reserve=20)
     wish = Wish(lender, "a", 0, 1000)
     granted = await clocked.scripts.lease(clocked.keys, "p", 1, [wish], clocked.now, life_us=10**7, horizon_us=SECOND)
     out, before = granted[5] + granted[6], await level(clocked, "a")
     await clocked.decide([(limit(1, capacity=1000), "b", 1000)])
 
-    refused = await lending.borrow(ORGANIZATION, terms(borrower=limit(1, capacity=1000), principal=before + 1))
-    lent = await lending.borrow(ORGANIZATION, terms(borrower=limit(1, capacity=1000), principal=before))
+    refused = await lending.borrow(ORGANIZATION, terms(borrower=limit(1, capacity=1000), principal=before - 19))
+    lent = await lending.borrow(ORGANIZATION, terms(borrower=limit(1, capacity=1000), principal=before - 20))
     again = await clocked.scripts.lease(clocked.keys, "q", 2, [wish], clocked.now, life_us=10**7, horizon_us=SECOND)
 
     assert out > 0 and before == 200 - out
-    assert (refused.outcome, lent.outcome) == ("lender_short", "done")
-    assert again[5] == 0 and await level(clocked, "a") <= 0
+    assert (refused.outcome, lent.outcome) == ("lender_short", "done"), "its reserve is not lent either"
+    assert again[5] == 0 and await level(clocked, "a") <= 20
+
+
+async def test_what_a_bucket_has_out_on_lease_counts_as_had_and_as_no_room(
+    clocked: ClockedRedis, lending: Lending
+) -> None:
+    mine, theirs = limit(1, capacity=100, per_us=10_000 * SECOND), limit(2, capacity=100, per_us=10_000 * SECOND)
+    for number, (known, name) in enumerate(((mine, "b"), (theirs, "a")), 1):
+        wish = Wish(known, name, 0, 40)
+        await clocked.scripts.lease(clocked.keys, "p", number, [wish], clocked.now, life_us=10**9, horizon_us=SECOND)
+    leased = {"borrower": mine, "lender": theirs, "principal": 30, "interest": 10}
+
+    beyond = await lending.borrow(ORGANIZATION, terms(**{**leased, "principal": 51}))
+    granted = await lending.borrow(ORGANIZATION, terms(**leased))
+    await lending.repay(ORGANIZATION, "b", "l", units=40, sequence=1)
+
+    assert (beyond.outcome, beyond.units, granted.outcome) == ("beyond_ratio", 50, "done")
+    assert await level(clocked, "a") == 60, "full, with what is out on lease"
+    assert (await accounts_of(clocked))["a"] == (0, 10, -10, 10)
 
 
 async def test_only_what_was_not_used_can_be_cancelled_and_costs_nothing(

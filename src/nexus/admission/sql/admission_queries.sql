@@ -112,7 +112,8 @@ INSERT INTO admission.quota_versions
 VALUES ($1, $2, $3, $4, tstzrange($5, $6), $7, $8, $9, $10);
 
 -- query: list_transactions
-SELECT at, sequence, leg, kind, reference, bucket, occurred_at, opened, refilled, adjusted, changed, level, held, leased
+SELECT at, sequence, leg, kind, reference, bucket, account, occurred_at, opened, refilled, adjusted, changed, level, held,
+       leased
 FROM admission.token_transactions
 WHERE ($1::text IS NULL OR bucket = $1)
   AND ($2::timestamptz IS NULL OR (at, sequence, leg) < ($2, $3, $4))
@@ -124,11 +125,11 @@ LIMIT $5;
 -- An entry that was drained before is stored already.
 INSERT INTO admission.token_transactions
     (organization_id, at, sequence, leg, kind, reference, bucket, occurred_at, opened, refilled, adjusted, changed, level,
-     fraction, level_at_us, held, leased)
+     fraction, level_at_us, held, leased, account)
 SELECT $1, *
 FROM unnest($2::timestamptz[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
             $9::boolean[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[],
-            $16::bigint[], $17::bigint[])
+            $16::bigint[], $17::bigint[], $18::text[])
 ON CONFLICT (organization_id, at, sequence, leg) DO NOTHING;
 
 -- query: ensure_transactions_partition

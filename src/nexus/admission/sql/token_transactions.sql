@@ -9,7 +9,8 @@ CREATE TABLE admission.token_transactions (
     sequence         bigint       NOT NULL,
     leg              smallint     NOT NULL,
     kind             text         NOT NULL CONSTRAINT token_transactions_kind
-                                  CHECK (kind IN ('charge', 'settle', 'release', 'reap', 'adjust', 'lease', 'return', 'borrow', 'repay')),
+                                  CHECK (kind IN ('charge', 'settle', 'release', 'reap', 'adjust', 'lease', 'return', 'borrow', 'repay', 'interest',
+                                                  'default', 'cancel', 'write_off', 'restore')),
     reference        text         NOT NULL,
     bucket           text         NOT NULL,
     occurred_at      timestamptz  NOT NULL,
@@ -22,6 +23,10 @@ CREATE TABLE admission.token_transactions (
     level_at_us      bigint       NOT NULL,
     held             bigint       NOT NULL,
     leased           bigint       NOT NULL,
+    -- 'liquid': the bucket's level. Loans are posted to other accounts too; of those only opened, changed and level, which is
+    -- the balance, say something. All that a loan's transaction changed sums to zero.
+    account          text         NOT NULL DEFAULT 'liquid' CONSTRAINT token_transactions_account
+                                  CHECK (account IN ('liquid', 'debt', 'receivable', 'interest')),
     PRIMARY KEY (organization_id, at, sequence, leg)
 ) PARTITION BY RANGE (at);
 -- Answers a bucket's history and its last state, for rebuilding what Redis lost.

@@ -21,6 +21,7 @@ from nexus.contracts.budgets import BudgetDocument, budget_limit
 from nexus.contracts.limit_specs import LimitSpec, compile_limit, decimal_fraction
 from nexus.contracts.limits import ANYBODY, Limit, LimitTable, OperationCost, Rate, ScopeKind, UnrepresentableLimit
 from nexus.dataplane.decide.engine import CellHistory
+from nexus.dataplane.decide.lending import LoanRecord
 from nexus.dataplane.decide.scripts import METHOD_CODES, BucketState
 from nexus.dataplane.decide.windows import to_us, window
 from nexus.dataplane.freshness import Freshness
@@ -277,14 +278,36 @@ class LimitSnapshots:
             rows = await connection.fetch(
                 _QUERIES["last_states"], organization_id, list(windows), now - timedelta(days=367)
             )
-        states: dict[str, bytes] = {}
+            lent = await connection.fetch(_QUERIES["open_loans"], organization_id)
+        states, loans = self._borrowers(organization_id, lent, to_us(now))
         for row in rows:
             limit = windows[row["bucket"].partition(":")[0]]
             assert limit.period is not None
             begins, ends = window(to_us(now), limit.period, limit.zone, limit.begins_on)
             if row["level_at_us"] == begins:
                 states[row["bucket"]] = _window_state(limit, row["level"], begins, ends).pack()
-        return CellHistory(has_history, states)
+        return CellHistory(has_history, states, loans)
+
+    def _borrowers(
+        self, organization_id: UUID, rows: Sequence[Any], now_us: int
+    ) -> tuple[dict[str, bytes], dict[str, list[LoanRecord]]]:
+        """Return the open loans by who borrowed, and those buckets as they begin after a loss: empty, now."""
+        limits = {limit.id.hex: limit for limit in self.table.limits.get(organization_id, ())}
+        states: dict[str, bytes] = {}
+        loans: dict[str, list[LoanRecord]] = {}
+        for row in rows:
+            name = row["borrower"]
+            loans.setdefault(name, []).append(
+                LoanRecord(
+                    row["id"].hex, row["lender"] or "", row["state"], row["principal"], row["interest"], row["repaid"],
+                    row["interest_paid"], row["share"], row["rest"], to_us(row["granted_at"]), to_us(row["due_at"]),
+                    row["had"], row["sequence"],
+                )
+            )  # fmt: skip
+            limit = limits.get(name.partition(":")[0])
+            if limit is not None and limit.rate is not None:
+                states[name] = _empty_state(limit, now_us).pack()
+        return states, loans
 
     async def _poll(self) -> None:
         # The driver may swallow a cancellation that comes as it gets its connection, so the flag is asked too.
@@ -325,6 +348,15 @@ class LimitSnapshots:
             return
         except (OSError, msgspec.MsgspecError, ValueError) as error:
             log.warning("the cached limits cannot be used", error=repr(error))
+
+
+def _empty_state(limit: Limit, now_us: int) -> BucketState:
+    rate = limit.rate
+    assert rate is not None
+    return BucketState(
+        0, 0, now_us, 0, 0, 0, 0, limit.version, METHOD_CODES[limit.method], limit.capacity, rate.whole, rate.part,
+        rate.denominator, limit.reserve,
+    )  # fmt: skip
 
 
 def _window_state(limit: Limit, used: int, begins: int, ends: int) -> BucketState:

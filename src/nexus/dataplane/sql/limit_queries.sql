@@ -21,3 +21,10 @@ SELECT EXISTS (SELECT FROM admission.token_transactions WHERE organization_id = 
 -- role: nexus_system
 SELECT bucket, level, level_at_us
 FROM admission.last_states_v1($1, $2, $3);
+
+-- query: open_loans
+-- role: nexus_system
+SELECT borrower, id, lender, state, principal, interest, repaid, interest_paid, share, rest, granted_at, due_at, had, sequence
+FROM admission.loans
+WHERE organization_id = $1 AND ended_at IS NULL
+ORDER BY granted_at, id;

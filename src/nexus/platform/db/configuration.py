@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from nexus.kit.errors import FieldFault, InvalidRequest, NotFound
@@ -111,8 +112,12 @@ def _keys() -> Iterator[ConfigurationKey]:
     )
     yield k("limits.older_headers", False, "whether answers tell of limits in X-RateLimit-* too, for older clients")
     yield k("admission.default_burst_duration_seconds", 60, "seconds a burst may last", 1, 86_400)
-    yield k("admission.max_borrow_ratio", 1.5, "how many times its capacity a bucket may borrow", 0, 100)
+    yield k("retention.loans_days", 365, "days a loan is kept after it was repaid or ended otherwise", 7, 36_500)
+    yield k(
+        "admission.max_borrow_ratio", 1.5, "how many times its capacity a bucket may have or owe by borrowing", 1, 100
+    )
     yield k("admission.default_interest_rate", 0.1, "interest on a loan, as a fraction", 0, 10)
+    yield k("admission.default_repay_share", 0.5, "share of what a borrower refills that repays its loan", 0.001, 1)
     yield k("admission.max_borrow_duration_seconds", 3600, "seconds a loan may last", 1, 86_400)
 
 
@@ -141,6 +146,13 @@ class Configuration(Mapping[str, Value]):
         if not isinstance(value, int):
             raise TypeError(f"{key} holds no whole number")
         return value
+
+    def exact(self, key: str) -> Decimal:
+        """Return the value of a key that holds a number, as it is written."""
+        value = self._values[key]
+        if isinstance(value, (bool, str)):
+            raise TypeError(f"{key} holds no number")
+        return Decimal(str(value))
 
 
 async def get_configuration(connection: SqlConnection) -> Configuration:
