@@ -161,7 +161,8 @@ async def test_an_overdue_loan_defaults_once_blocks_others_and_is_written_off_by
     assert (forbidden.status_code, forgiven.status_code, forgiven.json()["state"]) == (403, 200, "written_off")
     async with database.tenant(shop.id) as connection:
         actions = await connection.fetch(
-            "SELECT action, new_row FROM platform.audit_log WHERE action IN ('loan.defaulted', 'loan.write_off') ORDER BY occurred_at"
+            "SELECT action, new_row FROM platform.audit_log WHERE action IN ('loan.defaulted', 'loan.write_off') "
+            "ORDER BY occurred_at"
         )
     assert [row["action"] for row in actions] == ["loan.defaulted", "loan.write_off"]
     assert actions[1]["new_row"]["reason"] == "an incident"

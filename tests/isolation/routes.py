@@ -19,6 +19,8 @@ MOST_PATHS = 250
 """Paths tried of one route; a route with several parameters gets a sample of the combinations."""
 
 BODIES: dict[str, dict[str, Any]] = {
+    "POST /api/admission/loans/{loan_id}/write-off": {"reason": "mine now"},
+    "PATCH /api/admission/borrowing-rules/{rule_id}": {"is_active": False},
     "POST /api/catalog/prices/{price_id}/end": {"at": "2026-06-01T00:00:00Z"},
     "POST /api/catalog/price-conflicts/{conflict_id}/resolve": {"take": True},
     "PATCH /api/costs/budgets/{budget_id}": {"amount": "1", "reason": "mine now"},

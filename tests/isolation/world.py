@@ -201,6 +201,12 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
             "reason": slug,
         }
         await _ok(await owner.post(f"{admission}/quotas", json=quota))
+        borrowing = {"name": f"{slug}-borrows", "lends_from": "own_future", "application_id": application_id}
+        await _ok(await owner.post(f"{admission}/borrowing-rules", json=borrowing))
+        await application.limits.refresh()
+        parties = (await owner.get(f"{admission}/loans/parties")).json()
+        loan = {"borrower": parties[0]["bucket"], "units": 2, "reason": slug}
+        await _ok(await owner.post(f"{admission}/loans", json=loan))
         budget = {
             "name": f"{slug}-budget",
             "amount": "100",
