@@ -205,7 +205,8 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
         await _ok(await owner.post(f"{admission}/borrowing-rules", json=borrowing))
         await application.limits.refresh()
         parties = (await owner.get(f"{admission}/loans/parties")).json()
-        loan = {"borrower": parties[0]["bucket"], "units": 2, "reason": slug}
+        bucket = next(item["bucket"] for item in parties if item["limit"] == limit["name"])
+        loan = {"borrower": bucket, "units": 2, "reason": slug}
         await _ok(await owner.post(f"{admission}/loans", json=loan))
         budget = {
             "name": f"{slug}-budget",
