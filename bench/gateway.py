@@ -72,6 +72,10 @@ class Target:
     process: psutil.Process | None = None
     processor: dict[int, float] = field(default_factory=dict)
     """Seconds of processor time of its process for each call, by round."""
+    others_seconds: Callable[[], float] | None = None
+    """Tells the processor time that other processes took which work for it."""
+    others: dict[int, float] = field(default_factory=dict)
+    """Seconds of theirs for each call, by round."""
     answered: int = 0
     refused: int = 0
     """Calls refused because the limiter did not answer in time, and a limit of money waits for it."""
@@ -100,26 +104,28 @@ async def measure(node: Node, *, rounds: int, seconds: float, folder: Path) -> s
         targets = [bare, gateway, limited]
         bare.process = psutil.Process(proxy.pid)
         gateway.process = limited.process = node.web_process()
-        peer, said = await _litellm(stack, sandbox_url, folder)
+        gateway.others_seconds = limited.others_seconds = node.others_seconds
+        peers, said = await _litellm(stack, sandbox_url, folder)
         for target in [sandbox, *targets]:
             await _until_ready(target)
-        if peer is not None:
+        for peer in peers:
             try:
                 await _until_ready(peer)
                 targets.append(peer)
             except RuntimeError as error:
-                said = f"LiteLLM is not measured: {error}."
+                said = f"{peer.name} is not measured: {error}."
         await _until_limited(limited)
         for number in range(rounds + 1):
             for target in targets:
                 # The first round is to warm up; of a slow one two are measured.
                 if target.is_slow and number not in {0, 1, rounds}:
                     continue
-                before = _processor_seconds(target)
+                before, others_before = _processor_seconds(target), _others_seconds(target)
                 count, took = await _load(target, connections=32, seconds=seconds if number else seconds / 4)
                 if number:
                     target.rates[number] = count / took
                     target.processor[number] = (_processor_seconds(target) - before) / max(1, count)
+                    target.others[number] = (_others_seconds(target) - others_before) / max(1, count)
         for _ in range(3):
             for target in [*targets, sandbox]:
                 await _alone(target, BODY, 40 if target.is_slow else 400, target.alone)
@@ -133,14 +139,21 @@ async def measure(node: Node, *, rounds: int, seconds: float, folder: Path) -> s
     return _section(targets, sandbox, rounds=rounds, seconds=seconds, stored=stored, said=said)
 
 
-async def _litellm(stack: contextlib.AsyncExitStack, sandbox_url: str, folder: Path) -> tuple[Target | None, str]:
-    """Install and start LiteLLM; returns why not where that fails, else its version."""
+async def _litellm(stack: contextlib.AsyncExitStack, sandbox_url: str, folder: Path) -> tuple[list[Target], str]:
+    """Install LiteLLM and start it both ways; says why not where that fails."""
     try:
         installed = await asyncio.to_thread(litellm_proxy.install)
     except litellm_proxy.NotInstalledError as error:
-        return None, f"LiteLLM is not measured: {error}."
-    url = await stack.enter_async_context(litellm_proxy.serving(installed, sandbox_url, folder))
-    return Target(f"LiteLLM proxy {installed.version}", url, is_slow=True), ""
+        return [], f"LiteLLM is not measured: {error}."
+    targets: list[Target] = []
+    for more, writes_costs in (("", False), (", costs written to a file", True)):
+        own = folder / f"litellm-{len(targets)}"
+        url, process = await stack.enter_async_context(
+            litellm_proxy.serving(installed, sandbox_url, own, writes_costs=writes_costs)
+        )
+        name = f"LiteLLM proxy {installed.version}{more}"
+        targets.append(Target(name, url, litellm_proxy.KEY, is_slow=True, process=psutil.Process(process.pid)))
+    return targets, ""
 
 
 def _section(targets: list[Target], sandbox: Target, *, rounds: int, seconds: float, stored: int, said: str) -> str:
@@ -150,7 +163,10 @@ def _section(targets: list[Target], sandbox: Target, *, rounds: int, seconds: fl
 
     what = (
         "OpenAI chat against `nexus sandbox` on the same machine, recording and pricing on, one process each; "
-        f"{rounds} rounds of {seconds:.0f} s, turn by turn (LiteLLM in two of them, without a database and without keys).\n"
+        f"{rounds} rounds of {seconds:.0f} s, turn by turn. LiteLLM (in two of the rounds) as its documentation has it: "
+        "`litellm --config` with a `master_key`, one worker, its own defaults, no database; without one it records nothing, so "
+        "it is measured as it is, and with its documentation's callback that writes the cost of each call to a file. Processor "
+        "time is that of the process that serves, and behind the plus that of worker, PostgreSQL and Redis, which store calls.\n"
     )
     columns = (
         "| | requests a second, 32 connections (median) | least | most | processor time for each call, µs | "
@@ -160,7 +176,7 @@ def _section(targets: list[Target], sandbox: Target, *, rounds: int, seconds: fl
     lines = ["## Gateway\n", what, columns, "|---|---|---|---|---|---|---|---|"]
     lines += [
         f"| {item.name} | {item.rate:,.0f} | {min(item.rates.values()):,.0f} | {max(item.rates.values()):,.0f} | "
-        f"{'' if item.process is None else f'{statistics.median(item.processor.values()) * 1e6:.0f}'} | "
+        f"{_micros(item)} | "
         f"{added(item, 'alone'):.2f} | {added(item, 'first'):.2f} | {'' if item.memory is None else f'{item.memory:.0f}'} |"
         for item in targets
     ]
@@ -214,6 +230,18 @@ async def _answer(reader: asyncio.StreamReader) -> bool:
         await reader.readexactly(size + 2)
         if not size:
             return is_answer
+
+
+def _micros(target: Target) -> str:
+    """Write the processor time of one call: its process's, and that of others where there are any."""
+    text = f"{statistics.median(target.processor.values()) * 1e6:,.0f}"
+    if target.others_seconds is None:
+        return text
+    return f"{text} + {statistics.median(target.others.values()) * 1e6:,.0f}"
+
+
+def _others_seconds(target: Target) -> float:
+    return 0.0 if target.others_seconds is None else target.others_seconds()
 
 
 def _processor_seconds(target: Target) -> float:

@@ -1,5 +1,10 @@
 """LiteLLM's proxy beside ours: its newest release from the package index, in an environment of its own, without a database.
 
+It is set up as its documentation tells a person to: a `config.yaml` with a `master_key`, so that it looks a key up as we
+do, started by its own command with one worker and its own defaults. It prices each call by itself. Without a database it
+keeps no record of one; what comes nearest is the callback that its documentation gives for writing each call's cost to a
+file. So it is measured twice, without and with that.
+
 It is no dependency of the project: it is installed into a folder of the bench's own under the temporary folder, kept there
 for the next time, and left out of the report where it cannot be.
 """
@@ -28,8 +33,28 @@ model_list:
       model: openai/gpt-4o-mini
       api_base: {upstream}/v1
       api_key: none
+general_settings:
+  master_key: {key}
+"""
+KEY = "sk-" + "benchmark" * 5
+_WITH_COSTS = """
 litellm_settings:
-  telemetry: false
+  callbacks: costs.handler
+"""
+_COSTS = """\
+import logging
+
+from litellm.integrations.custom_logger import CustomLogger
+
+logging.basicConfig(filename="costs.log", level=logging.INFO, format="%(asctime)s - %(message)s")
+
+
+class Costs(CustomLogger):
+    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+        logging.info("model %s cost %s", response_obj.model, kwargs.get("response_cost"))
+
+
+handler = Costs()
 """
 _FROM_PIP = ("PIP_", "PATH", "HOME", "LANG", "TMPDIR", "HTTP", "http", "NO_PROXY", "no_proxy", "SSL_", "REQUESTS_")
 
@@ -77,16 +102,18 @@ def _version(python: Path) -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def serving(installed: Installed, upstream: str, folder: Path) -> AsyncIterator[str]:
-    """Serve one model of an upstream with one worker; gives the base URL."""
+async def serving(
+    installed: Installed, upstream: str, folder: Path, *, writes_costs: bool
+) -> AsyncIterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Serve one model of an upstream with one worker; gives the base URL and the process."""
     port = free_port()
-    config = folder / "litellm.yaml"
-    config.write_text(_CONFIG.format(upstream=upstream))
+    folder.mkdir()
+    config = folder / "config.yaml"
+    config.write_text(_CONFIG.format(upstream=upstream, key=KEY) + (_WITH_COSTS if writes_costs else ""))
+    (folder / "costs.py").write_text(_COSTS)
     environment = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
     # Its prices from the package: else it asks the net for them first.
-    environment |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "PYTHONUNBUFFERED": "1"}
-    # Without a key of its own it looks no key up, which is to its advantage here.
-    environment |= {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
+    environment["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     with (folder / "litellm.log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -96,7 +123,7 @@ async def serving(installed: Installed, upstream: str, folder: Path) -> AsyncIte
             cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        yield f"http://127.0.0.1:{port}/v1"
+        yield f"http://127.0.0.1:{port}/v1", process
     finally:
         process.terminate()
         try:

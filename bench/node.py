@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -123,6 +124,20 @@ class Node:
             raise RuntimeError("the node does not run")
         children = psutil.Process(self._process.pid).children(recursive=True)
         return [child for child in children if child.cmdline()[-1:] == ["web"]]
+
+    def others_seconds(self) -> float:
+        """Return the processor time that the node's other processes took: worker, PostgreSQL, Redis, supervisor."""
+        if self._process is None:
+            raise RuntimeError("the node does not run")
+        supervisor = psutil.Process(self._process.pid)
+        web = {process.pid for process in self.web_processes()}
+        total = 0.0
+        for process in (supervisor, *supervisor.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.pid not in web:
+                    times = process.cpu_times()
+                    total += float(times.user + times.system)
+        return total
 
     def web_process(self) -> psutil.Process:
         """Return the node's first web process."""
