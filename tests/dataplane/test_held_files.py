@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nexus.dataplane.gateway.journal import Journal
+from nexus.dataplane.gateway.journal import clear_unfinished
 from nexus.dataplane.held_files import adopt, clear_drafts, create_held, files_of, read_nobodys
 
 
@@ -48,7 +48,7 @@ def test_a_journal_clears_the_drafts_of_the_dead_and_leaves_those_of_the_living(
     (tmp_path / "1.draft").write_bytes(b"")
     living = create_held(tmp_path / "2.draft")
 
-    Journal(tmp_path).clear_drafts()
+    clear_unfinished(tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["2.draft"]
     os.close(living)

@@ -74,6 +74,34 @@ async def test_postgresql_is_stopped_and_every_call_is_served_and_recorded_once(
         node.sweep()
 
 
+async def test_the_worker_is_killed_or_stands_still_and_every_call_is_recorded_once(node: Node) -> None:
+    async def stored() -> int:
+        connection = await node.admin()
+        try:
+            return int(await connection.fetchval("SELECT count(*) FROM metering.calls"))
+        finally:
+            await connection.close()
+
+    async with sandboxed(node), Callers(node) as callers:
+        await callers.progress()
+        worker = psutil.Process(node.pids("worker")[0])
+        worker.suspend()
+        try:
+            before = await stored()
+
+            async def goes_on() -> bool:
+                return await stored() >= before + 100
+
+            await callers.progress(100)
+            await until(goes_on, "those who serve store the records themselves")
+        finally:
+            worker.kill()
+        await until(lambda: node.pids("worker") not in ([], [worker.pid]), "another worker runs")
+        await callers.progress()
+
+    await assert_recorded_once(node, callers)
+
+
 async def test_the_web_process_is_killed_with_50_streams_open_and_each_is_recorded_once(node: Node) -> None:
     key = node.first_start()["access_key"]
     async with sandboxed(node), aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(None)) as client:

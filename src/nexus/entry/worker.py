@@ -1,9 +1,17 @@
-"""The worker: all background work of the slices, in one process. Several of them, on several machines, are safe."""
+"""The worker: all background work of the slices, in one process. Several of them, on several machines, are safe.
+
+It also stores what the gateways of its own node put into their journals: work that the processes that serve are spared.
+"""
 
 from __future__ import annotations
 
 from nexus.admission.jobs import periodic as admission_jobs
 from nexus.dashboards.jobs import PERIODIC as DASHBOARDS_JOBS
+from nexus.dataplane.gateway.collector import Collector, duty_of
+from nexus.dataplane.gateway.journal import journal_folder
+from nexus.dataplane.gateway.metrics import CollectorMetrics
+from nexus.dataplane.ingest.service import Ingest
+from nexus.dataplane.snapshots import Snapshots
 from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.metering.body_jobs import PERIODIC as BODY_JOBS
@@ -37,13 +45,26 @@ class Worker:
             *admission_jobs(self._redis),
         ]
         self._runner = PeriodicRunner(self._database, jobs)
+        # Without a sealer: records are priced here, no provider is called.
+        self._snapshots = Snapshots(self._database, data_dir=settings.data_dir)
+        self._ingest = Ingest(database=self._database, settings=settings, snapshots=self._snapshots, redis=self._redis)
+        folder = journal_folder(settings)
+        self._duty = duty_of(folder)
+        self._collector = Collector(self._ingest, folder, CollectorMetrics(), is_ours=self._duty.take)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin."""
         self._runner.start()
+        await self._snapshots.start()
+        await self._ingest.start()
+        self._collector.start()
 
     async def stop(self) -> None:
-        """End; what is unfinished rolls back and is done again by the next worker."""
+        """End; what is unfinished rolls back, or waits in its journal, and is done again by the next worker."""
+        await self._collector.stop()
+        self._duty.give_up()
+        await self._ingest.stop()
+        await self._snapshots.stop()
         await self._runner.stop()
         await self._database.close()
         await self._redis.aclose()

@@ -11,6 +11,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
+from weakref import ref as weakref
 
 TICK_SECONDS = 0.1
 
@@ -34,6 +35,19 @@ class _Book:
 
 
 _books: WeakKeyDictionary[asyncio.AbstractEventLoop, _Book] = WeakKeyDictionary()
+_last: weakref[_Book] | None = None
+
+
+def _book_of(loop: asyncio.AbstractEventLoop) -> _Book:
+    global _last
+    # Nearly every process has one loop: it is not looked up for each wait.
+    book = None if _last is None else _last()
+    if book is None or book.loop is not loop:
+        book = _books.get(loop)
+        if book is None:
+            book = _books[loop] = _Book(loop)
+        _last = weakref(book)
+    return book
 
 
 class Deadline:
@@ -47,9 +61,7 @@ class Deadline:
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        book = _books.get(loop)
-        if book is None:
-            book = _books[loop] = _Book(loop)
+        book = _book_of(loop)
         task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a deadline needs a task to end")

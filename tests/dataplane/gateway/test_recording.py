@@ -16,11 +16,14 @@ from uuid import UUID
 import aiohttp
 import pytest
 
+from nexus.dataplane.gateway import recorder
+from nexus.dataplane.gateway.collector import duty_of
 from nexus.dataplane.gateway.exchange import interrupted
 from nexus.dataplane.gateway.journal import Begin, End, Journal
 from nexus.dataplane.gateway.recorder import Recorder
 from nexus.dataplane.ingest.commit import DatabaseTroubleError
-from nexus.kit.ids import uuid7
+from nexus.dataplane.ingest.record_type import RecordType
+from nexus.kit.ids import uuid7_text
 from nexus.platform.db import Database
 from tests.dataplane.gateway.conftest import Node
 
@@ -145,10 +148,12 @@ class AwayStore:
         self._inner = inner
         self.is_away = True
 
-    async def commit(self, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]) -> list[int]:
+    async def commit(
+        self, record_type: RecordType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
+    ) -> list[int]:
         if self.is_away:
             raise DatabaseTroubleError("away")
-        return await self._inner.commit(organizations, days, batch)
+        return await self._inner.commit(record_type, organizations, days, batch)
 
     async def probe(self) -> None:
         if self.is_away:
@@ -182,29 +187,38 @@ async def test_postgresql_away_every_call_is_served_and_recorded_once_afterwards
     assert sorted(row["input_tokens"] for row in rows) == list(range(1, 101))
 
 
-def mark(node: Node, **more: Any) -> Begin:
+def mark(node: Node) -> Begin:
     return Begin(
-        uuid7(), node.key_id, node.organization_id, "openai", "POST", "/v1/chat/completions", "sandbox-1", "req", 10, 3
-    )
+        uuid7_text(), node.key_id, node.organization_id, "openai", "POST", "/v1/chat/completions", "sandbox-1", "req", 10, 3,
+        "checkout",
+    )  # fmt: skip
+
+
+def end_of(begin: Begin) -> End:
+    return End(begin.id, begin.key_id, begin.organization_id, interrupted(begin), begin.application)
+
+
+async def gone(path: Path) -> None:
+    """Wait until a file is deleted: what it holds is stored then."""
+    async with asyncio.timeout(60):
+        while path.exists():
+            await asyncio.sleep(0.02)
 
 
 async def test_a_journal_nobody_holds_is_recorded_and_one_that_is_held_is_left(node: Node) -> None:
     held, dead = Journal(node.gateway.journal.folder), Journal(node.gateway.journal.folder)
     held.begin(mark(node))
     begun, ended = mark(node), mark(node)
-    file = dead.begin(begun)
-    dead.begin(ended)
-    dead.end(file, End(ended.id, ended.key_id, ended.organization_id, interrupted(ended)))
+    file = dead.begin(begun).file
+    dead.end(dead.begin(ended), end_of(ended))
     os.write(file.descriptor, b"\xf1NXf torn")
     os.close(file.descriptor)
 
     rows = await node.calls(2, within_seconds=60)
-    # The file goes once what it holds is stored.
-    async with asyncio.timeout(60):
-        while file.path.exists():
-            await asyncio.sleep(0.02)
+    await gone(file.path)
 
-    assert {row["id"] for row in rows} == {begun.id, ended.id}
+    assert {str(row["id"]) for row in rows} == {begun.id, ended.id}
+    assert {row["application"] for row in rows} == {"checkout"}
     held.close()
 
 
@@ -214,26 +228,77 @@ async def test_a_record_in_the_journal_and_in_the_table_counts_once(node: Node) 
     (row,) = await node.calls()
     dead = Journal(node.gateway.journal.folder)
     begun = mark(node)
-    again = Begin(row["id"], *[getattr(begun, name) for name in begun.__struct_fields__[1:]])
-    file = dead.begin(again)
+    again = Begin(str(row["id"]), *[getattr(begun, name) for name in begun.__struct_fields__[1:]])
+    file = dead.begin(again).file
     os.close(file.descriptor)
-
-    for _ in range(250):
-        if not file.path.exists():
-            break
-        await asyncio.sleep(0.02)
+    await gone(file.path)
 
     (same,) = await node.calls()
     assert same["error_type"] is None and same["output_tokens"] == row["output_tokens"]
 
 
-async def test_a_journal_that_cannot_be_written_does_not_stop_calls(
+async def test_who_has_the_duty_collects_and_others_do_when_it_ends_or_stands_still(
     node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = duty_of(node.gateway.journal.folder)
+    assert worker.take()
+    async with aiohttp.ClientSession() as client:
+        async with client.post(**chat(node)) as answer:
+            await answer.read()
+        await until_handed_over(node, 1)
+        assert await stored_now(node.database) == 0
+
+        worker.give_up()
+        await node.calls(1)
+
+        assert worker.take()
+        async with client.post(**chat(node)) as answer:
+            await answer.read()
+        await until_handed_over(node, 1)
+        monkeypatch.setattr(recorder, "_PATIENCE_SECONDS", 0)
+        await node.calls(2)
+    worker.give_up()
+
+
+async def until_handed_over(node: Node, count: int) -> None:
+    """Wait until records stand in files that anybody may take."""
+    async with asyncio.timeout(60):
+        while node.gateway.journal.has_records or node.gateway.journal.waiting()[0] < count:
+            await asyncio.sleep(0.02)
+
+
+async def stored_now(database: Database) -> int:
+    async with database.as_system() as connection:
+        count: int = await connection.fetchval("SELECT count(*) FROM metering.calls")
+    return count
+
+
+async def test_a_call_whose_key_is_gone_before_it_is_stored_keeps_its_attribution(node: Node) -> None:
+    async with node.database.as_system() as connection:
+        await connection.execute("UPDATE identity.access_keys SET application = 'checkout' WHERE id = $1", node.key_id)
+    await node.snapshots.refresh()
+    worker = duty_of(node.gateway.journal.folder)
+    assert worker.take()
+    async with aiohttp.ClientSession() as client, client.post(**chat(node)) as answer:
+        await answer.read()
+    async with node.database.as_system() as connection:
+        await connection.execute("UPDATE identity.access_keys SET revoked_at = now() WHERE id = $1", node.key_id)
+    await node.snapshots.refresh()
+    assert not node.snapshots.keys.keys
+    worker.give_up()
+
+    (row,) = await node.calls()
+    assert (row["key_id"], row["application"]) == (node.key_id, "checkout")
+
+
+@pytest.mark.parametrize("refusing", ["begin", "end"])
+async def test_a_journal_that_cannot_be_written_does_not_stop_calls(
+    node: Node, monkeypatch: pytest.MonkeyPatch, refusing: str
 ) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(node.gateway.journal, "begin", refuse)
+    monkeypatch.setattr(node.gateway.journal, refusing, refuse)
     async with aiohttp.ClientSession() as client, client.post(**chat(node)) as answer:
         assert answer.status == 200
         await answer.read()

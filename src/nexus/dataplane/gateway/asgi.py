@@ -54,7 +54,7 @@ from nexus.dataplane.http import (
     send_answer,
 )
 from nexus.kit.errors import FieldFault, NexusError
-from nexus.kit.ids import uuid7
+from nexus.kit.ids import uuid7_text
 from nexus.platform.web.problems import InternalError
 
 PREFIX = "/gw/"
@@ -76,7 +76,7 @@ class GatewayApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        asked = _Asked(scope, read_headers(scope), scope.get("query_string") or b"", str(uuid7()))
+        asked = _Asked(scope, read_headers(scope), scope.get("query_string") or b"", uuid7_text())
         started = False
 
         def respond(message: MutableMapping[str, Any]) -> Awaitable[None]:
@@ -86,7 +86,7 @@ class GatewayApp:
 
         try:
             asked.name, asked.path = split_path(scope)
-            asked.dialect = self._gateway.wire.facts(asked.name, {}).error
+            asked.dialect = self._gateway.wire.shipped(asked.name).error
             serve = self._serve_websocket if scope["type"] == "websocket" else self._serve
             await serve(asked, receive, respond)
         except (HungUpError, ClientGoneError):
@@ -124,7 +124,7 @@ class GatewayApp:
                 size = len(body)
                 if is_whole:
                     asks = gateway.wire.asks_usage(target.facts, path)
-                    is_limited = key.id in gateway.snapshots.gateway.reaches
+                    is_limited = gateway.reach(key) is not None
                     inquiry, body = inspect(body, path, asks_usage=asks, is_limited=is_limited)
             else:
                 body, is_whole = b"", False

@@ -202,7 +202,7 @@ class Bodies:
         """Look at an attempt that is about to be sent; returns the body to send, which is copied where it is wanted."""
         target = exchange.target
         rule = self._tables.gateway.bodies.get(exchange.caller.key.organization_id)
-        if rule is None or not rule.wants(exchange.id, target.provider.slug):
+        if rule is None or not rule.wants(UUID(exchange.id), target.provider.slug):
             return body
         if not self.hold(_OVERHEAD_BYTES):
             self.metrics.lost.labels("memory").inc()
@@ -223,7 +223,7 @@ class Bodies:
         if capture.rule.only_failed and not is_failure:
             capture.give_up()
             return
-        self._waiting.append((exchange.caller.key.organization_id, exchange.id, capture))
+        self._waiting.append((exchange.caller.key.organization_id, UUID(exchange.id), capture))
         self._came.set()
 
     async def _run(self) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import msgspec
 
@@ -15,9 +13,9 @@ from nexus.contracts.gateway import CredentialEntry, ProviderEntry
 from nexus.contracts.keys import KeyEntry
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane.decide.gate import Ticket
-from nexus.dataplane.gateway.journal import Begin, JournalFile
+from nexus.dataplane.gateway.journal import Begin, End, OpenCall
 from nexus.dataplane.gateway.usage import ProviderFacts, Usage, text_of
-from nexus.kit.ids import uuid7, uuid7_time
+from nexus.kit.ids import uuid7_text
 
 if TYPE_CHECKING:
     from nexus.dataplane.gateway.bodies import Capture
@@ -103,10 +101,11 @@ class Exchange:
     """The path as the provider sees it, without query."""
     inquiry: Inquiry
     attempt: int = 1
-    id: UUID = field(default_factory=uuid7)
+    id: str = field(default_factory=uuid7_text)
     ticket: Ticket | None = None
     """What was reserved for it, where its organization has limits."""
-    file: JournalFile | None = None
+    open_call: OpenCall | None = None
+    """Its mark in the journal; None where the journal could not be written."""
     began: float = field(default_factory=time.perf_counter)
     """When the attempt began, on the monotonic clock."""
     status_code: int = 0
@@ -134,8 +133,14 @@ class Exchange:
         key = self.caller.key
         return Begin(
             self.id, key.id, key.organization_id, self.target.provider.slug, self.method, self.path[:MAX_PATH_CHARS],
-            self.inquiry.model, self.caller.request_id, self.request_bytes, self.inquiry.rough_input(),
+            self.inquiry.model, self.caller.request_id, self.request_bytes, self.inquiry.rough_input(), key.application,
+            key.user_id,
         )  # fmt: skip
+
+    def end_mark(self, book: PriceBook) -> End:
+        """Make the mark that the call ended, with its record."""
+        key = self.caller.key
+        return End(self.id, key.id, key.organization_id, self.record(book), key.application, key.user_id)
 
     def record(self, book: PriceBook) -> ApiCall:
         """Make the record of a call that ended."""
@@ -147,8 +152,8 @@ class Exchange:
         return ApiCall(
             provider=self.target.provider.slug,
             status_code=self.status_code,
-            id=str(self.id),
-            timestamp=uuid7_time(self.id) or datetime.now(UTC),
+            # When it was made stands in its id.
+            id=self.id,
             path=self.path[:MAX_PATH_CHARS],
             method=self.method,
             response_time_ms=elapsed * 1000,
@@ -178,7 +183,7 @@ class Exchange:
         )
 
     def _details(self) -> dict[str, Any]:
-        queue_ms = round((self.began - self.caller.came) * 1000, 3)
+        queue_ms = int((self.began - self.caller.came) * 1e6) / 1000
         details: dict[str, Any] = {"attempt": self.attempt, "queue_ms": queue_ms}
         if self.usage.counts or not self.usage.is_exact:
             details["usage"] = "exact" if self.usage.is_exact else "estimated"
@@ -187,7 +192,7 @@ class Exchange:
         if self.client_left:
             details["client_left"] = True
         if self.target.credential is not None:
-            details["credential"] = str(self.target.credential.id)
+            details["credential"] = self.target.credential.id
         if self.caller.parent_span_id:
             details["parent_span_id"] = self.caller.parent_span_id
         if self.response_id:
@@ -206,8 +211,7 @@ def interrupted(mark: Begin) -> ApiCall:
     return ApiCall(
         provider=mark.provider,
         status_code=0,
-        id=str(mark.id),
-        timestamp=uuid7_time(mark.id),
+        id=mark.id,
         path=mark.path,
         method=mark.method,
         request_size_bytes=mark.request_bytes,

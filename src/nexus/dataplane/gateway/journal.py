@@ -1,13 +1,17 @@
-"""Marks of calls that began and ended, on file, so that a killed process loses no call it forwarded.
+"""Marks of calls that began and ended, on file: how calls are handed to whoever stores them, and how none is lost to a kill.
 
-    begin (small mark) --> end (the whole record) --> stored by ingest --> forgotten
+    begin (small mark) --> end (the whole record) --file let go--> taken by any process of the node --stored--> deleted
       |                      |
-      +-- process killed     +-- process killed: the record is submitted again; its id decides whether it is new
+      +-- process killed     +-- process killed: its files are nobody's, and taken like any other
           --> a record "interrupted", made from the mark
 
-Marks are written, not synced: what was written outlives the process, though not the machine. Each process has files of
-its own, held under flock; one that nobody holds is adopted by any process of the node. A file is deleted when all
-its calls are stored. The frames are those of ingest's spool.
+Marks are written, not synced: what was written outlives the process, though not the machine. Each process writes to files of
+its own, held under flock, and turns over to the next many times a second; a file that nobody holds is taken by any process
+of the node and deleted when all its calls are stored. Should that end half-way, it is taken again: ids decide. The frames
+are those of ingest's spool.
+
+A call that is still open when the file turns over would hold up the records of all others in it. So its mark moves to a
+second file, which holds nothing but marks of such calls, and the first is told so.
 """
 
 from __future__ import annotations
@@ -25,16 +29,25 @@ import msgspec
 from nexus.contracts.calls import ApiCall
 from nexus.dataplane.held_files import clear_drafts, create_held, read_nobodys
 from nexus.dataplane.ingest.segments import read_frames, write_frame
+from nexus.platform.settings import Settings
 
 SUFFIX = ".calls"
+OPEN_SUFFIX = ".open"
 _DRAFT = ".draft"
 SEGMENT_BYTES = 8 * 2**20
 
 
+def journal_folder(settings: Settings) -> Path:
+    """Return where the gateways of a node keep their journals."""
+    return settings.data_dir / "gateway"
+
+
+# An upgrade can find the marks of the release before: fields are added at the end, with a default.
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag="b"):
     """A call was sent upstream."""
 
-    id: UUID
+    id: str
+    """A UUIDv7."""
     key_id: UUID
     organization_id: UUID
     provider: str
@@ -45,42 +58,97 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag="b"):
     request_bytes: int
     input_estimate: int
     """Model tokens of the request as estimated; what an interrupted call is priced by."""
+    application: str = ""
+    user_id: UUID | None = None
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, tag="e"):
-    """A call ended; this is its record."""
+    """A call ended; this is its record, and on whose behalf it was made, as the key may be gone when it is read."""
 
-    id: UUID
+    id: str
     key_id: UUID
     organization_id: UUID
     call: ApiCall
+    application: str = ""
+    user_id: UUID | None = None
 
 
-_encode = msgspec.msgpack.Encoder(uuid_format="hex").encode
-_DECODER = msgspec.msgpack.Decoder(Begin | End)
+class Over(msgspec.Struct, frozen=True, array_like=True, tag="o"):
+    """What else there is to say of a call stands in another file."""
+
+    id: str
 
 
-class JournalFile:
+_encode = msgspec.msgpack.Encoder().encode
+_DECODER = msgspec.msgpack.Decoder(Begin | End | Over)
+
+
+class _File:
     """One file of a journal being written."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self.descriptor = descriptor
+    def __init__(self, folder: Path, number: int, suffix: str) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = f"{time.time_ns():020d}-{os.getpid()}-{number}"
+        draft = folder / f"{name}{_DRAFT}"
+        self.path = folder / f"{name}{suffix}"
+        self.descriptor = create_held(draft)
+        try:
+            draft.rename(self.path)
+        except OSError:
+            os.close(self.descriptor)
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise
         self.written_bytes = 0
-        self.open_calls = 0
-        """Calls with a mark here that are not stored yet."""
-        self.is_sealed = False
+        self.records = 0
+        self.open: dict[OpenCall, bytes] = {}
+        """The calls that began here and did not end, with their marks as written."""
+
+    def write(self, content: bytes) -> None:
+        """Append all of the content."""
+        written = os.write(self.descriptor, content)
+        while written < len(content):
+            written += os.write(self.descriptor, content[written:])
+        self.written_bytes += len(content)
+
+    def let_go(self) -> None:
+        """Leave the file to whoever takes it."""
+        os.close(self.descriptor)
+
+    def delete(self) -> None:
+        """Delete the file: nothing in it is of use to anybody."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
+class OpenCall:
+    """A call with a mark in the journal and no record yet."""
+
+    __slots__ = ("file", "id")
+
+    def __init__(self, call_id: str, file: _File) -> None:
+        self.id = call_id
+        self.file = file
 
 
 @dataclass(slots=True)
 class Leftover:
-    """What a process that died left in one file."""
+    """A file that its writer let go, or left when it died. Whoever has it holds it."""
 
     path: Path
     descriptor: int
-    begun: dict[UUID, Begin] = field(default_factory=dict)
+    begun: dict[str, Begin] = field(default_factory=dict)
     ended: list[End] = field(default_factory=list)
     damages: int = 0
+
+    def release(self) -> None:
+        """Let go of a file whose calls could not be stored now."""
+        os.close(self.descriptor)
+
+    def settle(self) -> None:
+        """Delete a file whose calls are all stored."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
 
 
 class Journal:
@@ -89,94 +157,118 @@ class Journal:
     def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = folder
         self._segment_bytes = segment_bytes
-        self._active: JournalFile | None = None
-        self._files: set[Path] = set()
         self._count = 0
+        self._active: _File | None = None
+        self._long: _File | None = None
+        self._left: dict[Path, tuple[int, float]] = {}
 
-    def begin(self, mark: Begin) -> JournalFile:
-        """Note that a call is sent; give what is returned to `end`, `stored` or `forget`. `OSError` when it cannot be noted."""
-        file = self._active
-        if file is None or file.written_bytes >= self._segment_bytes:
-            file = self._next()
-        file.written_bytes += _write(file.descriptor, write_frame(_encode(mark)))
-        file.open_calls += 1
-        return file
+    @property
+    def has_records(self) -> bool:
+        """Whether records wait for the file to be turned over."""
+        return self._active is not None and self._active.records > 0
 
-    def end(self, file: JournalFile, mark: End) -> None:
-        """Note the record of a call, in the file that holds its beginning. `OSError` when the disk refuses."""
-        file.written_bytes += _write(file.descriptor, write_frame(_encode(mark)))
+    def begin(self, mark: Begin) -> OpenCall:
+        """Note that a call is sent; `end` must be given what is returned. `OSError` when it cannot be noted."""
+        file = self._writable()
+        frame = write_frame(_encode(mark))
+        file.write(frame)
+        call = OpenCall(mark.id, file)
+        file.open[call] = frame
+        return call
 
-    def stored(self, file: JournalFile) -> None:
-        """Note that a call is stored. A file whose calls are all stored is deleted, or emptied if it is still written to."""
-        file.open_calls -= 1
-        if file.open_calls == 0:
-            if file.is_sealed:
-                self._drop(file)
-            else:
-                os.ftruncate(file.descriptor, 0)
-                file.written_bytes = 0
-
-    def _next(self) -> JournalFile:
-        old = self._active
-        if old is not None:
-            old.is_sealed = True
-            if old.open_calls == 0:
-                self._drop(old)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._count += 1
-        name = f"{time.time_ns():020d}-{os.getpid()}-{self._count}"
-        draft, path = self.folder / f"{name}{_DRAFT}", self.folder / f"{name}{SUFFIX}"
-        descriptor = create_held(draft)
+    def end(self, call: OpenCall | None, mark: End) -> None:
+        """Note the record of a call, whose beginning could be noted or not. `OSError` when the disk refuses."""
+        noted_in: _File | None = None
         try:
-            draft.rename(path)
-        except OSError:
-            os.close(descriptor)
-            with contextlib.suppress(OSError):
-                draft.unlink()
-            raise
-        self._files.add(path)
-        self._active = JournalFile(path, descriptor)
+            file = self._writable()
+            file.write(write_frame(_encode(mark)))
+            file.records += 1
+            noted_in = file
+        finally:
+            if call is not None:
+                self._forget(call, noted_in)
+
+    def _forget(self, call: OpenCall, noted_in: _File | None) -> None:
+        begun_in = call.file
+        del begun_in.open[call]
+        if begun_in is noted_in:
+            return
+        # After the record: killed in between, the call is found both ended and open, and ended it is.
+        with contextlib.suppress(OSError):
+            begun_in.write(write_frame(_encode(Over(call.id))))
+        if not begun_in.open and begun_in is not self._active:
+            begun_in.delete()
+            if begun_in is self._long:
+                self._long = None
+
+    def turn_over(self) -> None:
+        """Let go of the file that is written to, if records are in it; the next call begins another. `OSError`: not now."""
+        file = self._active
+        if file is None or not file.records:
+            return
+        if file.open:
+            self._move(file)
+        self._active = None
+        file.let_go()
+        self._left[file.path] = (file.records, time.monotonic())
+
+    def _move(self, file: _File) -> None:
+        long = self._long
+        if long is None or long.written_bytes >= self._segment_bytes:
+            # The one before goes when its last call ends.
+            long = self._long = self._next(OPEN_SUFFIX)
+        # First there, then here: killed in between, the call is found twice, which counts once.
+        long.write(b"".join(file.open.values()))
+        file.write(b"".join(write_frame(_encode(Over(call.id))) for call in file.open))
+        long.open |= file.open
+        for call in file.open:
+            call.file = long
+        file.open = {}
+
+    def _writable(self) -> _File:
+        file = self._active
+        if file is not None and file.written_bytes < self._segment_bytes:
+            return file
+        if file is not None:
+            if file.records:
+                self.turn_over()
+            elif file.open:
+                self._move(file)
+                file.delete()
+        self._active = self._next(SUFFIX)
         return self._active
 
-    def _drop(self, file: JournalFile) -> None:
-        if self._active is file:
-            self._active = None
-        file.path.unlink(missing_ok=True)
-        os.close(file.descriptor)
-        self._files.discard(file.path)
+    def _next(self, suffix: str) -> _File:
+        self._count += 1
+        return _File(self.folder, self._count, suffix)
+
+    def waiting(self) -> tuple[int, float]:
+        """Return how many records of this process nobody has stored yet, and for how many seconds the oldest file waits."""
+        self._left = {path: left for path, left in self._left.items() if path.exists()}
+        count = sum(records for records, _ in self._left.values()) + (self._active.records if self._active else 0)
+        oldest = min((since for _, since in self._left.values()), default=None)
+        return count, 0.0 if oldest is None else time.monotonic() - oldest
 
     def close(self) -> None:
-        """Let go of all files. Those with calls that are not stored are adopted by another process, or the next."""
-        file, self._active = self._active, None
-        if file is not None and file.open_calls == 0:
-            self._drop(file)
-        elif file is not None:
-            os.close(file.descriptor)
+        """Let go of all files. What is in them is recorded by another process, or the next; open calls as interrupted."""
+        for file in (self._active, self._long):
+            if file is not None and not file.records and not file.open:
+                file.delete()
+            elif file is not None:
+                file.let_go()
+        self._active = self._long = None
 
-    def leftovers(self) -> Iterator[Leftover]:
-        """Take each file nobody holds, oldest first. What is given out stays held until `settle` or `release`."""
-        for path, descriptor, content in read_nobodys(self.folder, SUFFIX, but=frozenset(self._files)):
+
+def leftovers(folder: Path) -> Iterator[Leftover]:
+    """Take each file that nobody holds, oldest first, those of open calls last: who has ended is known by then."""
+    for suffix in (SUFFIX, OPEN_SUFFIX):
+        for path, descriptor, content in read_nobodys(folder, suffix):
             yield _read(path, descriptor, content)
 
-    def clear_drafts(self) -> None:
-        """Delete the files of processes that died while making one; no call is marked in them."""
-        clear_drafts(self.folder, _DRAFT)
 
-    def release(self, leftover: Leftover) -> None:
-        """Let go of a file whose calls could not be stored now."""
-        os.close(leftover.descriptor)
-
-    def settle(self, leftover: Leftover) -> None:
-        """Delete a file whose calls are all stored."""
-        leftover.path.unlink(missing_ok=True)
-        os.close(leftover.descriptor)
-
-
-def _write(descriptor: int, content: bytes) -> int:
-    written = os.write(descriptor, content)
-    while written < len(content):
-        written += os.write(descriptor, content[written:])
-    return len(content)
+def clear_unfinished(folder: Path) -> None:
+    """Delete the files of processes that died while making one; no call is marked in them."""
+    clear_drafts(folder, _DRAFT)
 
 
 def _read(path: Path, descriptor: int, content: bytes) -> Leftover:
@@ -192,7 +284,8 @@ def _read(path: Path, descriptor: int, content: bytes) -> Leftover:
             continue
         if isinstance(mark, Begin):
             found.begun[mark.id] = mark
-        else:
-            found.begun.pop(mark.id, None)
+            continue
+        found.begun.pop(mark.id, None)
+        if isinstance(mark, End):
             found.ended.append(mark)
     return found

@@ -22,6 +22,8 @@ _NAMED = re.compile(
     r"(?:anthropic-ratelimit-(?P<a_kind>[a-z-]+)-(?P<a_part>limit|remaining|reset)"
     r"|x-ratelimit-(?P<part>limit|remaining|reset)(?:-(?P<kind>[a-z-]+?))?(?:-(?P<window>minute|day|month))?)"
 )
+_WAITS = frozenset({429, 503, 529})
+"""Statuses with which `retry-after` tells of a limit."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 MAX_CREDENTIALS = 10_000
@@ -46,6 +48,8 @@ def read_limits(headers: Mapping[str, str], *, status_code: int, at: datetime) -
         if found["window"]:
             kind = f"{kind}_per_{found['window']}"
         parts.setdefault(kind, {})[found["a_part"] or found["part"]] = value
+    if not parts and status_code not in _WAITS:
+        return None
     limits = [
         LearnedLimit(
             kind,
@@ -55,7 +59,7 @@ def read_limits(headers: Mapping[str, str], *, status_code: int, at: datetime) -
         )
         for kind, item in sorted(parts.items())
     ]
-    retry_after = _seconds(headers.get("retry-after"), at) if status_code in {429, 503, 529} else None
+    retry_after = _seconds(headers.get("retry-after"), at) if status_code in _WAITS else None
     if not limits and retry_after is None:
         return None
     return LearnedLimits(at, status_code, limits, retry_after)

@@ -29,8 +29,38 @@ class BodyMetrics:
         )
 
 
+class CollectorMetrics:
+    """What one process counts of the records it brings into ingest."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = REGISTRY if registry is None else registry
+        self.collected = Counter(
+            "nexus_gateway_records_collected", "Records of calls brought from journals into ingest.", registry=registry
+        )
+        self.interrupted = Counter(
+            "nexus_gateway_calls_interrupted", "Of these, calls whose process died.", registry=registry
+        )
+        self.refused = Counter(
+            "nexus_gateway_records_refused",
+            "Records of calls that ingest refused: a person must look.",
+            registry=registry,
+        )
+        self.deferred = Counter(
+            "nexus_gateway_records_deferred",
+            "Times records had to wait for ingest, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.first_byte_seconds = Histogram(
+            "nexus_gateway_first_byte_seconds",
+            "From the call to the first byte of the provider's answer, counted as records are collected.",
+            registry=registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+        )
+
+
 class GatewayMetrics:
-    """The counters of one process."""
+    """The counters of one process that serves."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = REGISTRY if registry is None else registry
@@ -42,10 +72,7 @@ class GatewayMetrics:
         self.refused_calls = counter("calls_refused", "Calls answered by the gateway itself, by reason.", ("reason",))
         self.hang_ups = counter("hang_ups", "Calls whose client left before the answer ended.")
         self.estimated = counter("calls_estimated", "Calls whose usage had to be estimated.")
-        self.refused = counter("records_refused", "Records of calls that ingest refused: a person must look.")
-        self.deferred = counter("records_deferred", "Times records had to wait for ingest, by reason.", ("reason",))
-        self.adopted = counter("records_adopted", "Calls recorded from the journals of processes that died.")
-        self.interrupted = counter("calls_interrupted", "Of these, calls that were still running.")
+        self.collector = CollectorMetrics(registry)
         self.unjournaled = counter("calls_unjournaled", "Calls served though the journal could not be written.")
         self.waiting = Gauge(
             "nexus_gateway_records_waiting",
@@ -55,12 +82,6 @@ class GatewayMetrics:
         )
         self.open = Gauge(
             "nexus_gateway_calls_open", "Calls being forwarded.", registry=registry, multiprocess_mode="livesum"
-        )
-        self.first_byte_seconds = Histogram(
-            "nexus_gateway_first_byte_seconds",
-            "From the call to the first byte of the provider's answer.",
-            registry=registry,
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
         )
         self._ended: Tally[tuple[str, int]] = Tally()
 

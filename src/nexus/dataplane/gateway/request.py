@@ -72,12 +72,12 @@ def upstream_headers(headers: Iterable[tuple[bytes, bytes]], target: Target, inq
     sent: CIMultiDict[str] = CIMultiDict()
     accepted: str | None = None
     dropped: set[bytes] = set()
+    # An ASGI server gives names in lower case.
     items = list(headers)
     for name, value in items:
-        if name.lower() == b"connection":
+        if name == b"connection":
             dropped |= {part.strip().lower() for part in value.split(b",")}
     for name, value in items:
-        name = name.lower()
         if name == b"accept-encoding":
             accepted = value.decode("latin-1")
         elif name not in _NEVER_SENT and name not in dropped and not name.startswith(_DROPPED_PREFIXES):
@@ -167,9 +167,13 @@ async def rest_of_body(first: bytes, receive: Receive, note: Callable[[int], Non
 
 def is_json(headers: Mapping[bytes, bytes]) -> bool:
     """Tell whether a body says that it is JSON, in an encoding that can be read as it is."""
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    is_plain = headers.get(b"content-encoding", b"identity").strip().lower() in {b"identity", b""}
-    return is_plain and (kind == b"application/json" or kind.endswith(b"+json"))
+    kind = headers.get(b"content-type", b"")
+    if kind != b"application/json":
+        kind = kind.partition(b";")[0].strip().lower()
+        if kind != b"application/json" and not kind.endswith(b"+json"):
+            return False
+    encoding = headers.get(b"content-encoding")
+    return encoding is None or encoding.strip().lower() in {b"identity", b""}
 
 
 def inspect(body: bytes, path: str, *, asks_usage: bool, is_limited: bool = False) -> tuple[Inquiry, bytes]:
@@ -210,6 +214,7 @@ def _ask_usage(fields: dict[str, msgspec.Raw], body: bytes, inquiry: Inquiry) ->
     return _encode(fields)
 
 
+@lru_cache(maxsize=4096)
 def model_in_path(path: str) -> str:
     """Return the model where the path names it (`/models/{model}:generateContent`, `/deployments/{name}/…`); else nothing."""
     for mark in _MODEL_IN_PATH:
@@ -243,9 +248,12 @@ def _text(value: msgspec.Raw | None) -> str:
     if not raw.startswith(b'"'):
         return ""
     try:
-        return _TEXT.decode(raw)[:200].replace("\x00", "").encode("utf-8", "replace").decode()
+        text = _TEXT.decode(raw)[:200]
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
+    return (
+        text if text.isascii() and "\x00" not in text else text.replace("\x00", "").encode("utf-8", "replace").decode()
+    )
 
 
 def _user_of(value: msgspec.Raw | None) -> str:

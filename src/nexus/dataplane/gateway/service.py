@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, MutableMapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,7 +17,7 @@ import structlog
 from aiohttp.abc import AbstractResolver
 from redis.asyncio import Redis
 
-from nexus.contracts.gateway import CredentialEntry, ProviderEntry
+from nexus.contracts.gateway import CredentialEntry, ProviderEntry, Reach
 from nexus.contracts.keys import KeyEntry
 from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded
 from nexus.dataplane.decide.gate import Gate, Ticket
@@ -37,7 +36,7 @@ from nexus.dataplane.gateway.errors import (
 from nexus.dataplane.gateway.exchange import Caller, Exchange, Inquiry, Target
 from nexus.dataplane.gateway.guard import Guard
 from nexus.dataplane.gateway.health import HealthBook, endpoint_of, is_unwell
-from nexus.dataplane.gateway.journal import End, Journal
+from nexus.dataplane.gateway.journal import Journal, journal_folder
 from nexus.dataplane.gateway.learned import LimitBook
 from nexus.dataplane.gateway.metrics import GatewayMetrics
 from nexus.dataplane.gateway.reading import AnswerReader
@@ -88,7 +87,6 @@ class Gateway:
         gate: Gate | None = None,
         redis: Redis | None = None,
         resolver: AbstractResolver | None = None,
-        journal_folder: Path | None = None,
         bodies: Bodies | None = None,
     ) -> None:
         self.ingest = ingest
@@ -98,7 +96,7 @@ class Gateway:
         self.wire = load_wire()
         allowed = [part.strip() for part in (settings.gateway_allow or "").split(",") if part.strip()]
         self.upstream = Upstream(Guard(allowed), resolver=resolver)
-        self.journal = Journal(journal_folder or settings.data_dir / "gateway")
+        self.journal = Journal(journal_folder(settings))
         self.recorder = Recorder(ingest, self.journal, self.metrics)
         self.health = HealthBook()
         self.health_teller = HealthTeller(self.health, redis, self.clock)
@@ -152,9 +150,14 @@ class Gateway:
             raise NoCredential(f"your organization has no credential for {provider.slug}: add one")
         return Target(provider, facts, credential, base_url, form, path, query)
 
+    def reach(self, key: KeyEntry) -> Reach | None:
+        """Return what an access key may use; None is everything."""
+        reaches = self.snapshots.gateway.reaches
+        return reaches.get(key.id) if reaches else None
+
     def check_reach(self, key: KeyEntry, target: Target, inquiry: Inquiry, *, is_post: bool) -> None:
         """Raise `NotAllowedHere` when the access key may not make this call."""
-        reach = self.snapshots.gateway.reaches.get(key.id)
+        reach = self.reach(key)
         if reach is None:
             return
         slug = target.provider.slug
@@ -170,7 +173,7 @@ class Gateway:
 
     def within_reach(self, key: KeyEntry, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return the endpoints the access key may use; `NotAllowedHere` when there is none."""
-        reach = self.snapshots.gateway.reaches.get(key.id)
+        reach = self.reach(key)
         if reach is None:
             return list(candidates)
         kept = [
@@ -234,7 +237,6 @@ class Gateway:
             raise
         failure = f"http_{answer.status}" if is_unwell(answer.status) else ""
         self._note_health(exchange, worked=not failure, failure=failure)
-        self.metrics.first_byte_seconds.observe(exchange.first_byte_seconds or 0.0)
         if target.credential is not None:
             self.limits.note(target.credential, exchange.headers, status_code=answer.status, at=self.clock.now())
         return exchange, answer
@@ -348,7 +350,7 @@ class Gateway:
     def begin(self, exchange: Exchange) -> None:
         """Note that an attempt is sent; `end` must follow."""
         try:
-            exchange.file = self.journal.begin(exchange.begin_mark())
+            exchange.open_call = self.journal.begin(exchange.begin_mark())
         except OSError as error:
             # Served all the same: its record is in memory, and lost only if the process dies before it is stored.
             self.metrics.unjournaled.inc()
@@ -405,7 +407,7 @@ class Gateway:
     ) -> None:
         try:
             if answer.content.is_eof():
-                content = await answer.read()
+                content = answer.content.read_nowait()
             else:
                 async with asyncio.timeout(exchange.target.facts.total_seconds):
                     content = await answer.read()
@@ -493,20 +495,18 @@ class Gateway:
             exchange.error_message = "the client left before the answer ended"
 
     def end(self, exchange: Exchange) -> None:
-        """Note the attempt's record in the journal and hand it to the recorder. An admitted call is settled here."""
+        """Note the attempt's record in the journal. An admitted call is settled here."""
         if exchange.is_recorded:
             return
         exchange.is_recorded = True
         self._open.discard(exchange)
-        key = exchange.caller.key
-        call = exchange.record(self.snapshots.prices.book)
-        if exchange.file is not None:
-            try:
-                self.journal.end(exchange.file, End(exchange.id, key.id, key.organization_id, call))
-            except OSError as error:
-                self.metrics.unjournaled.inc()
-                log.error("the gateway's journal cannot be written", error=repr(error))
-        self.recorder.add(key, call, exchange.file)
+        mark = exchange.end_mark(self.snapshots.prices.book)
+        try:
+            self.journal.end(exchange.open_call, mark)
+        except OSError as error:
+            self.metrics.unjournaled.inc()
+            log.error("the gateway's journal cannot be written", error=repr(error))
+            self.recorder.add_unjournaled(mark)
         if self.gate is not None and exchange.ticket is not None:
             self._settle(self.gate, exchange.ticket, exchange)
         self.metrics.ended(exchange.target.provider.slug, exchange.status_code)

@@ -26,6 +26,7 @@ _PARTS = {
     "cached_audio_input": "audio_input", "cache_write_5m": "cache_write", "cache_write_1h": "cache_write",
     "reasoning": "output", "audio_output": "output", "image_output": "output",
 }  # fmt: skip
+_WHOLES = frozenset({"input", "output"})
 _TEXT_FIELDS = frozenset(
     {
         "content", "text", "delta", "arguments", "partial_json", "thinking", "reasoning", "reasoning_content", "refusal",
@@ -75,6 +76,9 @@ class ProviderFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     total_seconds: float = 3600.0
     drain_seconds: float = 60.0
     drain_bytes: int = 16 * 2**20
+
+
+_UNKNOWN = ProviderFacts()
 
 
 class WireDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -199,12 +203,17 @@ class Rule:
             total = 0
             for alternatives in summands:
                 for look_up in alternatives:
+                    # Most answers have few of the names a rule knows: those are not worth a call.
+                    if look_up.head not in usage:
+                        continue
                     found = look_up.within(usage)
                     if found is not None and (value := _number(found)) is not None:
                         total += value
                         break
             if total:
                 counts[name] = min(total, MAX_UNITS if name.startswith("units.") else MAX_TOKENS)
+        if counts.keys() <= _WHOLES:
+            return counts
         for part, whole in _PARTS.items():
             if part in counts and counts[part] > counts.get(whole, 0):
                 counts[part] = counts.get(whole, 0)
@@ -232,11 +241,15 @@ class Wire:
         self.headers = document.headers
         self.models = [Lookup(path) for path in document.models]
         self.variants = {name: [Lookup(path) for path in paths] for name, paths in document.variants.items()}
-        self._chosen: dict[tuple[str, ...], tuple[Rule, ...]] = {}
+        self._chosen: dict[tuple[str, tuple[str, ...] | None], tuple[Rule, ...]] = {}
+
+    def shipped(self, slug: str) -> ProviderFacts:
+        """Return how a provider is spoken to as far as this release knows."""
+        return self.providers.get(slug, _UNKNOWN)
 
     def facts(self, slug: str, options: Mapping[str, Any]) -> ProviderFacts:
         """Return how a provider is spoken to: the shipped facts, changed by what the catalog says of it."""
-        facts = self.providers.get(slug, ProviderFacts())
+        facts = self.shipped(slug)
         if options:
             try:
                 known = {name: value for name, value in options.items() if name in facts.__struct_fields__}
@@ -247,15 +260,11 @@ class Wire:
 
     def rules(self, facts: ProviderFacts, path: str) -> tuple[Rule, ...]:
         """Return the rules for an answer, in the order in which they are tried."""
-        names: list[str] = []
-        for item in self._paths:
-            if path.endswith(item.ends):
-                names += item.rules
-                break
-        names += facts.rules if facts.rules is not None else self._default
-        key = tuple(names)
+        first = next((item for item in self._paths if path.endswith(item.ends)), None)
+        key = (first.ends if first else "", None if facts.rules is None else tuple(facts.rules))
         found = self._chosen.get(key)
         if found is None:
+            names = [*(first.rules if first else ()), *(self._default if facts.rules is None else facts.rules)]
             found = self._chosen[key] = tuple(self._rules[name] for name in dict.fromkeys(names) if name in self._rules)
         return found
 
