@@ -34,6 +34,7 @@ PATHS = {
     "admission/jobs.py": "drains the trails of all organizations into the token transactions",
     "admission/loans/jobs.py": "loans of all organizations are repaid each second, and deleted when they are old",
     "dataplane/decide/tables.py": "compiles the limits of all organizations; rebuilds what Redis lost",
+    "costs/jobs.py": "events and counters of all organizations' budgets",
     "costs/commands.py": "the operator on the machine: shared exchange rates",
     "metering/jobs.py": "fold, repricing and retention work through all organizations",
     "metering/body_jobs.py": "deletes bodies of all organizations that are over their time",

@@ -62,6 +62,11 @@ def budget_limit(budget: BudgetDocument) -> Limit:
     )
 
 
+def ledger_units(nanos: int, limit: Limit) -> int:
+    """Return what an amount of the limit's own currency is in its units, rounded up."""
+    return -(-nanos // limit.scale)
+
+
 def bucket_name(limit: Limit, subject: str) -> str:
     """Return the name of the bucket of one subject of a budget's limit; '' for the subject of a budget that has one."""
     return f"{limit.id.hex}:{subject}" if subject else limit.id.hex

@@ -139,6 +139,7 @@ class Application:
             self.redis,
             lambda: self.limits.table,
             restore=self._history,
+            spent=self.limits.spent,
             timeout_seconds=settings.admission_timeout_ms / 1000,
             nodes_file=settings.data_dir / "admission-nodes",
         )

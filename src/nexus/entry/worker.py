@@ -6,6 +6,7 @@ It also stores what the gateways of its own node put into their journals: work t
 from __future__ import annotations
 
 from nexus.admission.jobs import periodic as admission_jobs
+from nexus.costs.jobs import periodic as costs_jobs
 from nexus.dashboards.jobs import PERIODIC as DASHBOARDS_JOBS
 from nexus.dataplane.gateway.collector import Collector, duty_of
 from nexus.dataplane.gateway.journal import journal_folder
@@ -43,6 +44,7 @@ class Worker:
             *BODY_JOBS,
             *DASHBOARDS_JOBS,
             *admission_jobs(self._redis),
+            *costs_jobs(self._redis),
         ]
         self._runner = PeriodicRunner(self._database, jobs)
         # Without a sealer: records are priced here, no provider is called.

@@ -6,17 +6,19 @@ One object asks for one decision; a list asks for many, decided one by one in it
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
+from nexus.contracts.calls import MAX_TAG_NAME_CHARS, MAX_TAG_VALUE_CHARS, MAX_TAGS
 from nexus.contracts.keys import KeyEntry, KeyTable
 from nexus.contracts.limits import MAX_UNITS, MICRO, Call, Dimension, LimitTable
 from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.headers import decimal_units, rate_limit_headers, retry_after_seconds
-from nexus.dataplane.decide.types import Decision, Settlement
+from nexus.dataplane.decide.types import Decision, LimitStanding, Settlement
 from nexus.dataplane.http import (
     Answer,
     NotLoaded,
@@ -60,6 +62,15 @@ Units = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 Amount = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,10}(\.[0-9]{1,12})?$")]
 
 
+Tags = Annotated[
+    dict[
+        Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TAG_NAME_CHARS)],
+        Annotated[str, msgspec.Meta(max_length=MAX_TAG_VALUE_CHARS, pattern=r"^[^\x00]*$")],
+    ],
+    msgspec.Meta(max_length=MAX_TAGS),
+]
+
+
 class Question(msgspec.Struct, forbid_unknown_fields=True):
     """A call that somebody wants to make."""
 
@@ -76,6 +87,8 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     operations: Amount | None = None
     """Instead of an operation: how many, as a decimal."""
     tokens: Units = 0
+    tags: Tags = {}
+    """For attribution, as the call's record has them: limits on tags are met by them."""
     money: Amount | None = None
     currency: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{3})?$")] = ""
     privileged: bool = False
@@ -108,6 +121,10 @@ class QuotaExceeded(TooManyRequests):
     """A limit refused the call: `limit` says which, and Retry-After when to try again."""
 
     code = "quota-exceeded"
+
+
+class BudgetExhausted(QuotaExceeded):
+    """The budget is spent, and it pauses calls at its limit: `budget` says how much, and when it begins again."""
 
 
 class LimiterAway(Unavailable):
@@ -230,7 +247,7 @@ def call_of(key: KeyEntry, question: Question, table: LimitTable, where: str) ->
         organization_id=key.organization_id, application=application, user_id=key.user_id or question.user_id, key_id=key.id,
         provider=question.provider, model=question.model, endpoint=question.endpoint, requests=question.requests,
         operations=operations, bytes=question.size_bytes, tokens=question.tokens,
-        money=_scaled(question.money, NANOS), currency=question.currency, is_privileged=question.privileged,
+        money=_scaled(question.money, NANOS), currency=question.currency, tags=question.tags, is_privileged=question.privileged,
     )  # fmt: skip
 
 
@@ -246,16 +263,50 @@ def refusal(decision: Decision) -> NexusError:
         text = f"the call is larger than the limit {limit.name} will ever allow: make it smaller, or raise the limit"
     else:
         text = f"the limit {limit.name} on {limit.dimension} is used up: try again after Retry-After"
+    standing = next((item for item in decision.standings if item.limit is limit), None)
+    budget = None
+    if limit.is_budget and standing is not None and standing.left is not None:
+        budget = _budget(standing)
+        text = _budget_text(budget, is_impossible=decision.outcome == "impossible")
     headers = {name.decode(): value.decode() for name, value in rate_limit_headers(decision)}
     # Told by whoever renders the error, and not at all where waiting does not help.
     headers.pop("retry-after", None)
     retry = None if decision.outcome == "impossible" else retry_after_seconds(decision)
     violated: dict[str, Any] = {"violated-policies": [limit.name]}
-    return QuotaExceeded(
+    if budget is not None:
+        violated["budget"] = budget
+    return (QuotaExceeded if budget is None else BudgetExhausted)(
         text, retry_after_seconds=retry, limit=limit.name, scope=limit.scope, dimension=limit.dimension,
         is_impossible=decision.outcome == "impossible", retry_after_ms=-(-decision.retry_us // 1000),
         headers=headers, **violated,
     )  # fmt: skip
+
+
+def _budget(standing: LimitStanding) -> dict[str, Any]:
+    """Say how a budget stands that refused a call: what is spent of it, calls in flight included, and when it begins again."""
+    limit = standing.limit
+    assert standing.left is not None
+    begins = SYSTEM_CLOCK.now() + timedelta(microseconds=standing.reset_us)
+    return {
+        "name": limit.name,
+        "amount": decimal_units(limit.capacity, limit),
+        "spent": decimal_units(limit.capacity - standing.left, limit),
+        "currency": limit.currency,
+        "begins_again_at": begins.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+
+
+def _budget_text(budget: dict[str, Any], *, is_impossible: bool) -> str:
+    """Say it in a sentence, as clients show it that know no other member of the error."""
+    spent = f"{budget['spent']} of {budget['amount']} {budget['currency']}"
+    if is_impossible:
+        return (
+            f"the call may cost more than the whole budget {budget['name']} of {budget['amount']} {budget['currency']}"
+        )
+    return (
+        f"the budget {budget['name']} has no room for this call: {spent} are spent or held by calls in flight;"
+        f" it begins again at {budget['begins_again_at']}"
+    )
 
 
 def _told(decision: Decision) -> dict[str, Any]:
@@ -278,6 +329,9 @@ def _told(decision: Decision) -> dict[str, Any]:
     }  # fmt: skip
     if not decision.is_admitted:
         told["refused_by"] = decision.refused_by.name if decision.refused_by else None
+        refused = next((item for item in decision.standings if item.limit is decision.refused_by), None)
+        if refused is not None and refused.limit.is_budget and refused.left is not None:
+            told["budget"] = _budget(refused)
         told["retry_after_ms"] = None if decision.outcome in {"impossible", "spent"} else -(-decision.retry_us // 1000)
     return told
 

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import structlog
@@ -32,8 +32,10 @@ from nexus.dataplane.decide.fallback import Fallback, Owed
 from nexus.dataplane.decide.lending import LoanRecord, reopen_loans
 from nexus.dataplane.decide.lessee import Lessee
 from nexus.dataplane.decide.nodes import Nodes
+from nexus.dataplane.decide.openings import REPORT_SECONDS, Flights, Openings, Spent
 from nexus.dataplane.decide.scripts import BucketState, Keys, Scripts, keys_of
 from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg, Settlement
+from nexus.dataplane.decide.windows import window
 from nexus.kit.ids import uuid7
 
 TIMEOUT_SECONDS = 0.005
@@ -44,6 +46,7 @@ _TICK_SECONDS = 1.0
 _REAP_AGAIN_SECONDS = 0.25
 _RESTORE_SECONDS = 2.0
 _MOST_DOUBTFUL = 10_000
+_REPORTED_SECONDS = 120
 _SECOND = 1_000_000
 _DECISIONS = Counter("nexus_admission_decisions", "Calls decided, by outcome.", ("outcome",))
 _SHADOW = Counter("nexus_admission_shadow_refusals", "Calls that a limit in shadow mode would have refused.")
@@ -67,16 +70,25 @@ class CellHistory:
 Restore = Callable[[UUID], Awaitable[CellHistory]]
 
 
-async def open_cell(scripts: Scripts, restore: Restore | None, organization_id: UUID) -> None:
-    """Make a cell known, with what is known of it from before a loss: loans first, for once it is known calls are decided."""
+async def open_cell(
+    scripts: Scripts, restore: Restore | None, organization_id: UUID, *, has_decided: bool = False
+) -> None:
+    """Make a cell known, with what is known of it from before a loss: loans first, for once it is known calls are decided.
+
+    `has_decided`: calls of it were decided before, whatever `restore` knows.
+    """
     history = await restore(organization_id) if restore is not None else CellHistory(False, {})
     keys = keys_of(organization_id)
     await reopen_loans(scripts, keys, history.loans)
-    await scripts.open_cell(keys, has_lost=history.has_history, states=dict(history.states))
+    await scripts.open_cell(keys, has_lost=history.has_history or has_decided, states=dict(history.states))
 
 
 class Admission:
-    """Decides for one process. `table` gives the limits in force; `restore` what is known of cells that Redis lost."""
+    """Decides for one process.
+
+    `table` gives the limits in force; `restore` what is known of cells that Redis lost; `spent` what the ledger says was spent of
+    a budget, without which none can be opened.
+    """
 
     def __init__(
         self,
@@ -84,6 +96,8 @@ class Admission:
         table: Callable[[], LimitTable],
         *,
         restore: Restore | None = None,
+        spent: Spent | None = None,
+        report_seconds: float = REPORT_SECONDS,
         timeout_seconds: float = TIMEOUT_SECONDS,
         prelude: str | None = None,
         nodes_file: Path | None = None,
@@ -98,6 +112,12 @@ class Admission:
         self._lessee = Lessee(self._scripts, self._breaker, self._now_us)
         self._fallback = Fallback()
         self._nodes = Nodes(redis, self._scripts, self._breaker, file=nodes_file)
+        self._openings = Openings(
+            self._scripts, self._breaker, spent=spent, open_cell=self._open, now_us=self._now_us,
+            report_seconds=report_seconds,
+        )  # fmt: skip
+        self._flights = Flights()
+        self._paused: dict[tuple[UUID, str], int] = {}
         self._skew_us = 0
         self._cells: set[UUID] = set()
         self._reaped_at: dict[UUID, float] = {}
@@ -133,6 +153,7 @@ class Admission:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError, RedisError, OSError, TimeoutError, LimiterAway):
                 await task
+        await self._openings.stop()
         await self._lessee.stop()
         await self._breaker.stop()
         await self._nodes.leave()
@@ -168,6 +189,7 @@ class Admission:
         was_open = self._breaker.is_open
         try:
             decision = None
+            await self._openings.ensure(met)
             if self._has_leases and (not life_us or is_settled_here) and not call.is_privileged:
                 decision = await self._lessee.decide(
                     keys_of(call.organization_id).cell, asked, hold_id=hold_id, life_us=life_us
@@ -184,6 +206,10 @@ class Admission:
                 is_privileged=call.is_privileged,
             )  # fmt: skip
         _DECISIONS.labels(decision.outcome).inc()
+        if decision.outcome == "admitted" and not decision.is_replay:
+            self._flights.began(call.organization_id, decision.hold_id, hold_seconds, asked)
+        elif decision.outcome == "refused" and decision.refused_by is not None and decision.refused_by.is_budget:
+            self._note_pause(decision)
         return replace(decision, has_older_headers=True) if self._table().has_older_headers else decision
 
     async def settle(self, organization_id: UUID, hold_id: str, actual: Mapping[Dimension, int]) -> Settlement:
@@ -222,6 +248,10 @@ class Admission:
             status = answer[0]
             if status == -3:
                 await self.open_cell(call.organization_id)
+            elif status == -4:
+                # Redis lost it after this process had opened it.
+                self._openings.forget(call.organization_id)
+                await self._openings.ensure((limit, bucket) for limit, bucket, _ in asked)
             elif status == -2:
                 # This process's clock is off: windows are offered by Redis's from now on.
                 now_us = answer[1]
@@ -269,6 +299,7 @@ class Admission:
     async def _finish(
         self, organization_id: UUID, hold_id: str, kind: EndKind, actual: Mapping[Dimension, int]
     ) -> Settlement:
+        self._flights.ended(hold_id, actual, is_release=kind == "release")
         if self._fallback.finish(hold_id, kind, actual, self._now_us()):
             return Settlement("ended")
         here = self._lessee.finish(hold_id, kind, actual)
@@ -310,11 +341,49 @@ class Admission:
             )  # fmt: skip
 
     async def _open_once(self, organization_id: UUID) -> None:
-        await open_cell(self._scripts, self._restore, organization_id)
+        # What this process has decided need not have come to PostgreSQL yet.
+        has_decided = organization_id in self._cells
+        await open_cell(self._scripts, self._restore, organization_id, has_decided=has_decided)
         self._cells.discard(organization_id)
+        self._openings.forget(organization_id)
 
     async def _remember_cell(self, keys: Keys) -> None:
         await self._redis.sadd(CELLS, keys.cell)
+
+    def _note_pause(self, decision: Decision) -> None:
+        """Note, once a window, that a budget refuses calls: background work makes an event of it."""
+        for item in decision.standings:
+            if item.limit is not decision.refused_by:
+                continue
+            limit, now_us = item.limit, self._now_us()
+            key = (limit.organization_id, item.bucket)
+            if self._paused.get(key, 0) > now_us or limit.period is None:
+                return
+            starts, ends = window(now_us, limit.period, limit.zone, limit.begins_on)
+            self._paused[key] = ends
+            self._later(
+                self._redis.hset(
+                    keys_of(limit.organization_id).pauses, f"{item.bucket}\n{limit.version}", f"{starts} {now_us}"
+                )
+            )
+            return
+
+    async def _report_flights(self) -> None:
+        """Tell, after a cell lost its state, what this process's calls may have spent that the ledger lacks."""
+        for organization_id in self._flights.organizations():
+            keys = keys_of(organization_id)
+            epoch: Any = await self._redis.get(keys.epoch)
+            if not self._flights.is_new_epoch(organization_id, epoch):
+                continue
+            told: dict[Any, Any] = {
+                f"{self._flights.process} {bucket}": units
+                for bucket, units in self._flights.report(organization_id).items()
+            }
+            if told:
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    pipe.hset(keys.reports, mapping=told)
+                    pipe.expire(keys.reports, _REPORTED_SECONDS)
+                    await pipe.execute()
 
     def _later(self, work: Awaitable[object]) -> None:
         async def run() -> None:
@@ -367,6 +436,7 @@ class Admission:
         # By the breaker, so that it opens, and says so, when nobody calls.
         self._fallback.nodes = await self._nodes.beat()
         await self._look_at_windows()
+        await self._report_flights()
         for organization_id in list(self._cells):
             await self.reap(organization_id)
         if self._doubtful or self._unsettled or self._fallback.has_news:

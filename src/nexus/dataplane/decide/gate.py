@@ -131,6 +131,7 @@ class Gate:
         endpoint: str = "",
         method: str | None = None,
         region: str | None = None,
+        tags: Mapping[str, str] | None = None,
         body: bytes = b"",
         input_tokens: int = 0,
         request_bytes: int = 0,
@@ -149,7 +150,7 @@ class Gate:
             Call(
                 organization_id=key.organization_id, application=key.application, user_id=key.user_id, key_id=key.id,
                 provider=provider, model=model, endpoint=endpoint, bytes=request_bytes, tokens=input_tokens + output,
-                money=min(cost or 0, MAX_UNITS), currency=currency,
+                money=min(cost or 0, MAX_UNITS), currency=currency, tags=tags or {},
             ),
             hold_seconds=hold_seconds,
             # A ticket is settled or released by the process that has it.

@@ -46,6 +46,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "repay": ("bucket", "loans", "repay"),
     "pay_out": ("bucket", "loans", "pay_out"),
     "reopen_loans": ("bucket", "loans", "reopen_loans"),
+    "seed": ("bucket", "seed"),
 }
 _DIMENSION_CODES: Mapping[Dimension, int] = {name: number for number, name in enumerate(DIMENSIONS, 1)}
 METHOD_CODES = {name: number for number, name in enumerate(METHODS, 1)}
@@ -85,6 +86,21 @@ class Keys:
     def bucket_list(self) -> str:
         """The buckets there are, by the instant from which each may be gone."""
         return f"nx:{{{self.cell}}}:i"
+
+    @property
+    def opened(self) -> str:
+        """Buckets of budgets, and the window that each was opened in."""
+        return f"nx:{{{self.cell}}}:o"
+
+    @property
+    def reports(self) -> str:
+        """What processes say that the ledger may lack, after a loss: `process bucket`, units."""
+        return f"nx:{{{self.cell}}}:r"
+
+    @property
+    def pauses(self) -> str:
+        """Buckets of budgets that have refused a call, and in which window they did first."""
+        return f"nx:{{{self.cell}}}:p"
 
     @property
     def leased_buckets(self) -> str:
@@ -137,7 +153,7 @@ def keys_of(organization_id: UUID) -> Keys:
 def _static(limit: Limit) -> bytes:
     rate = limit.rate
     return _STATIC.pack(
-        limit.version, METHOD_CODES[limit.method], limit.is_shadow, limit.capacity,
+        limit.version, METHOD_CODES[limit.method], 2 if limit.is_budget else limit.is_shadow, limit.capacity,
         rate.whole if rate else 0, rate.part if rate else 0, rate.denominator if rate else 1,
         limit.reserve, _DIMENSION_CODES[limit.dimension], float(limit.scale / limit.exchange),
     )  # fmt: skip
@@ -367,9 +383,29 @@ class Scripts:
         return answer
 
     async def adjust(
-        self, keys: Keys, limit: Limit, bucket: str, units: int, now_us: int, name: str
+        self,
+        keys: Keys,
+        limit: Limit,
+        bucket: str,
+        units: int,
+        now_us: int,
+        name: str,
+        *,
+        seen: BucketState | None = None,
     ) -> tuple[int, int]:
-        """Take units from one bucket, or give them: (status, left)."""
+        """Take units from one bucket, or give them, if it is still as it was `seen`: (status, left)."""
         names = [keys.trail, keys.epoch, keys.buckets + bucket, keys.bucket_list]
-        answer = await self.run("adjust", names, [name, keys.buckets, pack_limit(limit, now_us), units])
+        arguments: list[Any] = [name, keys.buckets, pack_limit(limit, now_us), units]
+        if seen is not None:
+            arguments += [seen.level, seen.held, seen.leased]
+        answer = await self.run("adjust", names, arguments)
         return answer[0], answer[1]
+
+    async def seed(
+        self, keys: Keys, limit: Limit, bucket: str, now_us: int, *, spent: int | None, patience_us: int
+    ) -> tuple[int, int, int]:
+        """Open a budget's bucket at what was spent, or ask whether it is: see `lua/seed.lua`."""
+        names = [keys.trail, keys.epoch, keys.buckets + bucket, keys.bucket_list, keys.opened, keys.reports]
+        arguments = [keys.buckets, pack_limit(limit, now_us), "" if spent is None else spent, patience_us]
+        status, at_us, units = await self.run("seed", names, arguments)
+        return status, at_us, units

@@ -17,16 +17,17 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from nexus.contracts.budgets import BudgetDocument, budget_limit
+from nexus.contracts.budgets import BudgetDocument, budget_limit, ledger_units
 from nexus.contracts.limit_specs import LimitSpec, compile_limit, decimal_fraction
 from nexus.contracts.limits import ANYBODY, Limit, LimitTable, OperationCost, Rate, ScopeKind, UnrepresentableLimit
 from nexus.dataplane.decide.engine import CellHistory
 from nexus.dataplane.decide.lending import LoanRecord
 from nexus.dataplane.decide.scripts import METHOD_CODES, BucketState
-from nexus.dataplane.decide.windows import to_us, window
+from nexus.dataplane.decide.windows import from_us, to_us, window
 from nexus.dataplane.freshness import Freshness
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.kit.ids import opaque_uuid
+from nexus.kit.money import nanos_of
 from nexus.platform.db import DATABASE_TROUBLE, Database, load_queries
 from nexus.platform.db.configuration import Configuration, get_configuration
 from nexus.platform.db.secrets import write_private
@@ -271,7 +272,10 @@ class LimitSnapshots:
         """Return what PostgreSQL knows of a cell that Redis does not: whether it had any state, and its running windows."""
         now = self._clock.now()
         windows = {
-            limit.id.hex: limit for limit in self.table.limits.get(organization_id, ()) if limit.period is not None
+            limit.id.hex: limit
+            for limit in self.table.limits.get(organization_id, ())
+            # Budgets are opened from the ledger, one by one: see `spent`.
+            if limit.period is not None and not limit.is_budget
         }
         async with asyncio.timeout(_TIMEOUT_SECONDS), self._database.as_system(readonly=True) as connection:
             has_history = bool(await connection.fetchval(_QUERIES["has_transactions"], organization_id))
@@ -308,6 +312,27 @@ class LimitSnapshots:
             if limit is not None and limit.rate is not None:
                 states[name] = _empty_state(limit, now_us).pack()
         return states, loans
+
+    async def spent(self, limit: Limit, bucket: str) -> int:
+        """Return what was spent of a budget in the window that runs, in the limit's units, rounded up.
+
+        By the ledger of calls, or by the last state its bucket was stored with, whichever is more: what Redis lost a moment
+        ago is in the second only.
+        """
+        assert limit.period is not None
+        starts, ends = window(to_us(self._clock.now()), limit.period, limit.zone, limit.begins_on)
+        subject = bucket.partition(":")[2] if ":" in bucket else limit.subject
+        if limit.scope == "tag" and ":" in bucket:
+            subject = f"{limit.subject}={subject}"
+        step = "hour" if limit.period == "day" else "day"
+        async with asyncio.timeout(_TIMEOUT_SECONDS), self._database.as_system(readonly=True) as connection:
+            spent = await connection.fetchval(
+                _QUERIES["spent"], limit.organization_id, limit.scope, subject, limit.currency, from_us(starts),
+                from_us(ends), limit.zone, step,
+            )  # fmt: skip
+            state = await connection.fetchrow(_QUERIES["last_state"], limit.organization_id, bucket, from_us(starts))
+        units = ledger_units(nanos_of(spent), limit)
+        return max(units, state["level"]) if state is not None and state["level_at_us"] == starts else units
 
     async def _poll(self) -> None:
         # The driver may swallow a cancellation that comes as it gets its connection, so the flag is asked too.

@@ -254,8 +254,8 @@ class Gateway:
         endpoint = self.snapshots.prices.endpoints.find(slug, exchange.method, exchange.path)
         exchange.ticket = await self.gate.admit(
             key, provider=slug, model=inquiry.model, endpoint=endpoint or guess_template(exchange.path),
-            method=exchange.method, region=target.region, body=inquiry.body, input_tokens=inquiry.rough_input(),
-            request_bytes=exchange.request_bytes,
+            method=exchange.method, region=target.region, tags=exchange.caller.tags, body=inquiry.body,
+            input_tokens=inquiry.rough_input(), request_bytes=exchange.request_bytes,
             # As long as the call may last: a hold that ends before it would be charged as estimated.
             hold_seconds=facts.connect_seconds + facts.total_seconds + facts.drain_seconds,
         )  # fmt: skip

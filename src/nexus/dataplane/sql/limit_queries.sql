@@ -28,3 +28,17 @@ SELECT borrower, id, lender, state, principal, interest, repaid, interest_paid, 
 FROM admission.loans
 WHERE organization_id = $1 AND ended_at IS NULL
 ORDER BY granted_at, id;
+
+-- query: spent
+-- role: nexus_system
+-- What a budget's calls cost in a window, as the ledger has it; what has no exchange rate is not in it.
+SELECT coalesce(sum(s.spent), 0)
+FROM costs.spend_v1($1, $2, $3, $4, $5, $6, $7, $8) AS s;
+
+-- query: last_state
+-- role: nexus_system
+SELECT level, level_at_us
+FROM admission.token_transactions
+WHERE organization_id = $1 AND bucket = $2 AND at >= $3
+ORDER BY at DESC, sequence DESC
+LIMIT 1;

@@ -142,12 +142,15 @@ local function posting(b)
 end
 
 -- What a limit's packed argument says: 13 little-endian doubles.
---   version, method, shadow, capacity, whole, part, d, reserve, dimension, scale, then three boundaries of windows
+--   version, method, kind (1 a shadow, 2 a budget), capacity, whole, part, d, reserve, dimension, scale (of what it is in, which an
+--   exchange rate may make a fraction), then three boundaries of windows
 local LIMIT = '<ddddddddddddd'
 
 -- Brings the bucket of a limit to now, or opens it: full, or, in a cell rebuilt at `since`, as if empty at that instant.
--- Returns it, and whether the limit is a shadow; nil when none of the limit's windows holds now.
-local function current(state, limit, since)
+-- Returns it, and 1 where the limit is a shadow; nil when none of the limit's windows holds now, and with it `UNOPENED` when it is
+-- a budget's that is not there: that begins with what was spent already, and `opening` says that it is being opened (see seed).
+local UNOPENED = -4
+local function current(state, limit, since, opening)
     local version, method, shadow, capacity, whole, part, d, reserve, _, _, w0, w1, w2 = unpack_(LIMIT, limit)
     local starts, ends = 0, 0
     if method == WINDOW then
@@ -155,6 +158,7 @@ local function current(state, limit, since)
         if now < w1 then starts, ends = w0, w1 else starts, ends = w1, w2 end
     end
     local b = load(state)
+    if not b and shadow == 2 and not opening then return nil, UNOPENED end
     if not b then
         b = { level = 0, fraction = 0, at = now, held = 0, leased = 0, ends = ends, shadowed = 0, version = version,
               method = method, capacity = capacity, whole = whole, part = part, d = d, reserve = reserve,

@@ -12,6 +12,7 @@
 --         0 refused by `limit` (microseconds: when to try again), nothing written   -1 refused for ever: larger than the limit
 --         2 admitted before under this hold   3 this hold has ended, or is another call's
 --        -2 no window of `limit` holds now: ask again with others   -3 the cell is not known
+--        -4 `limit` is a budget whose bucket is not opened yet: see seed
 local id, life = ARGV[1], tonumber(ARGV[2])
 local privileged, trailed = ARGV[3] == '1', ARGV[4] == '1'
 local count = #KEYS - 5
@@ -37,7 +38,7 @@ local status, which, longest, wait = 1, 0, -1, 0
 for i = 1, count do
     local limit, units = ARGV[4 + 2 * i], tonumber(ARGV[5 + 2 * i])
     local b, shadow = current(values[2 + i], limit, since)
-    if not b then return { -2, now, i, 0 } end
+    if not b then return { shadow or -2, now, i, 0 } end
     buckets[i], charges[i] = b, units
     local keep = privileged and 0 or b.reserve
     local left, until_ = available(b), 0
