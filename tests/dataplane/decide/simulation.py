@@ -130,7 +130,7 @@ def simulate(
             answer = [
                 int(is_admitted), redis_now, verdict.limit, verdict.retry_us,
                 floor(bucket.level) + bucket.ahead(redis_now),
-                lease.amount - lease.accruing, lease.accruing, lease.duration,
+                lease.amount - lease.accruing, lease.accruing, lease.duration, 0,
             ]  # fmt: skip
             process.leases.granted(CELL, sequence, asked, answer, mine, mine + LATENCY_US)
             admitted_at = at + LATENCY_US // 2

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from nexus.contracts.limits import Limit
 from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US, Leases
+from nexus.dataplane.decide.model import Bucket as BucketModel
 from nexus.dataplane.decide.model import Cell, Lease, Wish
 from nexus.dataplane.decide.scripts import unpack_lease
 from tests.dataplane.decide.cases import SECOND, START, ClockedRedis, limit
@@ -32,8 +33,12 @@ BUCKETS = st.lists(st.integers(0, 1), min_size=1, max_size=2, unique=True)
 
 
 @st.composite
-def token_limits(draw: st.DrawFn, number: int) -> Limit:
-    """Token buckets that fill in a few milliseconds to minutes."""
+def leased_limits(draw: st.DrawFn, number: int) -> Limit:
+    """Token buckets that fill in a few milliseconds to minutes, windows of a minute, calls in flight."""
+    method = draw(st.sampled_from(["token_bucket", "token_bucket", "fixed_window", "concurrency"]))
+    if method != "token_bucket":
+        capacity = draw(st.one_of(st.integers(2, 100), st.integers(100, 10**5)))
+        return limit(number, capacity=capacity, method=method, reserve=draw(st.integers(0, min(3, capacity - 1))))
     units, per_us = draw(st.sampled_from([(1000, SECOND), (100, SECOND), (7, 1000), (3, 7), (10**6, 1), (1, SECOND)]))
     capacity = max(1, draw(st.integers(1, 5 * SECOND)) * units // per_us)
     return limit(
@@ -63,8 +68,15 @@ class Leasing(RuleBasedStateMachine):
         self.model = Cell()
         self.known: list[Limit] = []
         self.sequence = 0
-        # What each process knows of its lease: (number, units it has not spent). A process that never got its answer knows none.
-        self.held: dict[tuple[str, str], tuple[int, int]] = {}
+        # What each process knows of its lease: (number, units it has not spent, its window). A process that never got its answer
+        # knows none.
+        self.held: dict[tuple[str, str], tuple[int, int, int]] = {}
+        # What was really spent of each window, whoever knows of it, and by how much settlements took more than was estimated.
+        self.spent: dict[tuple[str, int], int] = {}
+        self.overspent = 0
+        self.largest: dict[str, int] = {}
+        # Calls that processes have under way: of each no more than it had slots for.
+        self.flying: dict[tuple[str, str], int] = {}
         self.calls: list[Asked] = []
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
@@ -74,15 +86,20 @@ class Leasing(RuleBasedStateMachine):
         self.wait(self.client.aclose())
         self.loop.close()
 
-    @initialize(first=token_limits(1), second=token_limits(2))
+    @initialize(first=leased_limits(1), second=leased_limits(2))
     def begin(self, first: Limit, second: Limit) -> None:
         self.wait(self.client.flushall())
         self.wait(self.redis.open())
         self.known = [first, second]
 
-    @rule(by=st.one_of(st.integers(0, 50_000), st.integers(0, 3 * SECOND), st.integers(-SECOND // 2, -1)))
+    @rule(by=st.one_of(
+        st.integers(0, 50_000), st.integers(0, 3 * SECOND), st.integers(0, 70 * SECOND), st.integers(-SECOND // 2, -1)
+    ))  # fmt: skip
     def pass_time(self, by: int) -> None:
         self.wait(self.redis.set(max(START, self.redis.now + by)))
+
+    def note(self, name: str, window: int, units: int) -> None:
+        self.spent[name, window] = self.spent.get((name, window), 0) + units
 
     def run(self, asked: Asked) -> list[int]:
         return self.wait(
@@ -96,10 +113,17 @@ class Leasing(RuleBasedStateMachine):
         self.sequence += 1
         wishes = []
         for number in numbers:
-            named, rest = self.held.pop((process, f"b{number}"), (0, 0))
+            named, rest, window = self.held.pop((process, f"b{number}"), (0, 0, 0))
             # One in five was overspent by settlements to more than was estimated.
             taken = spent if named and self.sequence % 5 == 0 else min(spent, rest)
-            wishes.append(Wish(self.known[number], f"b{number}", charge, wanted, named, rest - taken))
+            self.note(f"b{number}", window, taken)
+            self.overspent += max(0, taken - rest)
+            kept = taken // 2
+            if self.known[number].method == "concurrency":
+                kept = self.flying[process, f"b{number}"] = min(
+                    spent, self.flying.get((process, f"b{number}"), 0) + rest
+                )
+            wishes.append(Wish(self.known[number], f"b{number}", charge, wanted, named, rest - taken, kept))
         made = Asked(process, self.sequence, wishes)
         self.calls.append(made)
         return made
@@ -122,14 +146,23 @@ class Leasing(RuleBasedStateMachine):
             return
         if verdict.outcome == "refused":
             assert verdict.retry_us <= answer[3] <= verdict.retry_us + 2 + verdict.retry_us // 10**9
-        for place, wish in enumerate(asked.wishes, 1):
-            left, at_once, accruing, _ = answer[4 * place : 4 * place + 4]
+        for place, wish in enumerate(asked.wishes):
+            left, at_once, accruing, _, window = answer[4 + 5 * place : 9 + 5 * place]
             bucket = self.model.buckets[wish.bucket]
             lease = bucket.leases[process]
-            assert left == floor(bucket.level) + bucket.ahead(self.redis.now)
-            assert (at_once + accruing, accruing) == (lease.amount, lease.accruing)
+            assert left == floor(bucket.available()) + bucket.ahead(self.redis.now)
+            assert window == (bucket.at if bucket.limit.method == "fixed_window" else 0)
+            granted = at_once + accruing
+            if answer[0] == 1:
+                self.note(wish.bucket, window, wish.charge)
+            if bucket.limit.method == "token_bucket":
+                assert (granted, accruing) == (lease.amount, lease.accruing)
+            elif bucket.limit.method == "concurrency":
+                assert lease.amount == granted + wish.kept + (wish.charge if answer[0] == 1 else 0)
+                if answered and answer[0] == 1:
+                    self.flying[process, wish.bucket] += wish.charge
             if answered and lease.amount:
-                self.held[process, wish.bucket] = (asked.sequence, lease.amount)
+                self.held[process, wish.bucket] = (asked.sequence, granted, window)
 
     @rule(process=st.sampled_from(PROCESSES), numbers=BUCKETS, spent=st.integers(0, 3000))
     def give_back(self, process: str, numbers: list[int], spent: int) -> None:
@@ -138,6 +171,7 @@ class Leasing(RuleBasedStateMachine):
         answer = self.run(asked)
 
         assert answer[0] == 1
+        assert all(answer[5 + 5 * place] == 0 for place in range(len(numbers)))
         self.model.lease(process, asked.sequence, asked.wishes, self.redis.now, life_us=LIFE_US, horizon_us=HORIZON_US)
 
     @rule(number=st.integers(0, 60))
@@ -159,20 +193,55 @@ class Leasing(RuleBasedStateMachine):
     def decide(self, numbers: list[int], units: int, holds: bool) -> None:
         asked = [(self.known[number], f"b{number}", units) for number in numbers]
         self.sequence += 1
+        holds = holds or any(known.method == "concurrency" for known, _, _ in asked)
         more = {"hold": f"h{self.sequence}", "life_us": SECOND} if holds else {}
 
         answer = self.wait(self.redis.decide(asked, **more))
 
         assert answer[0] == STATUS[self.model.decide(asked, self.redis.now, **more).outcome]
+        if answer[0] == 1 and not holds:
+            for _, name, charge in asked:
+                self.note(name, self.window(name), charge)
+
+    def window(self, name: str) -> int:
+        bucket = self.model.buckets[name]
+        return bucket.at if bucket.limit.method == "fixed_window" else 0
+
+    @rule(number=st.integers(0, 1), seen=st.booleans())
+    def reconcile(self, number: int, seen: bool) -> None:
+        """A ledger that has what was spent in the window, read after the bucket was looked at, calls in between or not."""
+        name = f"b{number}"
+        bucket = self.model.buckets.get(name)
+        if bucket is None or bucket.limit.method != "fixed_window":
+            return
+        window, lost = bucket.at, bucket.lost
+        known = floor(bucket.level) - bucket.held - bucket.leased - lost
+        if seen:
+            self.decide([number], 3, False)
+        used = self.spent.get((name, window), 0)
+        now = self.redis.now
+
+        status, back = self.wait(
+            self.redis.scripts.reconcile(
+                self.redis.keys, self.known[number], name, now, "r", window=window, lost=lost, known=known, used=used
+            )
+        )
+
+        assert status == (1 if self.window(name) == window else 2)
+        assert back == self.model.reconcile(name, self.known[number], window, lost, known, used, now)
 
     @rule(number=st.integers(0, 1))
     def drain(self, number: int) -> None:
         """Take all there is, so that the next leases have to accrue."""
         bucket = self.model.buckets.get(f"b{number}")
-        if bucket is not None and (left := floor(bucket.level) - self.known[number].reserve) > 0:
+        if bucket is None or self.known[number].method == "concurrency":
+            return
+        if (left := floor(bucket.available()) - self.known[number].reserve) > 0:
             asked = [(self.known[number], f"b{number}", left)]
             answer = self.wait(self.redis.decide(asked))
             assert answer[0] == STATUS[self.model.decide(asked, self.redis.now).outcome]
+            if answer[0] == 1:
+                self.note(f"b{number}", self.window(f"b{number}"), left)
 
     @rule(actual=st.integers(0, 60))
     def settle_everything(self, actual: int) -> None:
@@ -184,6 +253,7 @@ class Leasing(RuleBasedStateMachine):
     def die(self, process: str) -> None:
         """It knows nothing any more, and another takes its place."""
         self.held = {key: value for key, value in self.held.items() if key[0] != process}
+        self.flying = {key: value for key, value in self.flying.items() if key[0] != process}
 
     @rule()
     def reap(self) -> None:
@@ -198,7 +268,6 @@ class Leasing(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1), factor=st.sampled_from([Fraction(1, 3), Fraction(2), Fraction(9, 10)]))
     def publish(self, number: int, factor: Fraction) -> None:
         old = self.known[number]
-        assert old.rate is not None
         capacity = max(4, int(old.capacity * factor))
         self.known[number] = replace(old, capacity=capacity, version=old.version + 1)
 
@@ -207,14 +276,19 @@ class Leasing(RuleBasedStateMachine):
         for name, bucket in self.model.buckets.items():
             state = self.wait(self.redis.state(name))
             assert state is not None
-            assert state.level + Fraction(state.fraction, state.denominator) == bucket.level
+            fraction = Fraction(state.fraction, state.denominator) if bucket.is_bucket else 0
+            assert state.level + fraction == bucket.level
+            assert bucket.is_bucket or state.fraction == bucket.lost
             assert (state.held, state.at) == (bucket.held, bucket.at)
-            assert state.leased == sum(lease.amount for lease in bucket.leases.values())
+            assert state.leased == bucket.leased
             assert self.wait(leases_of(self.redis, name)) == bucket.leases
 
     @invariant()
     def no_more_is_out_than_was_prepaid(self) -> None:
-        for bucket in self.model.buckets.values():
+        for name, bucket in self.model.buckets.items():
+            if not bucket.is_bucket:
+                self.what_is_used_is_charged(name, bucket)
+                continue
             assert bucket.level + bucket.ahead(self.redis.now) <= bucket.limit.capacity
             shares = sum(
                 Fraction(lease.accruing, lease.duration)
@@ -222,9 +296,26 @@ class Leasing(RuleBasedStateMachine):
                 if lease.accruing and lease.at <= self.redis.now < lease.at + lease.duration
             )
             assert shares <= bucket.rate
-        for (process, name), (sequence, rest) in self.held.items():
+        for (process, name), (sequence, rest, _) in self.held.items():
             lease = self.model.buckets[name].leases.get(process) if name in self.model.buckets else None
             assert lease is None or lease.sequence != sequence or rest <= lease.amount
+
+    def what_is_used_is_charged(self, name: str, bucket: BucketModel) -> None:
+        """Whatever processes spent, and whatever they may spend yet, the bucket has it on its account."""
+        self.largest[name] = max(self.largest.get(name, 0), bucket.limit.capacity)
+        mine = [
+            (process, rest)
+            for (process, other), (sequence, rest, window) in self.held.items()
+            if other == name and window == self.window(name) and (lease := bucket.leases.get(process)) is not None
+            and lease.sequence == sequence and lease.ends >= self.redis.now
+        ]  # fmt: skip
+        out = sum(rest for _, rest in mine)
+        if bucket.limit.method == "concurrency":
+            assert bucket.level >= out + sum(self.flying.get((process, name), 0) for process, _ in mine)
+            return
+        spent = self.spent.get((name, bucket.at), 0)
+        assert bucket.level - bucket.held >= spent + out
+        assert spent <= self.largest[name] + self.overspent
 
     @invariant()
     def the_trail_rebuilds_them(self) -> None:
@@ -256,7 +347,7 @@ async def test_a_call_without_a_lease_has_what_is_left_beside_shares_that_accrue
         clocked.keys, "p", 1, [wish], clocked.now, life_us=LIFE_US, horizon_us=HORIZON_US
     )
     # 15/16 of what is gained in 0.2 s.
-    assert granted[4:] == [0, 0, 187, 200_000]
+    assert granted[4:] == [0, 0, 187, 200_000, 0]
 
     await clocked.set(clocked.now + SECOND // 10)
     answers = [(await clocked.decide([(known, "b", units)]))[0] for units in (7, 6, 1)]
@@ -442,7 +533,7 @@ def test_a_lease_that_was_named_to_redis_is_spent_no_more_whether_or_not_an_answ
     for number in range(40):
         leases.note("cell", asked, number * 10_000)
     leases.wishes("cell", asked, 400_000)
-    leases.granted("cell", 1, asked, [1, START, 0, 0, 900, 5, 20, 100_000], 400_000, 400_500)
+    leases.granted("cell", 1, asked, [1, START, 0, 0, 900, 5, 20, 100_000, 0], 400_000, 400_500)
     before = leases.decide("cell", asked, 401_000)
 
     (wish,) = leases.wishes("cell", asked, 402_000)

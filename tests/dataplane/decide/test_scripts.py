@@ -30,7 +30,7 @@ from tests.dataplane.decide.cases import (
 
 T = TypeVar("T")
 EXAMPLES = int(os.environ.get("NEXUS_DECIDE_EXAMPLES", "40"))
-STATUS = {"admitted": 1, "refused": 0, "impossible": -1}
+STATUS = {"admitted": 1, "refused": 0, "impossible": -1, "scarce": 5}
 NUMBERS = st.integers(0, 2)
 MINUTE = 60 * SECOND
 

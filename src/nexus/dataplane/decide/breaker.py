@@ -51,6 +51,8 @@ class Breaker:
         self._probe = probe
         self._timeout = timeout_seconds
         self._patience = max(timeout_seconds, patience_seconds)
+        # Who gives Redis more time than that means it.
+        self._longest = max(timeout_seconds, LONGEST_SECONDS)
         self._on_recovery = on_recovery
         self._failures = 0
         self._answered_at = 0.0
@@ -85,7 +87,7 @@ class Breaker:
         began = heard = loop.time()
         while not task.done():
             silence = self._timeout if self._failures else self._patience
-            until = min(heard + silence, began + LONGEST_SECONDS)
+            until = min(heard + silence, began + self._longest)
             asked = loop.time()
             await asyncio.wait({task}, timeout=max(0.0, until - asked))
             for _ in range(_TURNS):
@@ -102,7 +104,7 @@ class Breaker:
                 heard = self._answered_at
             elif not task.done():
                 return
-            if now - began >= LONGEST_SECONDS:
+            if now - began >= self._longest:
                 return
 
     def _forget(self, task: asyncio.Task[Any]) -> None:

@@ -29,11 +29,13 @@ from redis.exceptions import RedisError
 from nexus.contracts.limits import DIMENSIONS, Call, Dimension, Limit, LimitTable
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
 from nexus.dataplane.decide.fallback import Fallback, Owed
+from nexus.dataplane.decide.leases import LIFE_US, Correction
 from nexus.dataplane.decide.lending import LoanRecord, reopen_loans
 from nexus.dataplane.decide.lessee import Lessee
 from nexus.dataplane.decide.nodes import Nodes
 from nexus.dataplane.decide.openings import REPORT_SECONDS, Flights, Openings, Spent
-from nexus.dataplane.decide.scripts import BucketState, Keys, Scripts, keys_of
+from nexus.dataplane.decide.purses import Charges, Plan, Plans
+from nexus.dataplane.decide.scripts import SCARCE, BucketState, Keys, Scripts, keys_of
 from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg, Settlement
 from nexus.dataplane.decide.windows import window
 from nexus.kit.ids import uuid7
@@ -48,7 +50,11 @@ _RESTORE_SECONDS = 2.0
 _MOST_DOUBTFUL = 10_000
 _REPORTED_SECONDS = 120
 _SECOND = 1_000_000
+_SCARCE_SECONDS = 0.02
+_SCARCE_TURNS = 60
+"""Together a little longer than a lease lives."""
 _DECISIONS = Counter("nexus_admission_decisions", "Calls decided, by outcome.", ("outcome",))
+_ADMITTED = _DECISIONS.labels("admitted")
 _SHADOW = Counter("nexus_admission_shadow_refusals", "Calls that a limit in shadow mode would have refused.")
 log = structlog.get_logger("nexus.admission")
 
@@ -65,6 +71,20 @@ class CellHistory:
     """Windows that are still running, and buckets that have open loans, packed, by bucket."""
     loans: Mapping[str, Sequence[LoanRecord]] = field(default_factory=dict)
     """Open loans by the bucket that borrowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowAccount:
+    """How a window of a bucket stands."""
+
+    begins_us: int
+    ends_us: int
+    used: int
+    """Everything that is charged."""
+    lost: int
+    """Of that, what processes had on lease that told nothing of it any more."""
+    known: int
+    """Of that, what is known to be spent: neither lost, nor on lease, nor held."""
 
 
 Restore = Callable[[UUID], Awaitable[CellHistory]]
@@ -109,16 +129,18 @@ class Admission:
         self._breaker = Breaker(self._ping, timeout_seconds=timeout_seconds, on_recovery=self._recovered)
         # A lease is counted by this process's clock, which has to run as Redis's does.
         self._has_leases = prelude is None
-        self._lessee = Lessee(self._scripts, self._breaker, self._now_us)
+        self._lessee = Lessee(self._scripts, self._breaker, self._now_us, self._correct)
+        self._plans = Plans()
         self._fallback = Fallback()
         self._nodes = Nodes(redis, self._scripts, self._breaker, file=nodes_file)
         self._openings = Openings(
-            self._scripts, self._breaker, spent=spent, open_cell=self._open, now_us=self._now_us,
+            self._scripts, self._breaker, spent=spent, open_cell=self.open_cell, now_us=self._now_us,
             report_seconds=report_seconds,
         )  # fmt: skip
         self._flights = Flights()
         self._paused: dict[tuple[UUID, str], int] = {}
         self._skew_us = 0
+        self._last_hold = 0
         self._cells: set[UUID] = set()
         self._reaped_at: dict[UUID, float] = {}
         self._doubtful: deque[tuple[UUID, str]] = deque(maxlen=_MOST_DOUBTFUL)
@@ -174,13 +196,13 @@ class Admission:
         too, and when the process dies it stays charged as estimated. `limits`, each with its bucket, are asked instead of those
         of the table. Never raises because of Redis.
         """
-        met = self._table().of(call) if limits is None else limits
-        if not met:
+        plan = self.plan(call) if limits is None else Plan(self._table(), keys_of(call.organization_id).cell, limits)
+        if not plan.limits:
             _DECISIONS.labels("unlimited").inc()
             return Decision("admitted")
-        asked = [(limit, bucket, limit.charge(call.amount(limit.dimension))) for limit, bucket in met]
-        if hold_seconds <= 0 and (hold_id or any(limit.method == "concurrency" for limit, _, _ in asked)):
+        if hold_seconds <= 0 and (hold_id or plan.is_timed):
             hold_seconds = DEFAULT_HOLD_SECONDS
+        charges = plan.charges_of(call)
         if hold_seconds > 0 and not hold_id:
             hold_id = uuid7().hex
         life_us = int(hold_seconds * _SECOND)
@@ -189,12 +211,12 @@ class Admission:
         was_open = self._breaker.is_open
         try:
             decision = None
-            await self._openings.ensure(met)
-            if self._has_leases and (not life_us or is_settled_here) and not call.is_privileged:
-                decision = await self._lessee.decide(
-                    keys_of(call.organization_id).cell, asked, hold_id=hold_id, life_us=life_us
-                )
+            if plan.has_budgets:
+                await self._openings.ensure(plan.limits)
+            elif self._has_leases and (not life_us or is_settled_here) and not call.is_privileged:
+                decision = await self._lessee.decide(plan, charges, hold_id=hold_id, life_us=life_us)
             if decision is None:
+                asked = plan.asked(charges)
                 answer = await self._decide_in_redis(call, asked, hold_id, life_us)
                 decision = self._read(call, asked, answer, hold_id)
         except LimiterAway:
@@ -202,15 +224,35 @@ class Admission:
                 # Redis may have charged it all the same.
                 self._doubtful.append((call.organization_id, hold_id))
             decision = self._fallback.decide(
-                call.organization_id, asked, self._now_us(), hold_id=hold_id, life_us=life_us,
+                call.organization_id, plan.asked(charges), self._now_us(), hold_id=hold_id, life_us=life_us,
                 is_privileged=call.is_privileged,
             )  # fmt: skip
         _DECISIONS.labels(decision.outcome).inc()
-        if decision.outcome == "admitted" and not decision.is_replay:
-            self._flights.began(call.organization_id, decision.hold_id, hold_seconds, asked)
+        if decision.outcome == "admitted" and not decision.is_replay and plan.has_budgets:
+            self._flights.began(call.organization_id, decision.hold_id, hold_seconds, plan.asked(charges))
         elif decision.outcome == "refused" and decision.refused_by is not None and decision.refused_by.is_budget:
             self._note_pause(decision)
         return replace(decision, has_older_headers=True) if self._table().has_older_headers else decision
+
+    def plan(self, call: Call) -> Plan:
+        """Return the limits that calls like this one meet, found once for each table."""
+        return self._plans.of(self._table(), call, keys_of(call.organization_id).cell)
+
+    def decide_now(self, plan: Plan, charges: Charges, *, hold_seconds: float) -> Decision | None:
+        """Decide a call that this process settles, if what is set aside for its kind is enough; None: ask by `decide`."""
+        if plan.table is not self._table():
+            return None
+        self._last_hold += 1
+        decision = self._lessee.decide_now(
+            plan, charges, f"{self._lessee.leases.process}-{self._last_hold}", int(hold_seconds * _SECOND)
+        )
+        if decision is not None:
+            _ADMITTED.inc()
+        return decision
+
+    def settle_now(self, hold_id: str, actual: Mapping[Dimension, int]) -> bool:
+        """Settle a hold that this process has; False for any other: settle it by `settle`."""
+        return self._lessee.finish(hold_id, "settle", actual) is not None
 
     async def settle(self, organization_id: UUID, hold_id: str, actual: Mapping[Dimension, int]) -> Settlement:
         """Settle a hold to what the call really took, once; a dimension that is not given stays as charged."""
@@ -224,22 +266,64 @@ class Admission:
         """End the expired holds of an organization; returns how many. Not under the decision's limit of time."""
         return int((await self._scripts.reap(keys_of(organization_id)))[1])
 
-    async def adjust(self, limit: Limit, bucket: str, units: int, *, name: str) -> int:
-        """Take units from a bucket by hand, or give them; returns what it has left. `LimiterAway` when Redis is."""
+    async def adjust(self, limit: Limit, bucket: str, units: int, *, name: str, window: int = 0) -> int:
+        """Take units from a bucket by hand, or give them; returns what it has left. `LimiterAway` when Redis is.
+
+        With `window`, where one begins (microseconds), only in that one: what comes after its end changes no later one.
+        """
         for _ in range(3):
             status, left = await self._breaker.run(
-                self._scripts.adjust(keys_of(limit.organization_id), limit, bucket, units, self._now_us(), name)
+                self._scripts.adjust(
+                    keys_of(limit.organization_id), limit, bucket, units, self._now_us(), name, window=window
+                )
             )
-            if status == 1:
+            if status > 0:
                 return int(left)
             await self.open_cell(limit.organization_id)
         raise LimiterAway
+
+    async def account(self, limit: Limit, bucket: str) -> WindowAccount | None:
+        """Return how a window stands, to be reconciled with a ledger; None where it was never charged. `LimiterAway` …"""
+        keys = keys_of(limit.organization_id)
+        data = await self._breaker.run(self._read_bucket(keys.buckets + bucket))
+        if data is None or limit.period is None:
+            return None
+        state = BucketState.unpack(data)
+        known = state.level - state.held - state.leased - state.fraction
+        return WindowAccount(state.at, state.ends, state.level, state.fraction, known)
+
+    async def reconcile(self, limit: Limit, bucket: str, account: WindowAccount, used: int) -> int:
+        """Give back what processes that died had of a window and did not spend; returns how many units. `LimiterAway` …
+
+        `account` is how the bucket stood, `used` what a ledger says was spent in that window, in the limit's units. The ledger
+        has to be read after the account, and to have each call in it that ended before: calls of processes that died too.
+        Nothing is given back that may have been spent, so where calls go on some of it comes back only the next time.
+        """
+        if account.lost <= 0:
+            return 0
+        for _ in range(3):
+            status, back = await self._breaker.run(
+                self._scripts.reconcile(
+                    keys_of(limit.organization_id), limit, bucket, self._now_us(), f"reconcile-{uuid7().hex}",
+                    window=account.begins_us, lost=account.lost, known=account.known, used=used,
+                )
+            )  # fmt: skip
+            if status > 0:
+                return int(back)
+            await self.open_cell(limit.organization_id)
+        raise LimiterAway
+
+    async def _read_bucket(self, key: str) -> bytes | None:
+        found: Any = await self._redis.get(key)
+        return bytes(found) if found is not None else None
 
     async def _decide_in_redis(self, call: Call, asked: Asked, hold_id: str, life_us: int) -> list[int]:
         keys = keys_of(call.organization_id)
         answer: list[int] = []
         now_us = self._now_us()
-        for _ in range(4):
+        turns = scarce = 0
+        while turns < 4:
+            turns += 1
             answer = await self._breaker.run(
                 self._scripts.decide(
                     keys, asked, now_us, hold=hold_id, life_us=life_us, is_privileged=call.is_privileged
@@ -258,7 +342,14 @@ class Admission:
                 self._skew_us = now_us - time.time_ns() // 1000
             elif status == 0 and await self._reaped(call.organization_id, keys):
                 continue
+            elif status == SCARCE and scarce < _SCARCE_TURNS:
+                # What processes have of a window comes back within the life of a lease, and the call would be admitted then.
+                turns, scarce = turns - 1, scarce + 1
+                await self._reaped(call.organization_id, keys)
+                await asyncio.sleep(_SCARCE_SECONDS)
             else:
+                if status == SCARCE:
+                    answer[0], answer[3] = 0, LIFE_US
                 if call.organization_id not in self._cells:
                     self._cells.add(call.organization_id)
                     self._later(self._remember_cell(keys))
@@ -304,9 +395,7 @@ class Admission:
             return Settlement("ended")
         here = self._lessee.finish(hold_id, kind, actual)
         if here is not None:
-            for limit, bucket, units in here.corrections:
-                await self._correct(limit, bucket, units, hold_id)
-            return Settlement("ended", here.legs)
+            return Settlement("ended", here.legs())
         try:
             answer = await self._breaker.run(self._scripts.finish(keys_of(organization_id), hold_id, kind, actual))
         except LimiterAway:
@@ -314,12 +403,14 @@ class Admission:
             return Settlement("unavailable")
         return _settlement(answer)
 
-    async def _correct(self, limit: Limit, bucket: str, units: int, hold_id: str) -> None:
+    async def _correct(self, item: Correction) -> None:
         """Charge, or give back, in Redis what a settlement could not in a lease."""
         try:
-            await self.adjust(limit, bucket, units, name=f"settle-{hold_id}")
+            await self.adjust(item.limit, item.bucket, item.units, name=f"settle-{uuid7().hex}", window=item.window)
         except LimiterAway:
-            self._fallback.owe_again(Owed(limit.organization_id, bucket, limit, units))
+            # What comes back to a window would come back to a later one by then: it stays charged as estimated.
+            if item.units > 0 or not item.window:
+                self._fallback.owe_again(Owed(item.limit.organization_id, item.bucket, item.limit, item.units))
 
     async def open_cell(self, organization_id: UUID) -> None:
         """Make a cell known that Redis does not know: one task for all who wait for it. `LimiterAway` when it cannot be."""

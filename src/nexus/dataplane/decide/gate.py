@@ -22,12 +22,13 @@ from uuid import UUID
 
 import msgspec
 
-from nexus.contracts.keys import KeyEntry, KeyTable
-from nexus.contracts.limits import MAX_UNITS, Call, Dimension
+from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
+from nexus.contracts.limits import MAX_UNITS, Call, Dimension, LimitTable
 from nexus.contracts.prices import PriceBook
 from nexus.contracts.pricing import price_call
 from nexus.dataplane.decide.asgi import refusal
 from nexus.dataplane.decide.engine import Admission
+from nexus.dataplane.decide.purses import Plan
 from nexus.dataplane.decide.types import Decision, Settlement
 from nexus.dataplane.http import NotLoaded
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
@@ -38,6 +39,7 @@ UNKNOWN_OUTPUT_TOKENS = 1000
 """Output of a model that has not answered here yet, where the request sets no maximum."""
 _ANSWERS = 31
 _MODELS = 2000
+_MOST_KINDS = 20_000
 _MAXIMA = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
@@ -74,6 +76,22 @@ class Ticket:
     decision: Decision
     call: Priced
     input_tokens: int
+    plan: Plan
+
+
+class _Kind:
+    """What calls of one key to one model have in common."""
+
+    __slots__ = ("call", "key", "organization", "plan", "tags")
+
+    def __init__(
+        self, call: Priced, organization: OrganizationEntry | None, tags: Mapping[str, str], plan: Plan
+    ) -> None:
+        self.key = call.key
+        self.call = call
+        self.organization = organization
+        self.tags = tags
+        self.plan = plan
 
 
 def most_output_tokens(body: bytes) -> int | None:
@@ -90,6 +108,15 @@ def most_output_tokens(body: bytes) -> int | None:
         return None
     answers: int = asked.n if _is_count(asked.n) and asked.n > 0 else 1
     return min(min(said) * answers, 10**9)
+
+
+def _call_of(kind: _Kind) -> Call:
+    key, organization = kind.key, kind.organization
+    return Call(
+        organization_id=key.organization_id, application=key.application, user_id=key.user_id, key_id=key.id,
+        provider=kind.call.provider, model=kind.call.model, endpoint=kind.call.endpoint,
+        currency=organization.currency if organization is not None else "", tags=kind.tags,
+    )  # fmt: skip
 
 
 def _is_count(value: object) -> bool:
@@ -113,6 +140,7 @@ class Gate:
         self._prices = prices
         self._is_loaded = is_loaded
         self._clock = clock
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
         self._answers: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
         self._tasks: set[asyncio.Task[Settlement]] = set()
 
@@ -140,25 +168,53 @@ class Gate:
         """Ask for one call. None where its organization has no limits; raises what the client is told when it is refused."""
         if not self.concerns(key):
             return None
-        call = Priced(key, provider, model, endpoint, method, region)
+        kind = self._kind(key, provider, model, endpoint, method, region, tags or {})
+        plan = kind.plan
         output = 0
         if input_tokens or model:
             said = most_output_tokens(body)
             output = self._usual_output((provider, model)) if said is None else said
-        cost, currency = self._price(call, {"input": input_tokens, "output": output, "requests": 1})
-        decision = await self._admission.decide(
-            Call(
-                organization_id=key.organization_id, application=key.application, user_id=key.user_id, key_id=key.id,
-                provider=provider, model=model, endpoint=endpoint, bytes=request_bytes, tokens=input_tokens + output,
-                money=min(cost or 0, MAX_UNITS), currency=currency, tags=tags or {},
-            ),
-            hold_seconds=hold_seconds,
-            # A ticket is settled or released by the process that has it.
-            is_settled_here=True,
-        )  # fmt: skip
-        if not decision.is_admitted:
-            raise refusal(decision)
-        return Ticket(key.organization_id, decision, call, input_tokens)
+        cost = 0
+        if "money" in plan.dimensions:
+            usage = {"input": input_tokens, "output": output, "requests": 1}
+            cost = min(self._price(kind.call, kind.organization, model, usage) or 0, MAX_UNITS)
+        tokens = input_tokens + output
+        amounts = {
+            "requests": 1, "operations": 0, "bytes": request_bytes, "tokens": tokens, "concurrency": 1, "money": cost,
+        }  # fmt: skip
+        charges = plan.charges([amounts[dimension] for dimension, _ in plan.columns])
+        decision = self._admission.decide_now(plan, charges, hold_seconds=hold_seconds)
+        if decision is None:
+            decision = await self._admission.decide(
+                replace(_call_of(kind), bytes=request_bytes, tokens=tokens, money=cost),
+                hold_seconds=hold_seconds,
+                # A ticket is settled or released by the process that has it.
+                is_settled_here=True,
+            )
+            if not decision.is_admitted:
+                raise refusal(decision)
+        return Ticket(key.organization_id, decision, kind.call, input_tokens, plan)
+
+    def _kind(
+        self, key: KeyEntry, provider: str, model: str, endpoint: str, method: str | None, region: str | None,
+        tags: Mapping[str, str],
+    ) -> _Kind:  # fmt: skip
+        name = (key.id, provider, model, endpoint, method, region, tuple(sorted(tags.items())) if tags else ())
+        organization = self._keys().organizations.get(key.organization_id)
+        kind = self._kinds.get(name)
+        if (
+            kind is None
+            or kind.key is not key
+            or kind.organization is not organization
+            or kind.plan.table is not self._admission.table
+        ):
+            if len(self._kinds) >= _MOST_KINDS:
+                self._kinds.clear()
+            call = Priced(key, provider, model, endpoint, method, region)
+            kind = _Kind(call, organization, tags, Plan(LimitTable(), "", ()))
+            kind.plan = self._admission.plan(_call_of(kind))
+            self._kinds[name] = kind
+        return kind
 
     def settle(
         self,
@@ -173,11 +229,16 @@ class Gate:
             return
         if tokens is not None and tokens > ticket.input_tokens:
             self._learn((ticket.call.provider, ticket.call.model), tokens - ticket.input_tokens)
-        known: dict[Dimension, int | None] = {"tokens": tokens, "money": cost_nanos, "bytes": size_bytes}
-        actual: dict[Dimension, int] = {
-            name: min(value, MAX_UNITS) for name, value in known.items() if value is not None
-        }
-        self._beside(self._admission.settle(ticket.organization_id, ticket.decision.hold_id, actual))
+        actual: dict[Dimension, int] = {}
+        if tokens is not None:
+            actual["tokens"] = min(tokens, MAX_UNITS)
+        if cost_nanos is not None:
+            actual["money"] = min(cost_nanos, MAX_UNITS)
+        if size_bytes is not None:
+            actual["bytes"] = min(size_bytes, MAX_UNITS)
+        hold_id = ticket.decision.hold_id
+        if not self._admission.settle_now(hold_id, actual):
+            self._beside(self._admission.settle(ticket.organization_id, hold_id, actual))
 
     def cost(
         self,
@@ -188,12 +249,17 @@ class Gate:
         variant: Mapping[str, str],
         is_failure: bool,
     ) -> int | None:
-        """Price what a call took, in nanos of its organization's currency; None where the book cannot tell.
+        """Price what a call took, in nanos of its organization's currency; None where the book cannot tell, or no limit asks.
 
         `usage` and `variant` are as a record has them; `model` is the one that answered.
         """
-        call = replace(ticket.call, model=model or ticket.call.model)
-        return self._price(call, {**usage, "requests": 1}, variant=variant, is_failure=is_failure)[0]
+        if "money" not in ticket.plan.dimensions:
+            return None
+        organization = self._keys().organizations.get(ticket.organization_id)
+        return self._price(
+            ticket.call, organization, model or ticket.call.model, {**usage, "requests": 1}, variant=variant,
+            is_failure=is_failure,
+        )  # fmt: skip
 
     def release(self, ticket: Ticket | None) -> None:
         """Give everything back: the call was never made."""
@@ -207,22 +273,20 @@ class Gate:
     def _price(
         self,
         call: Priced,
+        organization: OrganizationEntry | None,
+        model: str,
         usage: Mapping[str, int],
         *,
         variant: Mapping[str, str] = MappingProxyType({}),
         is_failure: bool = False,
-    ) -> tuple[int | None, str]:
-        """Return nanos and their currency."""
-        organization_id = call.key.organization_id
-        organization = self._keys().organizations.get(organization_id)
-        currency = organization.currency if organization is not None else ""
-        priced = price_call(
-            self._prices(), organization_id=organization_id, tier=organization.tier if organization else "standard",
-            provider=call.provider, model=call.model or None, endpoint=call.endpoint or None, method=call.method,
-            region=call.region, at=self._clock.now(), usage=usage, variant=variant, currency=currency or None,
-            is_failure=is_failure,
-        )  # fmt: skip
-        return priced.cost_nanos, currency
+    ) -> int | None:
+        """Return nanos of the organization's currency."""
+        tier, currency = (organization.tier, organization.currency) if organization is not None else ("standard", "")
+        return price_call(
+            self._prices(), organization_id=call.key.organization_id, tier=tier, provider=call.provider,
+            model=model or None, endpoint=call.endpoint or None, method=call.method, region=call.region,
+            at=self._clock.now(), usage=usage, variant=variant, currency=currency or None, is_failure=is_failure,
+        ).cost_nanos  # fmt: skip
 
     def _beside(self, work: Coroutine[Any, Any, Settlement]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 
 from nexus.contracts.limits import MICRO, Limit
+from nexus.dataplane.decide.purses import Page, Standings
 from nexus.dataplane.decide.types import Decision, LimitStanding
 from nexus.kit.money import NANOS
 
@@ -44,6 +46,7 @@ def _ceil(amount: int, per: int) -> int:
     return -(-amount // per)
 
 
+@lru_cache(maxsize=4096)
 def _policy(limit: Limit) -> str:
     quota = min(limit.capacity // per_unit(limit), _LARGEST)
     text = f'"{limit.name}";q={quota}'
@@ -80,6 +83,8 @@ def _older(decision: Decision, told: Sequence[LimitStanding]) -> list[tuple[byte
 
 def rate_limit_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
     """Return the headers that tell a caller how its limits stand; none where it has no limits."""
+    if isinstance(decision.standings, Standings):
+        return _headers_of_page(decision.standings.page)
     known = [item for item in decision.standings if not item.limit.is_shadow]
     headers: list[tuple[bytes, bytes]] = []
     if known:
@@ -92,6 +97,18 @@ def rate_limit_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
     if decision.outcome in {"refused", "unavailable"}:
         headers.append((b"retry-after", str(retry_after_seconds(decision)).encode()))
     return headers
+
+
+def _headers_of_page(page: Page) -> list[tuple[bytes, bytes]]:
+    """Return the headers of calls that are paid for by one purse, made once for all of them.
+
+    They say what is left when all that was set aside is spent, so nobody is promised more than there is.
+    """
+    if page.headers is None:
+        standings = page.standings(None, [0] * len(page.taken))
+        has_older = page.plan.table.has_older_headers
+        page.headers = rate_limit_headers(Decision("admitted", standings, has_older_headers=has_older))
+    return page.headers
 
 
 def retry_after_seconds(decision: Decision) -> int:

@@ -1,22 +1,32 @@
 """Leases of one process: units of hot limits that are prepaid to it, so that it decides by itself.
 
-What is decided here was debited in Redis before, so a process that dies loses units and makes none. Pure: what it needs of
-Redis it says, and time is given, in microseconds of a clock that never steps.
+What is decided here was debited in Redis before, so a process that dies loses units and makes none. What its calls under way
+hold of windows, and the calls in flight themselves, it tells with each lease, so that Redis knows them from what is spent.
+Pure: what it needs of Redis it says, and time is given, in microseconds of a clock that never steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nexus.contracts.limits import Limit
-from nexus.dataplane.decide.model import Wish
+from nexus.dataplane.decide.model import SLOT_LIVES, Wish
 from nexus.kit.ids import uuid7
+
+if TYPE_CHECKING:
+    from nexus.dataplane.decide.purses import Purse
 
 LIFE_US = 1_000_000
 """How long a lease may be spent, from the instant it was asked for."""
 HORIZON_US = 400_000
 """For so long a lease is to last, at the pace of late."""
+SLOT_LIFE_US = SLOT_LIVES * LIFE_US
+"""How long slots of calls in flight are leased, and what calls hold of windows."""
+_RENEW_HELD_US = SLOT_LIFE_US // 2
+_FEWEST_SLOTS = 8
+_SCARCE_US = 1_000_000
 _EARLY_US = 5_000
 """A lease is not spent in its last moments: another clock's second is another second."""
 _RENEW_US = 150_000
@@ -34,6 +44,9 @@ _HOT_CALLS = 10
 _STALE_US = 5_000_000
 _MOST_DEMANDS = 50_000
 
+LEASED = frozenset({"token_bucket", "fixed_window", "concurrency"})
+"""Methods of limits that are leased: how long to wait for a leaky bucket is known in one place."""
+
 Asked = Sequence[tuple[Limit, str, int]]
 BucketKey = tuple[str, str]
 
@@ -48,8 +61,8 @@ class Demand:
     calls_a_second: float = 0.0
     units_a_us: float = 0.0
 
-    def note(self, units: int, now_us: int) -> None:
-        """Count one call, admitted or not."""
+    def note(self, units: int, now_us: int, calls: int = 1) -> None:
+        """Count calls, admitted or not, and what they asked for together."""
         passed = now_us - self.since_us
         if passed >= _BIN_US:
             # Half of what was, for each bin that has passed: a burst is seen at once, a quiet one is soon forgotten.
@@ -57,7 +70,7 @@ class Demand:
             self.calls_a_second = kept * self.calls_a_second + (1 - kept) * self.calls * 1e6 / passed
             self.units_a_us = kept * self.units_a_us + (1 - kept) * self.units / passed
             self.since_us, self.calls, self.units = now_us, 0, 0
-        self.calls += 1
+        self.calls += calls
         self.units += units
 
     @property
@@ -93,7 +106,15 @@ class HeldLease:
     used_at_us: int
     idle_us: int
     wanted: int
+    window: int = 0
+    """Where the window begins that it is of; 0 for no window."""
     spent: int = 0
+    is_for_calls: bool = False
+    """It lives on while calls hold something of it."""
+    purses: list[Purse] = field(default_factory=list)
+    """What has units of it set aside."""
+    promised: int = 0
+    """Of what is spent: so much may come back from purses, what is set aside in them included."""
 
     def accrued(self, now_us: int) -> int:
         """Return how many of the accruing units may be spent now."""
@@ -110,6 +131,11 @@ class HeldLease:
     def rest(self) -> int:
         """What is unspent, accrued or not."""
         return self.at_once + self.accruing - self.spent
+
+    @property
+    def last_us(self) -> int:
+        """When it is not spent any more, so that it is renewed while it may be."""
+        return self.until_us - _RENEW_US // 2
 
     def is_worth_asking(self, units: int) -> bool:
         """Whether the bucket itself had a good part of such a lease left when this one was made."""
@@ -131,6 +157,17 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """What settlements took, or gave back when negative, and no lease could be charged with yet."""
+
+    limit: Limit
+    bucket: str
+    units: int
+    window: int
+    """Where the window begins that it belongs to; 0 for no window."""
+
+
+@dataclass(frozen=True, slots=True)
 class Denial:
     """A refusal by Redis, which holds for a moment for calls that ask for as much."""
 
@@ -149,9 +186,18 @@ class Leases:
         self._held: dict[BucketKey, HeldLease] = {}
         self._demands: dict[BucketKey, Demand] = {}
         self._denials: dict[BucketKey, Denial] = {}
+        self._kept: dict[BucketKey, int] = {}
+        self._purses: dict[BucketKey, list[Purse]] = {}
+        self._owed: dict[tuple[BucketKey, int], Correction] = {}
+        self._windows: dict[BucketKey, int] = {}
+        self._scarce: dict[BucketKey, int] = {}
+        """Limits on calls in flight that are near, and until when that is remembered: slots that get free are for whoever
+        comes."""
+        self._holding: dict[BucketKey, Limit] = {}
+        """Windows and calls in flight of which Redis may have something out to this process."""
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._held) + len(self._holding) + len(self._owed)
 
     def next_sequence(self) -> int:
         """Return the number of the next call of the script: each has a greater one."""
@@ -168,8 +214,10 @@ class Leases:
         for limit, bucket, units in asked:
             demand = self._demand((cell, bucket), now_us)
             demand.note(units, now_us)
-            is_hot = is_hot and demand.is_hot and limit.method == "token_bucket" and not limit.is_shadow
+            is_hot = is_hot and demand.is_hot and limit.method in LEASED and not limit.is_shadow
             is_hot = is_hot and units <= limit.capacity - limit.reserve
+            if limit.method == "concurrency" and is_hot and self._scarce.get((cell, bucket), 0) > now_us:
+                is_hot = False
         return is_hot
 
     def decide(self, cell: str, asked: Asked, now_us: int) -> Local | None:
@@ -185,7 +233,7 @@ class Leases:
                 elif units >= denial.units:
                     return Local(False, number, max(1, denial.refused_until_us - now_us))
             lease = self._held.get(key)
-            if lease is None or lease.limit.version != limit.version or lease.until_us - _RENEW_US // 2 <= now_us:
+            if lease is None or lease.limit.version != limit.version or lease.last_us <= now_us:
                 is_short = True
                 continue
             if lease.spendable(now_us) < units:
@@ -207,50 +255,162 @@ class Leases:
         made: list[Wish] = []
         for limit, bucket, units in asked:
             key = (cell, bucket)
-            lease = self._held.pop(key, None)
-            wanted = self._demand(key, now_us).units_in(HORIZON_US, now_us)
-            made.append(_wish(limit, bucket, units, wanted, lease, now_us))
+            lease = self._end(key)
+            if limit.method == "token_bucket" and (owed := self._owed.pop((key, 0), None)) is not None:
+                units += owed.units
+            made.append(
+                _wish(limit, bucket, units, self._wanted(key, limit, lease, now_us), lease, now_us, self.kept(key))
+            )
+            if limit.method != "token_bucket":
+                self._holding[key] = limit
         return made
+
+    def _wanted(self, key: BucketKey, limit: Limit, lease: HeldLease | None, now_us: int) -> int:
+        paced = self._demand(key, now_us).units_in(HORIZON_US, now_us)
+        if limit.method != "concurrency":
+            return paced
+        # Slots are used again and again: as many as there were, twice as many where those were too few.
+        left = lease.rest if lease is not None else 0
+        return min(paced, max(_FEWEST_SLOTS, left if left > 0 else 2 * self.kept(key)))
+
+    def _end(self, key: BucketKey) -> HeldLease | None:
+        """Forget a lease, with what of it is set aside put back."""
+        lease = self._held.pop(key, None)
+        if lease is not None:
+            for purse in list(lease.purses):
+                purse.close()
+        return lease
+
+    def kept(self, key: BucketKey) -> int:
+        """Return what calls hold of a bucket that are under way here."""
+        return self._kept.get(key, 0) + sum(purse.kept(key) for purse in self._purses.get(key, ()))
+
+    def keep(self, key: BucketKey, units: int) -> None:
+        """Count what a call holds; negative when it has ended."""
+        kept = self._kept.get(key, 0) + units
+        if kept:
+            self._kept[key] = kept
+        else:
+            self._kept.pop(key, None)
+
+    def window(self, key: BucketKey) -> int:
+        """Return in which window a bucket's last lease was made; 0 for none."""
+        return self._windows.get(key, 0)
+
+    def register(self, purse: Purse) -> None:
+        """Count what calls hold that are decided by a purse."""
+        for key in purse.plan.keys:
+            self._purses.setdefault(key, []).append(purse)
+
+    def dismiss(self, purse: Purse) -> None:
+        """Count what its calls hold here from now on."""
+        for key in purse.plan.keys:
+            self.keep(key, purse.kept(key))
+            mine = self._purses[key]
+            mine.remove(purse)
+            if not mine:
+                del self._purses[key]
+
+    def note_many(self, key: BucketKey, calls: int, units: int, now_us: int) -> None:
+        """Count calls that a purse decided."""
+        self._demand(key, now_us).note(units, now_us, calls)
+        lease = self._held.get(key)
+        if lease is not None:
+            lease.used_at_us = now_us
 
     def granted(self, cell: str, sequence: int, asked: Asked, answer: Sequence[int], sent_us: int, now_us: int) -> None:
         """Take over what the script granted; `sent_us` is when it was asked."""
         status, _, which, retry = answer[:4]
         for number, (limit, bucket, units) in enumerate(asked, 1):
-            left, at_once, accruing, duration = answer[4 * number : 4 * number + 4]
+            left, at_once, accruing, duration, window = answer[5 * number - 1 : 5 * number + 4]
             key = (cell, bucket)
-            if at_once or accruing:
+            if status == 0 and number == which and limit.method != "concurrency":
+                self._denials[key] = Denial(limit.version, units, now_us + min(retry, _DENIAL_US), now_us + retry)
+            if limit.method == "concurrency" and not at_once:
+                self._scarce[key] = now_us + _SCARCE_US
+            if at_once or accruing or limit.method != "token_bucket":
+                life = SLOT_LIFE_US if limit.method == "concurrency" else LIFE_US
                 demand = self._demand(key, now_us)
                 self._held[key] = HeldLease(
                     limit=limit, sequence=sequence, at_once=at_once, accruing=accruing, duration_us=duration,
-                    since_us=now_us, until_us=sent_us + LIFE_US - _EARLY_US, left=left, used_at_us=now_us,
-                    idle_us=demand.idle_us, wanted=demand.units_in(HORIZON_US, sent_us),
+                    since_us=now_us, until_us=sent_us + (min(life, duration) if window else life) - _EARLY_US, left=left,
+                    used_at_us=now_us, idle_us=demand.idle_us, wanted=demand.units_in(HORIZON_US, sent_us), window=window,
+                    is_for_calls=limit.method == "concurrency",
                 )  # fmt: skip
-            elif status == 0 and number == which:
-                self._denials[key] = Denial(limit.version, units, now_us + min(retry, _DENIAL_US), now_us + retry)
+            if window:
+                self._windows[key] = window
 
     def idle(self, now_us: int) -> set[str]:
         """Return cells with leases that are to go back: unused for a while, far too large by now, or near their end."""
         self._denials = {key: denial for key, denial in self._denials.items() if denial.until_us > now_us}
-        return {key[0] for key in self._held if self._is_idle(key, now_us)}
+        self._scarce = {key: until_us for key, until_us in self._scarce.items() if until_us > now_us}
+        if len(self._windows) > _MOST_DEMANDS:
+            # What is settled of their calls stays charged as estimated.
+            self._windows = {}
+        found = {key[0] for key in self._held if self._is_idle(key, now_us)}
+        return found | {key[0] for key in self._holding if key not in self._held}
 
     def cells(self) -> set[str]:
         """Return cells with leases."""
-        return {key[0] for key in self._held}
+        return {key[0] for key in (*self._held, *self._holding)}
 
     def give_back(self, cell: str, now_us: int, *, only_idle: bool = True) -> list[Wish]:
-        """Return what to give back of a cell's leases. They are over from here on."""
+        """Return what to give back of a cell's leases. They are over from here on, but for what calls hold."""
         made: list[Wish] = []
         for key, lease in list(self._held.items()):
             if key[0] == cell and (not only_idle or self._is_idle(key, now_us)):
-                del self._held[key]
-                if now_us < lease.until_us:
-                    made.append(_wish(lease.limit, key[1], 0, 0, lease, now_us))
+                self._end(key)
+                kept = self.kept(key) if only_idle else 0
+                if now_us < lease.until_us or kept:
+                    made.append(_wish(lease.limit, key[1], 0, 0, lease, now_us, kept))
+                if not kept:
+                    self._holding.pop(key, None)
+        told = {wish.bucket for wish in made}
+        for key, limit in list(self._holding.items()):
+            if key[0] == cell and key not in self._held and key[1] not in told:
+                kept = self.kept(key) if only_idle else 0
+                made.append(Wish(limit, key[1], 0, 0, kept=kept))
+                if not kept:
+                    del self._holding[key]
         return made
 
-    def correct(self, cell: str, bucket: str, units: int) -> bool:
-        """Debit units of a settlement from a lease, or credit them when negative; False where there is none."""
-        lease = self._held.get((cell, bucket))
-        if lease is None or lease.spent + units < 0:
+    def returned(self, cell: str, sequence: int, wishes: Sequence[Wish], sent_us: int, now_us: int) -> None:
+        """Go on with what calls hold, when Redis was told of it: what they free is for others here."""
+        for wish in wishes:
+            key = (cell, wish.bucket)
+            if wish.kept and wish.limit.method != "token_bucket" and key not in self._held:
+                self._held[key] = HeldLease(
+                    limit=wish.limit, sequence=sequence, at_once=0, accruing=0, duration_us=0, since_us=now_us,
+                    until_us=sent_us + SLOT_LIFE_US - _EARLY_US, left=0, used_at_us=now_us, idle_us=_RARELY_US, wanted=0,
+                    window=self.window(key), is_for_calls=True,
+                )  # fmt: skip
+
+    def correct(self, key: BucketKey, limit: Limit, units: int, window: int) -> None:
+        """Debit units of a settlement from a lease, or credit them when negative; where that cannot be they are owed to Redis."""
+        if self._correct(key, units, window):
+            return
+        # Which calls are in flight Redis is told with the next lease; a window that nobody knows goes on as it is.
+        if limit.method == "concurrency" or (limit.method == "fixed_window" and not window):
+            return
+        known = self._owed.get((key, window))
+        self._owed[key, window] = Correction(limit, key[1], units + (known.units if known is not None else 0), window)
+
+    def take_owed(self) -> list[Correction]:
+        """Return, and forget, what no lease can be charged with."""
+        owed, self._owed = self._owed, {}
+        return [
+            item for (key, window), item in owed.items() if item.units and not self._correct(key, item.units, window)
+        ]
+
+    def _correct(self, key: BucketKey, units: int, window: int) -> bool:
+        lease = self._held.get(key)
+        if lease is None:
+            return False
+        if lease.limit.method == "token_bucket":
+            # What was charged before this lease was made comes back to the bucket, which is never lifted above its capacity.
+            if lease.spent + units < lease.promised:
+                return False
+        elif lease.window != window:
             return False
         lease.spent += units
         return True
@@ -267,6 +427,14 @@ class Leases:
 
     def _is_idle(self, key: BucketKey, now_us: int) -> bool:
         lease = self._held[key]
+        if lease.is_for_calls:
+            # What calls have is told of in time; the rest comes back like anything that is not used.
+            if lease.until_us - _RENEW_HELD_US <= now_us or (lease.rest <= 0 and self.kept(key) <= 0):
+                return True
+            if lease.rest <= 0:
+                return False
+            if key in self._scarce:
+                return True
         if lease.used_at_us + lease.idle_us <= now_us or lease.until_us - _RENEW_US <= now_us:
             return True
         # Others may want what was asked for at another pace.
@@ -281,7 +449,9 @@ class Leases:
         return max(1, -(-lacking * lease.duration_us // lease.accruing) - (now_us - lease.since_us))
 
 
-def _wish(limit: Limit, bucket: str, units: int, wanted: int, lease: HeldLease | None, now_us: int) -> Wish:
+def _wish(limit: Limit, bucket: str, units: int, wanted: int, lease: HeldLease | None, now_us: int, kept: int) -> Wish:
+    if limit.method == "token_bucket":
+        kept = 0
     if lease is None or now_us >= lease.until_us:
-        return Wish(limit, bucket, units, wanted)
-    return Wish(limit, bucket, units, wanted, lease.sequence, lease.rest)
+        return Wish(limit, bucket, units, wanted, kept=kept)
+    return Wish(limit, bucket, units, wanted, lease.sequence, lease.rest, kept)

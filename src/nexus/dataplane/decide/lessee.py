@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from prometheus_client import Counter
 
 from nexus.contracts.limits import Dimension, Limit
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
-from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US, Asked, Leases, Local
+from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US, Asked, Correction, Leases, Local
 from nexus.dataplane.decide.model import Wish
-from nexus.dataplane.decide.scripts import Keys, Scripts
+from nexus.dataplane.decide.purses import Charges, Plan, Purse, Standings
+from nexus.dataplane.decide.scripts import SCARCE, Keys, Scripts
 from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg
 from nexus.platform.tasks import end_tasks
 
 _SWEEP_SECONDS = 0.05
+_CALLS_TO_OPEN = 4
+_AWAY_SECONDS = 0.01
+_LONGEST_WAIT_US = LIFE_US + 200_000
+"""A little longer than whatever is out of a window may be out."""
 _LOCAL = Counter("nexus_admission_local_decisions", "Calls decided by leases, without asking Redis.")
 _LEASES = Counter("nexus_admission_leases", "Round trips to Redis for leases, by what for.", ("kind",))
 
@@ -28,12 +34,14 @@ def monotonic_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(NamedTuple):
     """A call that was charged to leases and is settled later."""
 
-    cell: str
-    asked: Asked
+    purse: Purse
+    epoch: int
+    """The purse's when it paid; -1 where each lease did."""
+    charges: Charges
+    windows: Sequence[int]
     until_us: int
 
 
@@ -41,24 +49,53 @@ class _Held:
 class Finished:
     """How a hold ended here."""
 
-    legs: Sequence[SettledLeg]
-    corrections: Sequence[tuple[Limit, str, int]]
-    """What there was no lease to charge to, or to give back to: for Redis."""
+    plan: Plan
+    charges: Charges
+    taken: Charges
+
+    def legs(self) -> list[SettledLeg]:
+        """Return what it did to each limit."""
+        places = zip(self.plan.limits, self.plan.units_of, strict=True)
+        return [SettledLeg(limit.dimension, self.charges[place], self.taken[place]) for (limit, _), place in places]
 
 
 class Lessee:
     """The leases of one process and their round trips: one at a time for an organization, so that none overtakes another."""
 
-    def __init__(self, scripts: Scripts, breaker: Breaker, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        scripts: Scripts,
+        breaker: Breaker,
+        now_us: Callable[[], int],
+        correct: Callable[[Correction], Awaitable[None]],
+    ) -> None:
+        """Make it; `correct` tells Redis what settlements took that no lease was charged with."""
         self._scripts = scripts
         self._breaker = breaker
         self._now_us = now_us
+        self._tell_redis = correct
         self._locks: dict[str, asyncio.Lock] = {}
         self._holds: dict[str, _Held] = {}
+        self._purses: set[Purse] = set()
+        self._told = 0
+        self._decided = 0
         self._sweeping: asyncio.Task[None] | None = None
         self.leases = Leases()
 
-    async def decide(self, cell: str, asked: Asked, *, hold_id: str = "", life_us: int = 0) -> Decision | None:
+    def decide_now(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision | None:
+        """Decide a call by what is set aside for its kind; None where that is not enough."""
+        purse, now_us = plan.purse, monotonic_us()
+        if now_us >= purse.until_us or (left := purse.take(charges)) is None:
+            return None
+        assert purse.page is not None
+        assert purse.windows is not None
+        if life_us:
+            purse.hold(charges)
+            self._holds[hold_id] = _Held(purse, purse.epoch, charges, purse.windows, now_us + life_us)
+        self._decided += 1
+        return Decision("admitted", Standings(purse.page, charges, left), hold_id)
+
+    async def decide(self, plan: Plan, charges: Charges, *, hold_id: str = "", life_us: int = 0) -> Decision | None:
         """Decide a call; None where leases are not for it. `LimiterAway` when Redis is, and no lease covers it.
 
         With `life_us` it is held here, to be settled here; what is not stays charged.
@@ -66,55 +103,106 @@ class Lessee:
         if hold_id in self._holds:
             # The same call again may ask for something else: Redis would know.
             return Decision("spent", hold_id=hold_id, is_replay=True)
-        decision = await self._decide(cell, asked)
+        decision = self.decide_now(plan, charges, hold_id, life_us)
+        if decision is not None:
+            return decision
+        asked = plan.asked(charges)
+        decision = await self._decide(plan, charges, asked)
         if decision is not None and decision.is_admitted and life_us:
-            self._holds[hold_id] = _Held(cell, asked, monotonic_us() + life_us)
-            return replace(decision, hold_id=hold_id)
+            self._hold(plan, charges, hold_id, life_us)
+            return Decision("admitted", decision.standings, hold_id)
         return decision
 
-    async def _decide(self, cell: str, asked: Asked) -> Decision | None:
-        if not self.leases.note(cell, asked, monotonic_us()):
+    async def _decide(self, plan: Plan, charges: Charges, asked: Asked) -> Decision | None:
+        cell, began_us = plan.cell, monotonic_us()
+        if not self.leases.note(cell, asked, began_us):
             return None
-        local = self.leases.decide(cell, asked, monotonic_us())
-        if local is None:
-            async with self._locks.setdefault(cell, asyncio.Lock()):
-                # Another call may have asked for more while this one waited.
-                local = self.leases.decide(cell, asked, monotonic_us())
-                if local is None:
-                    return await self._ask(cell, asked)
-        _LOCAL.inc()
-        return self._told(cell, asked, local)
+        while True:
+            now_us = monotonic_us()
+            local = self.leases.decide(cell, asked, now_us)
+            if local is None:
+                async with self._locks.setdefault(cell, asyncio.Lock()):
+                    # Another call may have asked for more while this one waited.
+                    local = self.leases.decide(cell, asked, monotonic_us())
+                    if local is None:
+                        decision = await self._ask(cell, asked)
+                        if decision is None or decision.outcome != "scarce":
+                            return decision
+                        if now_us - began_us > _LONGEST_WAIT_US:
+                            return Decision(
+                                "refused", decision.standings, retry_us=LIFE_US, refused_by=decision.refused_by
+                            )
+            if local is not None:
+                self._decided += 1
+                decision = self._tell(cell, asked, local)
+                if local.is_admitted:
+                    self._open_purse(plan, charges, now_us)
+                return decision
+            # What others have of a window comes back within the life of a lease, and this call would be admitted then.
+            await asyncio.sleep(_AWAY_SECONDS)
+
+    def _open_purse(self, plan: Plan, charges: Charges, now_us: int) -> None:
+        """Set units aside for calls that are like one that was just decided by leases, where there are many of them."""
+        plan.asked_of_late += 1
+        if plan.asked_of_late >= _CALLS_TO_OPEN:
+            if plan.purse.open(self.leases, charges, now_us):
+                self._purses.add(plan.purse)
+            else:
+                # Not with the next ones either.
+                plan.asked_of_late = -_CALLS_TO_OPEN
+
+    def _hold(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> None:
+        windows = [self.leases.window(key) for key in plan.keys]
+        for (limit, _), key, place in zip(plan.limits, plan.keys, plan.units_of, strict=True):
+            if limit.method != "token_bucket":
+                self.leases.keep(key, charges[place])
+        self._holds[hold_id] = _Held(plan.purse, -1, charges, windows, monotonic_us() + life_us)
 
     def finish(self, hold_id: str, kind: EndKind, actual: Mapping[Dimension, int]) -> Finished | None:
         """End a hold that is held here; None for any other."""
         held = self._holds.pop(hold_id, None)
         if held is None:
             return None
-        legs: list[SettledLeg] = []
-        corrections: list[tuple[Limit, str, int]] = []
-        for limit, bucket, charged in held.asked:
-            taken = charged
-            if kind == "release":
-                taken = 0
-            elif limit.dimension in actual:
-                taken = limit.charge(actual[limit.dimension])
-            legs.append(SettledLeg(limit.dimension, charged, taken))
-            if taken != charged and not self.leases.correct(held.cell, bucket, taken - charged):
-                corrections.append((limit, bucket, taken - charged))
-        return Finished(legs, corrections)
+        purse, charges = held.purse, held.charges
+        plan = purse.plan
+        if kind == "release":
+            taken = [0] * len(charges)
+        else:
+            taken = [
+                0 if dimension == "concurrency"
+                else charged if (amount := actual.get(dimension)) is None
+                else amount if scale == 1 else -(-amount // scale)
+                for (dimension, scale), charged in zip(plan.columns, charges, strict=True)
+            ]  # fmt: skip
+        if purse.epoch == held.epoch:
+            if purse.settle(charges, taken):
+                return Finished(plan, charges, taken)
+        else:
+            for (limit, _), key, place in zip(plan.limits, plan.keys, plan.units_of, strict=True):
+                if limit.method != "token_bucket" or held.epoch >= 0:
+                    self.leases.keep(key, -charges[place])
+        for (limit, _), key, place, window in zip(plan.limits, plan.keys, plan.units_of, held.windows, strict=True):
+            if taken[place] != charges[place]:
+                self.leases.correct(key, limit, taken[place] - charges[place], window)
+        self._keep_sweeping()
+        return Finished(plan, charges, taken)
 
     def forget_expired(self) -> None:
         """Forget holds that nobody settled in their time: they stay charged as estimated."""
         now_us = monotonic_us()
         for hold_id in [hold_id for hold_id, held in self._holds.items() if held.until_us <= now_us]:
-            del self._holds[hold_id]
+            self.finish(hold_id, "settle", {})
 
     async def stop(self) -> None:
         """Give everything back."""
         await end_tasks(self._sweeping)
         self._sweeping = None
+        for purse in self._purses:
+            purse.close()
+        await self._pay()
         for cell in self.leases.cells():
             await self._give_back(cell, only_idle=False)
+        self._count()
 
     async def _ask(self, cell: str, asked: Asked) -> Decision | None:
         sent_us = monotonic_us()
@@ -122,44 +210,77 @@ class Lessee:
         sequence = self.leases.next_sequence()
         answer = await self._run(cell, sequence, wishes, "ask")
         status, _, which, retry = answer[:4]
-        if status not in {0, 1}:
+        self._keep_sweeping()
+        if status not in {0, 1, SCARCE}:
             return None
         self.leases.granted(cell, sequence, asked, answer, sent_us, monotonic_us())
-        if self._sweeping is None or self._sweeping.done():
-            self._sweeping = asyncio.create_task(self._sweep(), name="lease-sweep")
-        standings = [
-            _standing(
-                limit, bucket, units if status else 0, answer[4 * number] + sum(answer[4 * number + 1 : 4 * number + 3])
-            )
-            for number, (limit, bucket, units) in enumerate(asked, 1)
-        ]
+        standings = []
+        for number, (limit, bucket, units) in enumerate(asked, 1):
+            left, at_once, accruing, duration, window = answer[5 * number - 1 : 5 * number + 4]
+            charged = units if status == 1 else 0
+            standings.append(_standing(limit, bucket, charged, left + at_once + accruing, duration if window else 0))
         if status == 1:
             return Decision("admitted", standings)
-        return Decision("refused", standings, retry_us=retry, refused_by=asked[which - 1][0])
+        refused_by = asked[which - 1][0]
+        return Decision("refused" if status == 0 else "scarce", standings, retry_us=retry, refused_by=refused_by)
 
-    def _told(self, cell: str, asked: Asked, local: Local) -> Decision:
+    def _tell(self, cell: str, asked: Asked, local: Local) -> Decision:
         now_us = monotonic_us()
         standings = []
         for limit, bucket, units in asked:
             lease = self.leases.held(cell, bucket)
-            left = 0 if lease is None else max(0, lease.left) + max(0, lease.spendable(now_us))
-            standings.append(_standing(limit, bucket, units if local.is_admitted else 0, left))
+            left = reset = 0
+            if lease is not None:
+                left = max(0, lease.left) + max(0, lease.spendable(now_us))
+                reset = max(0, lease.since_us + lease.duration_us - now_us) if lease.window else 0
+            standings.append(_standing(limit, bucket, units if local.is_admitted else 0, left, reset))
         if local.is_admitted:
             return Decision("admitted", standings)
         return Decision("refused", standings, retry_us=local.retry_us, refused_by=asked[local.limit - 1][0])
 
+    def _keep_sweeping(self) -> None:
+        if (self._sweeping is None or self._sweeping.done()) and (len(self.leases) or self._purses):
+            self._sweeping = asyncio.create_task(self._sweep(), name="lease-sweep")
+
+    async def _pay(self) -> None:
+        for item in self.leases.take_owed():
+            await self._tell_redis(item)
+
     async def _sweep(self) -> None:
-        while len(self.leases):
+        while len(self.leases) or self._purses:
             await asyncio.sleep(_SWEEP_SECONDS)
-            for cell in self.leases.idle(monotonic_us()):
-                await self._give_back(cell, only_idle=True)
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Tell Redis what is owed, and give back what is not used."""
+        await self._pay()
+        now_us = monotonic_us()
+        self._count()
+        for purse in list(self._purses):
+            purse.plan.asked_of_late = 0
+            if not purse.tell(self.leases, now_us):
+                # Nobody came by: what is set aside is for others, and goes back with the lease.
+                purse.close()
+                purse.retire(self.leases)
+                self._purses.discard(purse)
+        for cell in self.leases.idle(now_us):
+            await self._give_back(cell, only_idle=True)
+
+    def _count(self) -> None:
+        """Count decisions for the metrics: a counter that is shared costs more than the decision."""
+        _LOCAL.inc(self._decided - self._told)
+        self._told = self._decided
 
     async def _give_back(self, cell: str, *, only_idle: bool) -> None:
         async with self._locks.setdefault(cell, asyncio.Lock()):
-            wishes = self.leases.give_back(cell, monotonic_us(), only_idle=only_idle)
+            sent_us = monotonic_us()
+            wishes = self.leases.give_back(cell, sent_us, only_idle=only_idle)
             if wishes:
+                sequence = self.leases.next_sequence()
                 with contextlib.suppress(LimiterAway):
-                    await self._run(cell, self.leases.next_sequence(), wishes, "return")
+                    answer = await self._run(cell, sequence, wishes, "return")
+                    if answer[0] == 1 and only_idle:
+                        self.leases.returned(cell, sequence, wishes, sent_us, monotonic_us())
 
     async def _run(self, cell: str, sequence: int, wishes: list[Wish], kind: str) -> list[int]:
         _LEASES.labels(kind).inc()
@@ -171,7 +292,8 @@ class Lessee:
         )  # fmt: skip
 
 
-def _standing(limit: Limit, bucket: str, charged: int, left: int) -> LimitStanding:
-    assert limit.rate is not None
-    missing = max(0, limit.capacity - left)
-    return LimitStanding(limit, bucket, charged, left, -(-missing * limit.rate.denominator // limit.rate.numerator))
+def _standing(limit: Limit, bucket: str, charged: int, left: int, reset_us: int) -> LimitStanding:
+    if limit.rate is not None:
+        missing = max(0, limit.capacity - left)
+        reset_us = -(-missing * limit.rate.denominator // limit.rate.numerator)
+    return LimitStanding(limit, bucket, charged, left, reset_us)

@@ -12,10 +12,11 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Literal
 
-from nexus.contracts.limits import Dimension, Limit
+from nexus.contracts.limits import Dimension, Limit, Method
 from nexus.dataplane.decide.windows import window
 
-Outcome = Literal["admitted", "refused", "impossible"]
+Outcome = Literal["admitted", "refused", "impossible", "scarce"]
+"""*scarce*: a window has not enough left, and would if all leases came back: ask again in a moment."""
 ASK_AGAIN_US = 1_000_000
 """Nobody knows when a call in flight ends."""
 _BUCKETS = frozenset({"token_bucket", "leaky_bucket"})
@@ -32,8 +33,10 @@ class Lease:
     """How many of them may be spent only as time passes, evenly over `duration`."""
     wanted: int
     at: int
+    """The instant it was made; of windows, where the window begins."""
     duration: int
     ends: int
+    method: Method = "token_bucket"
 
     def ahead(self, now: int) -> int:
         """Return how many units have not accrued yet."""
@@ -53,6 +56,8 @@ class Wish:
     named: int = 0
     """Number of the lease it has; 0 for none."""
     rest: int = 0
+    kept: int = 0
+    """What calls hold that it has under way: of windows and of calls in flight."""
 
 
 @dataclass(slots=True)
@@ -72,11 +77,41 @@ class Bucket:
     """By process."""
     leases_until: int = 0
     """When the last of them ends."""
+    lost: int = 0
+    """Windows: what leases had whose processes told nothing of them any more; used, as far as anybody knows."""
+
+    @property
+    def leased(self) -> int:
+        """Units out on lease."""
+        return sum(lease.amount for lease in self.leases.values() if self.owns(lease))
 
     @property
     def room(self) -> int:
         """The most it may refill to: what is out on lease may be spent yet."""
-        return self.limit.capacity - sum(lease.amount for lease in self.leases.values())
+        return self.limit.capacity - self.leased
+
+    def owns(self, lease: Lease) -> bool:
+        """Whether a lease was made of what the bucket is now: of the same kind, and of this window."""
+        return lease.method == self.limit.method and (lease.method != "fixed_window" or lease.at == self.at)
+
+    def lose(self, lease: Lease) -> None:
+        """Take for lost what a lease has that was removed: a window keeps account of it, calls in flight have ended."""
+        if self.owns(lease):
+            if lease.method == "fixed_window":
+                self.lost += lease.amount
+            elif lease.method == "concurrency":
+                self.charge(-lease.amount)
+
+    def take_back(self, lease: Lease, wish: Wish) -> int:
+        """End a lease, already removed, as its process says; returns what its calls under way keep out."""
+        is_meant = lease.sequence == wish.named
+        if lease.method == "concurrency" or not is_meant:
+            self.lose(lease)
+        elif self.owns(lease):
+            rest = min(wish.rest, lease.amount)
+            self.charge(-rest)
+            return min(wish.kept, lease.amount - rest) if lease.method == "fixed_window" else 0
+        return 0
 
     @property
     def rate(self) -> Fraction:
@@ -97,6 +132,11 @@ class Bucket:
         """Return what it can give."""
         return self.level if self.is_bucket else self.limit.capacity - self.level
 
+    def could_have(self, units: int, keep: int) -> bool:
+        """Whether a window would have enough if all leases came back."""
+        is_window = self.limit.method == "fixed_window"
+        return is_window and units + keep <= self.limit.capacity and units + keep <= self.available() + self.leased
+
     def advance(self, limit: Limit, now: int) -> None:
         """Bring it to an instant, under a configuration that may be newer than its own."""
         if self.is_bucket and now > self.at:
@@ -112,15 +152,24 @@ class Bucket:
                 above = max(0, kept - old.capacity)
                 self.level = Fraction(max(0, min(grown, self.room)) + above if kept > 0 else kept)
             elif old.method != limit.method:
-                self.level, self.held = Fraction(limit.capacity if self.is_bucket else 0), 0
+                self.level, self.held, self.lost = Fraction(limit.capacity if self.is_bucket else 0), 0, 0
                 self.at = now if limit.method != "fixed_window" else 0
         if self.limit.method == "fixed_window":
             assert self.limit.period is not None
             begins, ends = window(now, self.limit.period, self.limit.zone, self.limit.begins_on)
             if is_changed and begins < self.at:
+                # Leases are of the window that they were made in: these come back no more.
+                self.lost += self.leased
                 self.at, self.ends = begins, ends
             if begins > self.at:
-                self.level, self.held, self.at, self.ends = Fraction(0), 0, begins, ends
+                self.level, self.held, self.at, self.ends, self.lost = Fraction(0), 0, begins, ends, 0
+
+    def end_leases(self, now: int) -> None:
+        """End the leases whose time is over."""
+        for process, lease in list(self.leases.items()):
+            if lease.ends < now:
+                del self.leases[process]
+                self.lose(lease)
 
     def charge(self, units: int) -> None:
         """Take units; negative ones are given back, never above the capacity nor below an empty window."""
@@ -191,6 +240,7 @@ class Cell:
         """Decide a call by all of its limits: (limit, bucket, charge) each."""
         met: list[Bucket] = []
         refusals: list[tuple[bool, int, int]] = []
+        scarce = 0
         shadowed: set[int] = set()
         wait = 0
         for number, (limit, name, units) in enumerate(asked, 1):
@@ -202,6 +252,8 @@ class Cell:
             if bucket.available() + bucket.ahead(now) - keep < units:
                 if limit.is_shadow:
                     shadowed.add(number)
+                elif bucket.could_have(units, keep):
+                    scarce = number
                 else:
                     is_impossible = units > bucket.limit.capacity - keep
                     refusals.append((is_impossible, number, self._retry(bucket, units + keep, now)))
@@ -213,6 +265,8 @@ class Cell:
                 return Verdict("impossible", impossible[1])
             _, number, retry = max(refusals, key=lambda item: (item[2], -item[1]))
             return Verdict("refused", number, retry)
+        if scarce:
+            return Verdict("scarce", scarce)
         legs: list[Leg] = []
         for number, ((limit, name, units), bucket) in enumerate(zip(asked, met, strict=True), 1):
             if number in shadowed:
@@ -274,36 +328,58 @@ class Cell:
             if wish.charge > bucket.limit.capacity - bucket.limit.reserve:
                 return Verdict("impossible", number)
         refusals: list[tuple[int, int]] = []
+        scarce = 0
+        kepts: list[int] = []
         for number, (wish, bucket) in enumerate(zip(wishes, met, strict=True), 1):
-            bucket.leases = {name: item for name, item in bucket.leases.items() if item.ends >= now}
+            bucket.end_leases(now)
             own = bucket.leases.pop(process, None)
-            if own is not None and own.sequence == wish.named:
-                bucket.charge(-min(wish.rest, own.amount))
-            need = wish.charge + bucket.limit.reserve - bucket.ahead(now)
-            if wish.wanted and floor(bucket.level) < need:
-                refusals.append((number, _time_to(bucket, Fraction(need))))
-        for wish, bucket in zip(wishes, met, strict=True):
-            if not refusals:
-                bucket.charge(wish.charge)
-            at_once, accruing, duration = _grant(bucket, wish.wanted, now, horizon_us) if wish.wanted else (0, 0, 0)
-            bucket.level -= at_once + accruing
-            bucket.leases[process] = Lease(
-                sequence, at_once + accruing, accruing, wish.wanted, now, duration, now + life_us
-            )
-            bucket.leases_until = max(bucket.leases_until, now + life_us)
-            self.buckets[wish.bucket] = bucket
+            kept = bucket.take_back(own, wish) if own is not None else 0
+            if bucket.limit.method == "concurrency":
+                kept = wish.kept
+                bucket.charge(kept)
+            kepts.append(kept)
+            need = wish.charge + bucket.limit.reserve
+            if wish.wanted and floor(bucket.available()) + bucket.ahead(now) < need:
+                if bucket.could_have(wish.charge, bucket.limit.reserve):
+                    scarce = number
+                else:
+                    refusals.append((number, self._retry(bucket, need - bucket.ahead(now), now)))
+        verdict = Verdict("admitted")
         if refusals:
             number, retry = max(refusals, key=lambda item: (item[1], -item[0]))
-            return Verdict("refused", number, retry)
-        return Verdict("admitted")
+            verdict = Verdict("refused", number, retry)
+        elif scarce:
+            verdict = Verdict("scarce", scarce)
+        for wish, bucket, kept in zip(wishes, met, kepts, strict=True):
+            if verdict.outcome == "admitted":
+                bucket.charge(wish.charge)
+                if not bucket.is_bucket:
+                    kept += wish.charge
+            made = _lease(bucket, wish, sequence, kept, now, life_us, horizon_us)
+            bucket.leases[process] = made
+            bucket.leases_until = max(bucket.leases_until, made.ends)
+            self.buckets[wish.bucket] = bucket
+        return verdict
 
     def end_leases(self, now: int) -> None:
         """End the leases of processes that are gone, of buckets whose last lease has ended."""
         for bucket in self.buckets.values():
             if bucket.leases and bucket.leases_until < now:
-                if any(lease.amount for lease in bucket.leases.values()):
+                if bucket.is_bucket and any(lease.amount for lease in bucket.leases.values()):
                     bucket.advance(bucket.limit, now)
+                bucket.end_leases(now)
                 bucket.leases, bucket.leases_until = {}, 0
+
+    def reconcile(self, name: str, limit: Limit, window: int, lost: int, known: int, used: int, now: int) -> int:
+        """Give back what lost leases of a window had beyond what a ledger says was spent; see `lua/reconcile.lua`."""
+        bucket = self.buckets[name]
+        bucket.advance(limit, now)
+        if bucket.limit.method != "fixed_window" or bucket.at != window:
+            return 0
+        back = max(0, min(bucket.lost, lost - max(0, used - known)))
+        bucket.charge(-back)
+        bucket.lost -= back
+        return back
 
     def reap(self, now: int) -> int:
         """End the holds that have expired; returns how many."""
@@ -323,6 +399,7 @@ def _copy(bucket: Bucket) -> Bucket:
         bucket.shadowed,
         dict(bucket.leases),
         bucket.leases_until,
+        bucket.lost,
     )
 
 
@@ -332,6 +409,10 @@ def _time_to(bucket: Bucket, level: Fraction) -> int:
 
 SPREAD_US = 200_000
 """How long what a bucket will gain is promised ahead at most."""
+SLOT_LIVES = 10
+"""So many times as long as other leases do those live that only say what calls hold."""
+FAR = 4
+"""Windows and calls in flight are leased while there is left so many times what all processes want."""
 
 
 def spread(limit: Limit) -> int:
@@ -340,6 +421,22 @@ def spread(limit: Limit) -> int:
     duration = min(SPREAD_US, limit.capacity * limit.rate.denominator // (2 * limit.rate.numerator))
     duration -= duration % 16
     return duration if duration >= 10_000 else 0
+
+
+def _lease(bucket: Bucket, wish: Wish, sequence: int, kept: int, now: int, life_us: int, horizon_us: int) -> Lease:
+    """Grant what is wanted beside what calls keep."""
+    method = bucket.limit.method
+    if bucket.is_bucket:
+        at_once, accruing, duration = _grant(bucket, wish.wanted, now, horizon_us) if wish.wanted else (0, 0, 0)
+        bucket.level -= at_once + accruing
+        return Lease(sequence, at_once + accruing, accruing, wish.wanted, now, duration, now + life_us, method)
+    wishes = wish.wanted + sum(lease.wanted for lease in bucket.leases.values())
+    at_once = wish.wanted if bucket.available() - bucket.limit.reserve >= FAR * wishes else 0
+    bucket.charge(at_once)
+    is_window = method == "fixed_window"
+    at, duration = (bucket.at, max(0, bucket.ends - now)) if is_window else (now, 0)
+    ends = now + (life_us if is_window and wish.wanted else SLOT_LIVES * life_us)
+    return Lease(sequence, kept + at_once, 0, wish.wanted, at, duration, ends, method)
 
 
 def _grant(bucket: Bucket, wanted: int, now: int, horizon: int) -> tuple[int, int, int]:

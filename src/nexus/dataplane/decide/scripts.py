@@ -23,12 +23,14 @@ STATE = struct.Struct("<14d")
 POSTING = struct.Struct("<9d")
 _BALANCE = struct.Struct("<3d")
 _AT = struct.Struct("<d")
-_WISH = struct.Struct("<4d")
-_LEASE = struct.Struct("<7d")
+_WISH = struct.Struct("<5d")
+_LEASE = struct.Struct("<8d")
 _ENTRY_FIELDS = {b"k", b"t", b"i"}
 _STATIC = struct.Struct("<10d")
 _LIMIT = struct.Struct("<13d")
 _ADMITTED, _REFUSED = 1, 0
+SCARCE = 5
+"""Status: a window has not enough left, and would if all leases came back."""
 _REMEMBERED_SECONDS = 50
 """Buckets are kept for a minute at least after they were written."""
 _MOST_REMEMBERED = 100_000
@@ -47,6 +49,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "pay_out": ("bucket", "loans", "pay_out"),
     "reopen_loans": ("bucket", "loans", "reopen_loans"),
     "seed": ("bucket", "seed"),
+    "reconcile": ("bucket", "reconcile"),
 }
 _DIMENSION_CODES: Mapping[Dimension, int] = {name: number for number, name in enumerate(DIMENSIONS, 1)}
 METHOD_CODES = {name: number for number, name in enumerate(METHODS, 1)}
@@ -200,7 +203,8 @@ class BucketState:
 
 def unpack_lease(data: bytes) -> Lease:
     """Read a lease as Redis keeps it."""
-    return Lease(*(int(value) for value in _LEASE.unpack(data)))
+    sequence, amount, accruing, wanted, at, duration, ends, method = map(int, _LEASE.unpack(data))
+    return Lease(sequence, amount, accruing, wanted, at, duration, ends, METHODS[method - 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +368,8 @@ class Scripts:
         arguments: list[Any] = [process, sequence, keys.buckets, life_us, horizon_us]
         for wish in wishes:
             names += [keys.buckets + wish.bucket, keys.leases + wish.bucket]
-            arguments += [pack_limit(wish.limit, now_us), _WISH.pack(wish.charge, wish.wanted, wish.named, wish.rest)]
+            arguments.append(pack_limit(wish.limit, now_us))
+            arguments.append(_WISH.pack(wish.charge, wish.wanted, wish.named, wish.rest, wish.kept))
         answer: list[int] = await self.run("lease", names, arguments)
         return answer
 
@@ -391,14 +396,28 @@ class Scripts:
         now_us: int,
         name: str,
         *,
+        window: int = 0,
         seen: BucketState | None = None,
     ) -> tuple[int, int]:
-        """Take units from one bucket, or give them, if it is still as it was `seen`: (status, left)."""
+        """Take units from one bucket, or give them: (status, left).
+
+        With `window` only in the one that begins there, with `seen` only if the bucket is still as it was.
+        """
         names = [keys.trail, keys.epoch, keys.buckets + bucket, keys.bucket_list]
-        arguments: list[Any] = [name, keys.buckets, pack_limit(limit, now_us), units]
+        arguments: list[Any] = [name, keys.buckets, pack_limit(limit, now_us), units, window]
         if seen is not None:
             arguments += [seen.level, seen.held, seen.leased]
         answer = await self.run("adjust", names, arguments)
+        return answer[0], answer[1]
+
+    async def reconcile(
+        self, keys: Keys, limit: Limit, bucket: str, now_us: int, name: str, *,
+        window: int, lost: int, known: int, used: int,
+    ) -> tuple[int, int]:  # fmt: skip
+        """Give back what lost leases of a window did not spend: (status, units). See `lua/reconcile.lua`."""
+        names = [keys.trail, keys.epoch, keys.buckets + bucket, keys.bucket_list]
+        arguments = [name, keys.buckets, pack_limit(limit, now_us), window, lost, known, used]
+        answer = await self.run("reconcile", names, arguments)
         return answer[0], answer[1]
 
     async def seed(

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from nexus.contracts.limits import Dimension, Limit
 
-Outcome = Literal["admitted", "refused", "impossible", "unavailable", "spent"]
-"""*spent*: the hold that was named has ended, or belongs to another call."""
+Outcome = Literal["admitted", "refused", "impossible", "unavailable", "spent", "scarce"]
+"""*spent*: the hold that was named has ended, or belongs to another call. *scarce*, only within the engine: ask again."""
 EndKind = Literal["settle", "release"]
 
 
-@dataclass(frozen=True, slots=True)
-class LimitStanding:
+class LimitStanding(msgspec.Struct, frozen=True):
     """How one limit stands after a decision."""
 
     limit: Limit
@@ -28,12 +29,12 @@ class LimitStanding:
     """It is in shadow mode, and would have refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What was decided of one call."""
 
     outcome: Outcome
     standings: Sequence[LimitStanding] = ()
+    """How each limit stands; of calls that were decided without Redis worked out when it is read."""
     hold_id: str = ""
     """What to settle by; '' where nothing is held."""
     wait_us: int = 0

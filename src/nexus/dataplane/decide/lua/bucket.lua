@@ -2,10 +2,11 @@
 --
 -- A bucket is 14 little-endian doubles, all integers below 2^53 (Lua has no other numbers):
 --    1 level     token and leaky bucket: units left, negative when in debt; window: used; concurrency: in flight
---    2 fraction  d-ths of a unit on top of level (buckets)
+--    2 fraction  buckets: d-ths of a unit on top of level; windows: units of leases whose processes told nothing of them any
+--                more: used, as far as anybody knows, until they are reconciled
 --    3 at        instant level and fraction are of; window: its start
 --    4 held      units charged to holds that are open
---    5 leased    units out on lease
+--    5 leased    units out on lease; of windows and calls in flight they are part of level
 --    6 ends      buckets: instant after which no lease is out, or 0; windows: the first instant after it
 --    7 shadowed  calls that a shadow limit would have refused
 --    8 version, 9 method, 10 capacity, 11 whole, 12 part, 13 d, 14 reserve: the configuration
@@ -179,11 +180,15 @@ local function current(state, limit, since, opening)
     if b.method <= LEAKY then refill(b) end
     if version > b.version then
         reconfigure(b, version, method, capacity, whole, part, d, reserve)
-        if method == WINDOW and starts < b.at then b.at, b.ends = starts, ends end
+        if method == WINDOW and starts < b.at then
+            -- Leases are of the window that they were made in: these come back no more.
+            b.at, b.ends, b.fraction, b.leased = starts, ends, b.fraction + b.leased, 0
+        end
     end
     if b.method == WINDOW and starts > b.at then
         -- The next window. One that lies before the state's is a clock stepping back: the state's goes on.
-        b.level, b.held, b.at, b.ends, b.opened, b.refilled, b.adjusted = 0, 0, starts, ends, 1, 0, 0
+        b.level, b.fraction, b.held, b.leased, b.at, b.ends = 0, 0, 0, 0, starts, ends
+        b.opened, b.refilled, b.adjusted = 1, 0, 0
     end
     return b, shadow
 end

@@ -13,6 +13,7 @@
 --         2 admitted before under this hold   3 this hold has ended, or is another call's
 --        -2 no window of `limit` holds now: ask again with others   -3 the cell is not known
 --        -4 `limit` is a budget whose bucket is not opened yet: see seed
+--         5 not now: `limit` has not enough left, and would if all leases came back
 local id, life = ARGV[1], tonumber(ARGV[2])
 local privileged, trailed = ARGV[3] == '1', ARGV[4] == '1'
 local count = #KEYS - 5
@@ -34,7 +35,7 @@ local since, first = tonumber(values[1]), #ARGV[5] + 1
 -- Leases stand beside their buckets: nx:{cell}:l: beside nx:{cell}:b:.
 local leases_prefix = string.sub(ARGV[5], 1, -3) .. 'l:'
 local buckets, charges, answer = {}, {}, { 1, now, 0, 0 }
-local status, which, longest, wait = 1, 0, -1, 0
+local status, which, longest, wait, scarce = 1, 0, -1, 0, 0
 for i = 1, count do
     local limit, units = ARGV[4 + 2 * i], tonumber(ARGV[5 + 2 * i])
     local b, shadow = current(values[2 + i], limit, since)
@@ -42,7 +43,7 @@ for i = 1, count do
     buckets[i], charges[i] = b, units
     local keep = privileged and 0 or b.reserve
     local left, until_ = available(b), 0
-    if b.leased > 0 and left - keep < units then
+    if b.method == TOKEN and b.leased > 0 and left - keep < units then
         left = left + ahead_of(leases_of(leases_prefix .. string.sub(KEYS[5 + i], first)))
     end
     if b.method == WINDOW then
@@ -63,6 +64,8 @@ for i = 1, count do
         end
         if units > b.capacity - keep then
             if status ~= -1 then status, which, longest = -1, i, 2 * LARGEST end
+        elseif b.method == WINDOW and units + keep <= left + b.leased then
+            scarce = i
         elseif retry > longest then
             status, which, longest = math.min(status, 0), i, retry
         end
@@ -74,7 +77,8 @@ for i = 1, count do
     answer[#answer + 1] = b.shadow and 1 or 0
 end
 
-if status < 1 then
+if status == 1 and scarce > 0 then status, which = 5, scarce end
+if status ~= 1 then
     answer[1], answer[3], answer[4] = status, which, status == 0 and longest or 0
     return answer
 end

@@ -1,14 +1,23 @@
 -- Leases of a bucket: units prepaid to processes. Follows bucket.lua.
 --
--- A bucket's leases stand in a hash: process -> seven little-endian doubles.
+-- A bucket's leases stand in a hash: process -> eight little-endian doubles.
 --    sequence   of the script call that made it: the fence
---    amount     units out, all of them debited from the bucket's level already
+--    amount     units out, all of them charged to the bucket already; of windows and calls in flight with what the calls hold
+--               that the process has under way
 --    accruing   how many of them may be spent only as time passes, evenly over `duration`; the others at once
 --    wanted     what the process asked for
---    at, duration, ends   instant it was made, microseconds until all has accrued, instant after which nothing of it is spent
+--    at, duration, ends   instant it was made (of windows: where the window begins), microseconds until all has accrued,
+--               instant after which nothing of it is spent
+--    method     of the bucket when it was made
 -- One with nothing out is kept as the fence against calls that come late.
-local LEASE = '<ddddddd'
+local LEASE = '<dddddddd'
 local SPREAD_US = 200000
+-- Slots of calls in flight, and what calls hold of windows when nothing else is wanted, are leased for so many times as long as
+-- units: they are taken for lost only when the calls of their process have ended with it, and not because it stood still.
+local SLOT_LIVES = 10
+-- Of a window, and of calls in flight, leases are granted while there is left so many times what all processes want for the
+-- horizon: near the limit each call is decided alone, and none is refused for what another process does not spend.
+local FAR = 4
 
 -- floor(a * b / c) for a <= c.
 local function part_of(a, b, c)
@@ -21,20 +30,55 @@ end
 local function leases_of(key)
     local found, fields = {}, redis.call('HGETALL', key)
     for i = 1, #fields, 2 do
-        local sequence, amount, accruing, wanted, at, duration, ends = unpack_(LEASE, fields[i + 1])
+        local data = fields[i + 1]
+        -- Releases that leased token buckets only did not write the method.
+        if #data == 56 then data = data .. pack('<d', TOKEN) end
+        local sequence, amount, accruing, wanted, at, duration, ends, method = unpack_(LEASE, data)
         found[fields[i]] = { sequence = sequence, amount = amount, accruing = accruing, wanted = wanted, at = at,
-                             duration = duration, ends = ends }
+                             duration = duration, ends = ends, method = method }
     end
     return found
 end
 
--- Ends leases whose time is over. What they had is not given back, for it may have been spent; the bucket may refill to it
--- again. Tells whether any had something out.
+-- Whether what a lease has out is part of what the bucket has out: it is of the same kind, and of this window.
+local function is_of(b, lease)
+    return lease.method == b.method and (b.method ~= WINDOW or lease.at == b.at)
+end
+
+-- Takes what a lease had out for lost. It is not given back, for it may have been spent: a bucket may refill to it again, a window
+-- keeps account of it. Calls in flight have ended with their process.
+local function lose(b, lease)
+    if not is_of(b, lease) then return end
+    b.leased = max(0, b.leased - lease.amount)
+    if b.method == WINDOW then b.fraction = b.fraction + lease.amount end
+    if b.method == CONCURRENCY then charge(b, -lease.amount) end
+end
+
+-- Ends a lease because its process says what has become of it: `rest` is unspent (negative: settlements took more than there
+-- was), and comes back where it is this lease that is meant; `kept` is held by calls that are under way. Returns what stays out.
+local function take_back(b, lease, is_meant, rest, kept)
+    if b.method == WINDOW and not is_meant then
+        lose(b, lease)
+        return 0
+    end
+    if not is_of(b, lease) then return 0 end
+    b.leased = max(0, b.leased - lease.amount)
+    if b.method == CONCURRENCY then
+        charge(b, -lease.amount)
+        return 0
+    end
+    if not is_meant then return 0 end
+    rest = min(rest, lease.amount)
+    charge(b, -rest)
+    return b.method == WINDOW and min(kept, lease.amount - rest) or 0
+end
+
+-- Ends leases whose time is over. Tells whether any had something out.
 local function end_leases(key, b, leases)
     local is_changed = false
     for node, lease in pairs(leases) do
         if lease.ends < now then
-            b.leased = max(0, b.leased - lease.amount)
+            lose(b, lease)
             is_changed = is_changed or lease.amount > 0
             redis.call('HDEL', key, node)
             leases[node] = nil
@@ -110,4 +154,11 @@ local function grant(b, left, leases, wanted, horizon)
         free - at_once)
     if accruing < 1 then return at_once, 0, 0 end
     return at_once, accruing, duration
+end
+
+-- The same of a window or of calls in flight, that have `left` to give: all that is wanted, or nothing where the limit is near.
+local function grant_far(left, leases, wanted)
+    local wishes = wanted
+    for _, lease in pairs(leases) do wishes = wishes + lease.wanted end
+    return left >= FAR * wishes and wanted or 0
 end

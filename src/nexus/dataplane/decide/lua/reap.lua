@@ -18,7 +18,8 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '(' .. int(no
     if b then
         if b.method <= LEAKY then refill(b) end
         if end_leases(ARGV[4] .. name, b, leases_of(ARGV[4] .. name)) then
-            b.ends, freed = 0, freed + 1
+            if b.method == TOKEN then b.ends = 0 end
+            freed = freed + 1
             save(ARGV[1], name, b, KEYS[3])
             record(KEYS[1], 'reap', '', { name }, { b })
         end

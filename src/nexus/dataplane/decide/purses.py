@@ -1,0 +1,297 @@
+"""Plans: the limits that calls of one kind meet, found once for each table. Purses: what of their leases is set aside for them.
+
+A call that meets twelve limits is decided, and settled, by as many subtractions as there are dimensions: of each lease so much
+was taken that every limit of a dimension has as much of it in the purse. What is in a purse is spent from the leases already;
+it is put back before any of them is told of to Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import add, gt, sub
+from typing import TYPE_CHECKING, overload
+
+from nexus.contracts.limits import MAX_UNITS, Call, Dimension, Limit, LimitTable
+from nexus.dataplane.decide.types import LimitStanding
+
+if TYPE_CHECKING:
+    from nexus.dataplane.decide.leases import BucketKey, HeldLease, Leases
+
+Charges = list[int]
+"""What a call is charged, a number for each of its plan's columns."""
+_FEWEST_CALLS = 8
+"""A purse that pays for fewer calls is not worth opening."""
+_MOST_PURSES = 16
+"""Of one bucket: each has a part of its lease set aside, and has to put it back when the lease is renewed."""
+_MOST_PLANS = 20_000
+
+
+class Plan:
+    """The limits that calls of one kind meet: of one key, to one model of one provider, and so on."""
+
+    __slots__ = (
+        "asked_of_late",
+        "cell",
+        "charged",
+        "columns",
+        "dimensions",
+        "has_budgets",
+        "has_scales",
+        "is_timed",
+        "keys",
+        "limits",
+        "purse",
+        "table",
+        "units_of",
+    )
+
+    def __init__(self, table: LimitTable, cell: str, met: Sequence[tuple[Limit, str]]) -> None:
+        self.table = table
+        self.cell = cell
+        self.limits = met
+        self.keys: tuple[BucketKey, ...] = tuple((cell, bucket) for _, bucket in met)
+        # Money may be kept in larger units: what is rounded up for each call has a column of its own.
+        self.columns: list[tuple[Dimension, int]] = list(
+            dict.fromkeys((limit.dimension, limit.scale) for limit, _ in met)
+        )
+        places = {column: place for place, column in enumerate(self.columns)}
+        self.units_of = tuple(places[limit.dimension, limit.scale] for limit, _ in met)
+        self.charged = dict(zip(self.keys, self.units_of, strict=True))
+        self.dimensions = frozenset(dimension for dimension, _ in self.columns)
+        self.is_timed = any(limit.method == "concurrency" for limit, _ in met)
+        """Whether each call is held: calls in flight are counted until they end."""
+        self.has_budgets = any(limit.is_budget for limit, _ in met)
+        """Whether a bucket has to be opened from the ledger, which knows nothing of leases: each call is asked of Redis then."""
+        self.has_scales = any(scale != 1 for _, scale in self.columns)
+        self.asked_of_late = 0
+        self.purse = Purse(self)
+
+    def charges(self, amounts: Sequence[int]) -> Charges:
+        """Return what a call of so much is charged; `amounts` by column, in the dimension's unit."""
+        if not self.has_scales:
+            return list(amounts)
+        return [
+            amount if scale == 1 else -(-amount // scale)
+            for amount, (_, scale) in zip(amounts, self.columns, strict=True)
+        ]
+
+    def charges_of(self, call: Call) -> Charges:
+        """Return what a call is charged."""
+        return self.charges([call.amount(dimension) for dimension, _ in self.columns])
+
+    def asked(self, charges: Charges) -> list[tuple[Limit, str, int]]:
+        """Return the limits with the charge of each."""
+        return [
+            (limit, bucket, charges[place]) for (limit, bucket), place in zip(self.limits, self.units_of, strict=True)
+        ]
+
+
+class Plans:
+    """Plans by what calls have in common; those of another table are forgotten."""
+
+    def __init__(self) -> None:
+        self._table = LimitTable()
+        self._known: dict[tuple[object, ...], Plan] = {}
+
+    def of(self, table: LimitTable, call: Call, cell: str) -> Plan:
+        """Return the plan of a call."""
+        if table is not self._table or len(self._known) > _MOST_PLANS:
+            self._table, self._known = table, {}
+        key = (
+            call.organization_id, call.application, call.cluster, call.user_id, call.key_id, call.provider, call.model,
+            call.endpoint, call.currency, tuple(sorted(call.tags.items())),
+        )  # fmt: skip
+        plan = self._known.get(key)
+        if plan is None:
+            plan = self._known[key] = Plan(table, cell, table.of(call))
+        return plan
+
+
+class Page:
+    """How limits stood when a purse was opened: decisions until it is closed are told from it."""
+
+    __slots__ = ("headers", "lefts", "plan", "resets", "taken")
+
+    def __init__(self, plan: Plan, taken: Charges, lefts: list[int], resets: list[int]) -> None:
+        self.plan = plan
+        self.taken = taken
+        self.lefts = lefts
+        self.resets = resets
+        self.headers: list[tuple[bytes, bytes]] | None = None
+        """What callers are told of it, once somebody asks."""
+
+    def standings(self, charges: Charges | None, left: Charges) -> list[LimitStanding]:
+        """Return how each limit stands while so much is left of what was set aside."""
+        made: list[LimitStanding] = []
+        for number, ((limit, bucket), place) in enumerate(zip(self.plan.limits, self.plan.units_of, strict=True)):
+            has = max(0, self.lefts[number] - self.taken[place] + left[place])
+            reset = self.resets[number]
+            if limit.rate is not None:
+                reset = -(-max(0, limit.capacity - has) * limit.rate.denominator // limit.rate.numerator)
+            made.append(LimitStanding(limit, bucket, charges[place] if charges else 0, has, reset))
+        return made
+
+
+class Purse:
+    """Units of all limits of one plan. Closed until `until_us` lies ahead."""
+
+    __slots__ = (
+        "calls", "epoch", "gross", "leases", "left", "most", "page", "plan", "taken", "under_way", "until_us", "windows",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        nothing = [0] * len(plan.columns)
+        self.left: Charges = nothing
+        self.taken: Charges = nothing
+        self.most: Charges = nothing
+        """What may be in it: more than that its leases did not pay for."""
+        self.gross: Charges = nothing
+        """What calls were charged since leases were last told of it."""
+        self.under_way: Charges = nothing
+        """What calls hold that are not settled."""
+        self.calls = 0
+        self.until_us = 0
+        self.epoch = 0
+        """Counted up when calls that are under way are not this purse's any more."""
+        self.leases: list[HeldLease] = []
+        self.windows: tuple[int, ...] | None = None
+        """Which windows its calls are charged to; None while it is not registered."""
+        self.page: Page | None = None
+
+    def kept(self, key: BucketKey) -> int:
+        """Return what its calls hold of a bucket."""
+        return self.under_way[self.plan.charged[key]]
+
+    def take(self, charges: Charges) -> Charges | None:
+        """Charge a call; returns what is left then, None where it is not enough. Only while it is open."""
+        left = list(map(sub, self.left, charges))
+        if min(left) < 0:
+            return None
+        self.left = left
+        self.calls += 1
+        self.gross = list(map(add, self.gross, charges))
+        return left
+
+    def hold(self, charges: Charges) -> None:
+        """Count a call that is under way."""
+        self.under_way = list(map(add, self.under_way, charges))
+
+    def settle(self, charges: Charges, taken: Charges) -> bool:
+        """End a call that is under way, and charge it what it took; False where that is for each lease to do."""
+        self.under_way = list(map(sub, self.under_way, charges))
+        if not self.until_us:
+            return False
+        more = list(map(sub, taken, charges))
+        left = list(map(sub, self.left, more))
+        if any(map(gt, left, self.most)):
+            return False
+        self.left = left
+        if max(more) > 0:
+            self.gross = [charged + max(0, extra) for charged, extra in zip(self.gross, more, strict=True)]
+        return True
+
+    def open(self, leases: Leases, charges: Charges, now_us: int) -> bool:
+        """Set units aside, a half of what each lease has; False where that is too little to be worth it."""
+        plan = self.plan
+        self.close()
+        found: list[HeldLease] = []
+        shares = [-1] * len(plan.columns)
+        rooms = [MAX_UNITS] * len(plan.columns)
+        until_us = now_us + 10**9
+        for (limit, bucket), place in zip(plan.limits, plan.units_of, strict=True):
+            lease = leases.held(plan.cell, bucket)
+            if lease is None or lease.limit.version != limit.version or lease.last_us <= now_us:
+                return False
+            if len(lease.purses) >= _MOST_PURSES:
+                return False
+            has = lease.spendable(now_us)
+            share = has // 2 if lease.purses else has - has // 4
+            if share < _FEWEST_CALLS * charges[place]:
+                return False
+            shares[place] = share if shares[place] < 0 else min(shares[place], share)
+            if limit.method == "token_bucket":
+                rooms[place] = min(rooms[place], max(0, lease.spent - lease.promised) // 2)
+            until_us = min(until_us, lease.last_us)
+            found.append(lease)
+        windows = tuple(lease.window for lease in found)
+        if windows != self.windows:
+            self._register(leases, windows)
+        lefts = [max(0, lease.left) + max(0, lease.spendable(now_us)) for lease in found]
+        resets = [max(0, lease.since_us + lease.duration_us - now_us) if lease.window else 0 for lease in found]
+        self.page = Page(plan, shares, lefts, resets)
+        for lease, place in zip(found, plan.units_of, strict=True):
+            lease.spent += shares[place]
+            lease.promised += shares[place] + rooms[place]
+            lease.purses.append(self)
+        self.left = self.taken = shares
+        self.most = list(map(add, shares, rooms))
+        self.leases, self.until_us = found, until_us
+        return True
+
+    def _register(self, leases: Leases, windows: tuple[int, ...]) -> None:
+        self.retire(leases)
+        leases.register(self)
+        self.windows = windows
+
+    def retire(self, leases: Leases) -> None:
+        """Leave it to the leases to know what its calls hold. It has to be closed."""
+        if self.windows is not None:
+            leases.dismiss(self)
+            self.under_way = [0] * len(self.under_way)
+            self.epoch += 1
+            self.windows = None
+
+    def close(self) -> None:
+        """Put back what was not spent."""
+        if not self.until_us:
+            return
+        self.until_us = 0
+        for lease, place in zip(self.leases, self.plan.units_of, strict=True):
+            lease.spent -= self.left[place]
+            lease.promised -= self.most[place]
+            lease.purses.remove(self)
+        self.left = self.taken = [0] * len(self.left)
+        self.leases = []
+
+    def tell(self, leases: Leases, now_us: int) -> bool:
+        """Let leases know how fast they are asked for; tells whether there was any call."""
+        calls, gross = self.calls, self.gross
+        if not calls:
+            return False
+        self.calls, self.gross = 0, [0] * len(gross)
+        for key, place in zip(self.plan.keys, self.plan.units_of, strict=True):
+            leases.note_many(key, calls, gross[place], now_us)
+        return True
+
+
+class Standings(Sequence[LimitStanding]):
+    """How limits stand after a call that a purse paid for, worked out when somebody wants to know."""
+
+    __slots__ = ("_charges", "_left", "_made", "page")
+
+    def __init__(self, page: Page, charges: Charges, left: Charges) -> None:
+        self.page = page
+        self._charges = charges
+        self._left = left
+        self._made: list[LimitStanding] | None = None
+
+    def _all(self) -> list[LimitStanding]:
+        if self._made is None:
+            self._made = self.page.standings(self._charges, self._left)
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self.page.plan.limits)
+
+    @overload
+    def __getitem__(self, place: int) -> LimitStanding: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[LimitStanding]: ...
+    def __getitem__(self, place: int | slice) -> LimitStanding | Sequence[LimitStanding]:
+        return self._all()[place]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._all() == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
