@@ -227,7 +227,7 @@ class Admission:
                 call.organization_id, plan.asked(charges), self._now_us(), hold_id=hold_id, life_us=life_us,
                 is_privileged=call.is_privileged,
             )  # fmt: skip
-        _DECISIONS.labels(decision.outcome).inc()
+        (_ADMITTED if decision.outcome == "admitted" else _DECISIONS.labels(decision.outcome)).inc()
         if decision.outcome == "admitted" and not decision.is_replay and plan.has_budgets:
             self._flights.began(call.organization_id, decision.hold_id, hold_seconds, plan.asked(charges))
         elif decision.outcome == "refused" and decision.refused_by is not None and decision.refused_by.is_budget:
