@@ -16,6 +16,7 @@ from nexus.dataplane.snapshots import Snapshots
 from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.metering.body_jobs import PERIODIC as BODY_JOBS
+from nexus.metering.export_jobs import export_jobs
 from nexus.metering.jobs import PERIODIC as METERING_JOBS
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.partitions import make_partitions
@@ -42,6 +43,7 @@ class Worker:
             *IDENTITY_JOBS,
             *METERING_JOBS,
             *BODY_JOBS,
+            *export_jobs(settings),
             *DASHBOARDS_JOBS,
             *admission_jobs(self._redis),
             *costs_jobs(self._redis),

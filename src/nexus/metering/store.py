@@ -415,3 +415,30 @@ async def bodies_of_day(connection: Connection, low: datetime) -> int:
     """Tell whether anything is left of a day: 1, or 0."""
     left: int = await connection.fetchval(QUERIES["bodies_of_day"], low, low + timedelta(days=1), 1)
     return left
+
+
+async def begin_call_export(connection: Connection, at: datetime) -> None:
+    """Have the gateway's calls noted for export from now on."""
+    await connection.execute(QUERIES["begin_call_export"], at)
+
+
+async def end_call_export(connection: Connection) -> None:
+    """Have no call noted any more, and forget those that were."""
+    await connection.execute(QUERIES["end_call_export"])
+    await forget_calls_to_export(connection, 0)
+
+
+async def forget_calls_to_export(connection: Connection, kept: int) -> int:
+    """Forget the oldest calls that wait for export, beyond about so many; returns how many."""
+    return int((await connection.execute(QUERIES["forget_calls_to_export"], kept)).rpartition(" ")[2])
+
+
+async def calls_to_export(connection: Connection, limit: int) -> list[Row]:
+    """Return calls that wait for export, oldest first, locked for the transaction."""
+    return list(await connection.fetch(QUERIES["calls_to_export"], limit))
+
+
+async def delete_calls_to_export(connection: Connection, calls: Sequence[Row]) -> None:
+    """Forget calls that were exported."""
+    columns = [[call[name] for call in calls] for name in ("organization_id", "key_at", "call_id")]
+    await connection.execute(QUERIES["delete_calls_to_export"], *columns)

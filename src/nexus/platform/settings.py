@@ -113,6 +113,18 @@ class Settings:
         "private hosts (name or name:port) and networks the gateway may call, comma separated; unset: none",
     )
 
+    otlp_endpoint: str | None = _setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "OpenTelemetry collector (OTLP over HTTP, protobuf) that the worker tells of the gateway's calls; unset: none",
+    )
+    otlp_headers: str | None = _setting(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        None,
+        "headers for it, such as its key: name=value, comma separated, percent-encoded",
+        secret=True,
+    )
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings; `InvalidSettings` names every faulty variable at once."""
@@ -200,6 +212,10 @@ def _check(values: Mapping[str, Any]) -> list[FieldFault]:
         values.get("proxy_header", "x-forwarded") in {"x-forwarded", "forwarded"},
         "NEXUS_PROXY_HEADER",
         "x-forwarded or forwarded",
+    )
+    collector = values.get("otlp_endpoint", "http://")
+    expect(
+        collector.startswith(("http://", "https://")), "OTEL_EXPORTER_OTLP_ENDPOINT", "begin with http:// or https://"
     )
     redis_url = values.get("redis_url", "redis://")
     expect(

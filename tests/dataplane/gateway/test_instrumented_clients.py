@@ -203,6 +203,9 @@ async def test_call_through_the_gateway_that_the_client_reports_too_is_one_call(
 
     rows = await instrumented.gateways_calls(count)
     assert all(row["trace_id"] and row["cost"] is not None for row in rows)
+    # The provider is asked in the client's trace, too.
+    passed_on = {seen[2]["traceparent"].split("-")[1] for seen in instrumented.node.sandbox.seen}
+    assert passed_on == {row["trace_id"] for row in rows}
     assert instrumented.fate("kept") + instrumented.fate("told_elsewhere") >= count
 
 

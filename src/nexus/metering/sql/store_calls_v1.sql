@@ -1,5 +1,5 @@
 -- metering.store_calls_v1: stores the staged records once each and journals their sums, in the caller's transaction.
--- requires: metering.calls, metering.keep_new_records_v1, metering.settle_sightings_v1, metering.rollup_journal, metering.latency_bin_v1
+-- requires: metering.calls, metering.keep_new_records_v1, metering.settle_sightings_v1, metering.call_exports, metering.calls_to_export, metering.rollup_journal, metering.latency_bin_v1
 -- Returns the ordinals of duplicates: of stored records, of earlier ordinals in the batch, or of a call another record tells.
 -- Runs as nexus_writer under its policies. The journal has no key, so writers never wait for each other there.
 CREATE FUNCTION metering.store_calls_v1() RETURNS integer[]
@@ -30,6 +30,12 @@ BEGIN
         sum(s.image_output_tokens)
     FROM pg_temp.staged_calls AS s
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
+    IF EXISTS (SELECT FROM metering.call_exports) THEN
+        INSERT INTO metering.calls_to_export (organization_id, key_at, call_id)
+        SELECT s.organization_id, s.key_at, s.id FROM pg_temp.staged_calls AS s WHERE s.metadata ? 'gateway'
+        ORDER BY s.organization_id, s.key_at, s.id
+        ON CONFLICT DO NOTHING;
+    END IF;
     RETURN duplicates;
 END
 $$;

@@ -86,6 +86,9 @@ def _role_of(span: Span) -> Role:
 
 
 def _is_gateways(span: Span, reporter: Reporter) -> bool:
+    # What Nexus exports may come back to it, by way of a collector.
+    if "nexus.call.id" in span.attributes:
+        return True
     address = http_spans.address_of(span)
     return address is not None and reporter.is_gateway(address)
 
