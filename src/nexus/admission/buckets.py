@@ -27,22 +27,29 @@ async def standing(redis: Redis | None, table: LimitTable, organization_id: UUID
         return []
     if redis is None:
         raise LimiterUnavailable
-    keys = keys_of(organization_id)
     now_us = time.time_ns() // 1000
-    found: list[BucketStatus] = []
     try:
-        listed = cast("list[bytes]", await redis.zrange(keys.bucket_list, 0, MOST_BUCKETS - 1, desc=True))
-        names = [name for name in map(bytes.decode, listed) if name.partition(":")[0] in limits]
-        values: list[bytes | None] = []
-        for start in range(0, len(names), _AT_ONCE):
-            values += cast(
-                "list[bytes | None]",
-                await redis.mget([keys.buckets + name for name in names[start : start + _AT_ONCE]]),
-            )
+        states = await read_states(redis, organization_id, MOST_BUCKETS)
     except (RedisError, OSError, TimeoutError) as error:
         raise LimiterUnavailable(retry_after_seconds=1) from error
-    for name, data in zip(names, values, strict=True):
-        if data is not None:
-            limit = limits[name.partition(":")[0]]
-            found.append(service.bucket_status(limit, name, BucketState.unpack(data), now_us))
+    found: list[BucketStatus] = []
+    for name, state in states.items():
+        limit = limits.get(name.partition(":")[0])
+        if limit is not None:
+            found.append(service.bucket_status(limit, name, state, now_us))
     return sorted(found, key=lambda item: (item.fill, item.bucket))
+
+
+async def read_states(redis: Redis, organization_id: UUID, most: int) -> dict[str, BucketState]:
+    """Read the buckets of an organization by name, those first that take longest to be full again."""
+    keys = keys_of(organization_id)
+    listed = cast("list[bytes]", await redis.zrange(keys.bucket_list, 0, most - 1, desc=True))
+    names = [name.decode() for name in listed]
+    states: dict[str, BucketState] = {}
+    for start in range(0, len(names), _AT_ONCE):
+        part = names[start : start + _AT_ONCE]
+        values = cast("list[bytes | None]", await redis.mget([keys.buckets + name for name in part]))
+        for name, data in zip(part, values, strict=True):
+            if data is not None:
+                states[name] = BucketState.unpack(data)
+    return states

@@ -15,15 +15,20 @@ import structlog
 from prometheus_client import Counter
 from redis.asyncio import Redis
 
-from nexus.admission import store
+from nexus.admission import service, store
+from nexus.admission.buckets import read_states
 from nexus.admission.loans import jobs as loan_jobs
+from nexus.admission.low_tokens import LowTokens, Severity
 from nexus.dataplane.decide.engine import CELLS
 from nexus.dataplane.decide.scripts import POSTING, Keys, Scripts, TrailEntry
 from nexus.kit.clock import SYSTEM_CLOCK
+from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import get_configuration
 
 _AT_ONCE = 200
+_MOST_WATCHED = 2_000
+"""Buckets of an organization that are looked at for being low: the emptiest stand first."""
 ENTRIES = 500
 """Entries of the stream moved in one transaction."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -130,7 +135,41 @@ async def drop_old_transactions(database: Database, now: datetime | None = None)
         days = (await get_configuration(connection)).integer("retention.token_transactions_days")
     before = (now or SYSTEM_CLOCK.now()) - timedelta(days=days)
     async with database.as_system() as connection:
+        await store.run(connection, "drop_old_low_token_events", before)
         return int(await store.value(connection, "drop_old_transactions", before))
+
+
+async def watch_cell(
+    database: Database, redis: Redis, watch: LowTokens, organization_id: UUID, at: datetime, lasting: timedelta
+) -> None:
+    """Note which buckets of an organization have been low for a while, and which are not any more."""
+    now_us = (at - _EPOCH) // timedelta(microseconds=1)
+    states = await read_states(redis, organization_id, _MOST_WATCHED)
+    fills = {name: service.fill_of(state, now_us) for name, state in states.items()}
+    async with database.as_system(organization_id=organization_id) as connection:
+        rows = await store.rows(connection, "open_low_token_events", organization_id)
+        opened: set[tuple[str, Severity]] = {(row["bucket"], row["severity"]) for row in rows}
+        begun, ended = watch.look(organization_id, fills, opened, at, lasting)
+        for low in begun:
+            await store.run(
+                connection, "note_low_tokens", organization_id, uuid7(), low.bucket, low.severity, round(low.fill, 4),
+                low.began_at, at,
+            )  # fmt: skip
+        for bucket, severity in ended:
+            await store.run(connection, "end_low_tokens", organization_id, bucket, severity, at)
+
+
+def watch_buckets(redis: Redis) -> Callable[[Database], Awaitable[object]]:
+    """Make the job that notes buckets that have been low for a while."""
+    watch = LowTokens()
+
+    async def job(database: Database) -> None:
+        async with database.as_system(readonly=True) as connection:
+            lasting = timedelta(seconds=(await get_configuration(connection)).integer("admission.low_tokens_seconds"))
+        for organization_id in await cells(redis):
+            await watch_cell(database, redis, watch, organization_id, SYSTEM_CLOCK.now(), lasting)
+
+    return job
 
 
 def periodic(redis: Redis) -> list[tuple[str, float, Callable[[Database], Awaitable[object]]]]:
@@ -140,5 +179,6 @@ def periodic(redis: Redis) -> list[tuple[str, float, Callable[[Database], Awaita
         ("admission.reap", 1.0, reap(redis)),
         ("admission.loans", 1.0, loan_jobs.serve(redis)),
         ("admission.delete_old_loans", 3600.0, loan_jobs.delete_old),
+        ("admission.watch_buckets", 5.0, watch_buckets(redis)),
         ("admission.drop_old_transactions", 3600.0, drop_old_transactions),
     ]

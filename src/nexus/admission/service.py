@@ -344,18 +344,26 @@ def _changes(before: Sequence[LimitSpec], after: Sequence[LimitSpec]) -> list[Li
     return changes
 
 
+def available_of(state: BucketState, now_us: int) -> int:
+    """Return what a bucket can give at an instant, from its packed state."""
+    method = METHODS[state.method - 1]
+    if method in {"token_bucket", "leaky_bucket"}:
+        rate = state.whole + state.part / state.denominator
+        return min(state.capacity - state.leased, state.level + int(max(0, now_us - state.at) * rate))
+    if method == "fixed_window" and now_us >= state.ends:
+        return state.capacity
+    return state.capacity - state.level
+
+
+def fill_of(state: BucketState, now_us: int) -> float:
+    """Return which part of its capacity a bucket can give."""
+    return max(0.0, min(1.0, available_of(state, now_us) / state.capacity))
+
+
 def bucket_status(limit: Limit, bucket: str, state: BucketState, now_us: int) -> BucketStatus:
     """Say how a bucket stands at an instant, from its packed state."""
-    capacity = state.capacity
-    method = METHODS[state.method - 1]
-    if limit.rate is not None:
-        rate = state.whole + state.part / state.denominator
-        available = min(capacity - state.leased, state.level + int(max(0, now_us - state.at) * rate))
-    elif method == "fixed_window" and now_us >= state.ends:
-        available = capacity
-    else:
-        available = capacity - state.level
-    fill = max(0.0, min(1.0, available / capacity))
+    capacity, method = state.capacity, METHODS[state.method - 1]
+    available, fill = available_of(state, now_us), fill_of(state, now_us)
     health: BucketHealth = "critical" if fill < CRITICAL_BELOW else "warning" if fill < WARNING_BELOW else "healthy"
     return BucketStatus(
         bucket, limit.name, limit.scope, bucket.partition(":")[2] or limit.subject or "", limit.dimension, method, capacity,

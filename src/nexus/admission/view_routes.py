@@ -9,12 +9,12 @@ import msgspec
 from litestar import Request, get
 from litestar.params import FromQuery, QueryParameter
 
-from nexus.admission import views
-from nexus.admission.view_types import ActiveLimit, AdmissionStanding, ApplicationSummary, TokenUsage
+from nexus.admission import store, views
+from nexus.admission.view_types import ActiveLimit, AdmissionStanding, ApplicationSummary, LowTokenEvent, TokenUsage
 from nexus.contracts.limits import Limit, LimitTable
 from nexus.identity.guards import actor_of, organization_of, principal_of, requires, signed_in
 from nexus.kit.errors import FieldFault, InvalidRequest
-from nexus.platform.web import web_state
+from nexus.platform.web import Page, check_limit, id_of, page_of, web_state
 
 AnyRequest = Request[Any, Any, Any]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -91,4 +91,19 @@ async def summarise_applications(request: AnyRequest) -> list[ApplicationSummary
         )
 
 
-HANDLERS = [show_standing, list_active_limits, show_token_usage, summarise_applications]
+@get("/low-token-events", guards=[requires("quota:read")])
+async def list_low_token_events(
+    request: AnyRequest,
+    is_open: Annotated[bool, QueryParameter(name="open")] = False,
+    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 50,
+) -> Page[LowTokenEvent]:
+    """List the times in which buckets were low, newest first; with `open`, those that are."""
+    check_limit(limit)
+    before = id_of(cursor)
+    async with web_state(request).database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
+        found = await store.many(db, LowTokenEvent, "list_low_token_events", before, is_open, limit + 1)
+    return page_of(found, limit, lambda item: (item.id,))
+
+
+HANDLERS = [show_standing, list_active_limits, show_token_usage, summarise_applications, list_low_token_events]

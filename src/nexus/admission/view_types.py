@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -72,3 +73,16 @@ class ApplicationSummary(msgspec.Struct, frozen=True):
     refunded: dict[str, int]
     per_second: dict[str, float]
     """On average over the 24 hours."""
+
+
+class LowTokenEvent(msgspec.Struct, frozen=True):
+    """A time in which a bucket was low: below half of its capacity (warning), or below a fifth (critical)."""
+
+    id: UUID
+    bucket: str
+    severity: Literal["warning", "critical"]
+    fill: float
+    """What of the capacity was left when it was noted."""
+    began_at: datetime
+    noted_at: datetime
+    ended_at: datetime | None

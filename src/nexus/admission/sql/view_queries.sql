@@ -10,3 +10,36 @@ WHERE t.organization_id = $1 AND t.at >= $2 AND t.at < $3 AND t.account = 'liqui
 GROUP BY begins, t.bucket
 ORDER BY begins DESC, t.bucket
 LIMIT $6;
+
+-- query: list_low_token_events
+SELECT id, bucket, severity, fill::float8 AS fill, began_at, noted_at, ended_at
+FROM admission.low_token_events
+WHERE ($1::uuid IS NULL OR id < $1) AND (NOT $2 OR ended_at IS NULL)
+ORDER BY id DESC
+LIMIT $3;
+
+-- query: open_low_token_events
+-- role: nexus_system
+SELECT bucket, severity
+FROM admission.low_token_events
+WHERE organization_id = $1 AND ended_at IS NULL;
+
+-- query: note_low_tokens
+-- role: nexus_system
+-- Several workers may see the same; cells that belong to no organization have nobody to be told.
+INSERT INTO admission.low_token_events (organization_id, id, bucket, severity, fill, began_at, noted_at)
+SELECT o.id, $2, $3, $4, $5, $6, $7
+FROM identity.organizations AS o
+WHERE o.id = $1
+ON CONFLICT (organization_id, bucket, severity) WHERE ended_at IS NULL DO NOTHING;
+
+-- query: end_low_tokens
+-- role: nexus_system
+UPDATE admission.low_token_events
+SET ended_at = $4
+WHERE organization_id = $1 AND bucket = $2 AND severity = $3 AND ended_at IS NULL;
+
+-- query: drop_old_low_token_events
+-- role: nexus_system
+DELETE FROM admission.low_token_events
+WHERE ended_at < $1;

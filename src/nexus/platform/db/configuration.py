@@ -111,6 +111,7 @@ def _keys() -> Iterator[ConfigurationKey]:
         "limits.ingest_bytes_per_key_per_second", 0, "bytes of records sent in with one key; 0 is no limit", 0, 10**12
     )
     yield k("limits.older_headers", False, "whether answers tell of limits in X-RateLimit-* too, for older clients")
+    yield k("admission.low_tokens_seconds", 60, "seconds a bucket is low before it is noted as an event", 0, 86_400)
     yield k("admission.default_burst_duration_seconds", 60, "seconds a burst may last", 1, 86_400)
     yield k("retention.loans_days", 365, "days a loan is kept after it was repaid or ended otherwise", 7, 36_500)
     yield k(

@@ -7,7 +7,7 @@ from importlib.resources import files
 from alembic import op
 
 revision = "0006"
-down_revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
