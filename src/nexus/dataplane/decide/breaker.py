@@ -60,13 +60,16 @@ class Breaker:
         self._running: set[asyncio.Task[Any]] = set()
         self.is_open = False
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await a call to Redis; `LimiterAway` when it fails or takes too long. What takes too long goes on unattended."""
+    async def run(self, work: Coroutine[Any, Any, T], *, silence_seconds: float | None = None) -> T:
+        """Await a call to Redis; `LimiterAway` when it fails or takes too long. What takes too long goes on unattended.
+
+        `silence_seconds` is for what nobody waits for: it may be silent for longer than a call.
+        """
         if self.is_open:
             work.close()
             raise LimiterAway
         task = asyncio.get_running_loop().create_task(work)
-        await self._wait(task)
+        await self._wait(task, silence_seconds)
         if not task.done():
             self._running.add(task)
             task.add_done_callback(self._forget)
@@ -81,12 +84,12 @@ class Breaker:
         self._answered_at = asyncio.get_running_loop().time()
         return result
 
-    async def _wait(self, task: asyncio.Task[Any]) -> None:
+    async def _wait(self, task: asyncio.Task[Any], silence_seconds: float | None) -> None:
         """Wait until a call is done, or Redis was silent for too long."""
         loop = asyncio.get_running_loop()
         began = heard = loop.time()
         while not task.done():
-            silence = self._timeout if self._failures else self._patience
+            silence = silence_seconds or (self._timeout if self._failures else self._patience)
             until = min(heard + silence, began + self._longest)
             asked = loop.time()
             await asyncio.wait({task}, timeout=max(0.0, until - asked))

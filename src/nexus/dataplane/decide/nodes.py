@@ -10,7 +10,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from nexus.dataplane.decide.breaker import Breaker
+from nexus.dataplane.decide.breaker import LONGEST_SECONDS, Breaker
 from nexus.dataplane.decide.scripts import Scripts
 from nexus.kit.ids import uuid7
 
@@ -40,7 +40,8 @@ class Nodes:
 
     async def beat(self) -> int:
         """Give a sign of life; returns how many processes there are. `LimiterAway` when Redis is."""
-        count = max(1, await self._breaker.run(self._scripts.beat(_KEY, self._name, SILENT_US)))
+        beat = self._scripts.beat(_KEY, self._name, SILENT_US)
+        count = max(1, await self._breaker.run(beat, silence_seconds=LONGEST_SECONDS))
         if count != self.count and self._file is not None:
             try:
                 await asyncio.to_thread(self._write, count)
