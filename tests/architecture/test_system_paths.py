@@ -33,6 +33,7 @@ PATHS = {
     "admission/commands.py": "the operator on the machine",
     "admission/jobs.py": "drains the trails of all organizations into the token transactions",
     "admission/loans/jobs.py": "loans of all organizations are repaid each second, and deleted when they are old",
+    "dataplane/decide/refusals.py": "tells the counts of refused calls of all organizations",
     "dataplane/decide/tables.py": "compiles the limits of all organizations; rebuilds what Redis lost",
     "costs/jobs.py": "events and counters of all organizations' budgets",
     "costs/commands.py": "the operator on the machine: shared exchange rates",

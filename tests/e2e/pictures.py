@@ -42,6 +42,7 @@ FORWARDED = {
 }
 """Of the organization whose calls go through the gateway."""
 LIMITED_PAGES = {
+    "limits": f"/limits?organization={LIMITED}",
     "quotas": f"/quotas?organization={LIMITED}", "quota": f"/quotas/{{quota}}?organization={LIMITED}",
     "operations": f"/operations?organization={LIMITED}",
 }  # fmt: skip
@@ -68,7 +69,9 @@ async def _take(browser: Browser, node: Node, sandbox: str, folder: Path, *, is_
         context = await _enter(browser, node, scheme, size)
         page = await context.new_page()
         forwarded = forwarded or await forward(node.url, sandbox, context.request)
-        limited = limited or await limit(node.url, context.request)
+        if limited is None:
+            limited = await limit(node.url, context.request)
+            await limited.use()
 
         async def picture(name: str, path: str, place: Any = page, suffix: str = suffix) -> None:
             await place.goto(node.url + path)

@@ -61,6 +61,7 @@ const pages = [
   page("/calls", part(() => import("./features/metering/Calls"), "Calls")),
   page("/calls/$call", part(() => import("./features/metering/CallPage"), "CallPage")),
   page("/costs", part(() => import("./features/metering/Costs"), "Costs")),
+  page("/limits", part(() => import("./features/admission/Limits"), "Limits")),
   page("/quotas", part(() => import("./features/admission/Quotas"), "Quotas")),
   page("/quotas/$quota", part(() => import("./features/admission/QuotaPage"), "QuotaPage")),
   page("/operations", part(() => import("./features/admission/Operations"), "Operations")),

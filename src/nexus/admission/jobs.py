@@ -172,6 +172,15 @@ def watch_buckets(redis: Redis) -> Callable[[Database], Awaitable[object]]:
     return job
 
 
+async def drop_old_refusals(database: Database, now: datetime | None = None) -> int:
+    """Drop months of counts of refused calls that are past their retention; returns how many."""
+    async with database.as_system() as connection:
+        days = (await get_configuration(connection)).integer("retention.refusals_days")
+    before = (now or SYSTEM_CLOCK.now()) - timedelta(days=days)
+    async with database.as_system() as connection:
+        return int(await store.value(connection, "drop_old_refusals", before))
+
+
 def periodic(redis: Redis) -> list[tuple[str, float, Callable[[Database], Awaitable[object]]]]:
     """Return admission's background work."""
     return [
@@ -181,4 +190,5 @@ def periodic(redis: Redis) -> list[tuple[str, float, Callable[[Database], Awaita
         ("admission.delete_old_loans", 3600.0, loan_jobs.delete_old),
         ("admission.watch_buckets", 5.0, watch_buckets(redis)),
         ("admission.drop_old_transactions", 3600.0, drop_old_transactions),
+        ("admission.drop_old_refusals", 3600.0, drop_old_refusals),
     ]

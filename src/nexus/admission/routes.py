@@ -1,6 +1,6 @@
 """`/api/admission`: clusters, applications, operation costs, quotas and their versions, buckets and token transactions."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Literal, TypeVar
@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Router, get, patch, post
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from nexus.admission import buckets, service, store
 from nexus.admission.types import (
@@ -21,6 +21,7 @@ from nexus.admission.types import (
     QuotaDifference,
     QuotaPreview,
     QuotaVersion,
+    Refusal,
     TokenTransaction,
 )
 from nexus.admission.view_routes import HANDLERS as VIEWS
@@ -164,6 +165,12 @@ class RollBack(msgspec.Struct, forbid_unknown_fields=True):
 
 def _table(request: AnyRequest) -> LimitTable:
     return limits_in_force(request).table()
+
+
+def check_bucket(bucket: str | None) -> None:
+    """Refuse what can be no bucket's name."""
+    if bucket is not None and ("\x00" in bucket or len(bucket) > 600):
+        raise InvalidRequest("bucket: there is no such name", faults=[FieldFault("bucket", "see the list of buckets")])
 
 
 def _decimal(exact: Fraction) -> str:
@@ -372,6 +379,28 @@ async def list_buckets(
     return [item for item in found if status is None or item.status == status][:limit]
 
 
+@get("/refusals", guards=[requires("quota:read")])
+async def list_refusals(
+    request: AnyRequest,
+    begins: Annotated[datetime | None, QueryParameter(name="from")] = None,
+    ends: Annotated[datetime | None, QueryParameter(name="to")] = None,
+    limit_id: FromQuery[UUID | None] = None,
+    bucket: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 50,
+) -> list[Refusal]:
+    """Show who was refused by which limit, the most refused first; without a range, in the last hour."""
+    check_limit(limit)
+    check_bucket(bucket)
+    state = web_state(request)
+    ends = ends or state.clock.now()
+    begins = begins or ends - timedelta(hours=1)
+    for field, at in (("from", begins), ("to", ends)):
+        if at.tzinfo is None:
+            raise InvalidRequest(f"{field}: give an instant with its zone", faults=[FieldFault(field, "give its zone")])
+    async with state.database.tenant(organization_of(request), actor_of(request), readonly=True) as db:
+        return await service.refusals(db, begins, ends, limit_id, bucket, limit)
+
+
 @get("/token-transactions", guards=[requires("quota:read")])
 async def list_transactions(
     request: AnyRequest,
@@ -381,8 +410,7 @@ async def list_transactions(
 ) -> Page[TokenTransaction]:
     """List token transactions, newest first."""
     check_limit(limit)
-    if bucket is not None and ("\x00" in bucket or len(bucket) > 600):
-        raise InvalidRequest("bucket: there is no such name", faults=[FieldFault("bucket", "see the list of buckets")])
+    check_bucket(bucket)
     before: tuple[Any, Any, Any] = (None, None, None)
     if cursor is not None:
         bigint = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -399,7 +427,7 @@ router = Router(
         list_clusters, create_cluster, update_cluster, list_applications, create_application, update_application,
         list_operation_types, create_operation_type, compute_charge, list_cost_rules, create_cost_rule, list_quotas,
         create_quota, preview_version, read_quota, list_versions, publish_version, roll_back, show_difference, list_buckets,
-        list_transactions, *VIEWS,
+        list_transactions, list_refusals, *VIEWS,
     ],
     tags=["admission"],
 )  # fmt: skip

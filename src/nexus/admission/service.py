@@ -30,6 +30,7 @@ from nexus.admission.types import (
     QuotaDifference,
     QuotaPreview,
     QuotaVersion,
+    Refusal,
     ScheduledVersion,
 )
 from nexus.contracts.limit_specs import LimitSpec, faults_of
@@ -358,6 +359,21 @@ def available_of(state: BucketState, now_us: int) -> int:
 def fill_of(state: BucketState, now_us: int) -> float:
     """Return which part of its capacity a bucket can give."""
     return max(0.0, min(1.0, available_of(state, now_us) / state.capacity))
+
+
+async def refusals(
+    connection: Connection, begins: datetime, ends: datetime, limit_id: UUID | None, bucket: str | None, most: int
+) -> list[Refusal]:
+    """Return who was refused by which limit from one instant to another, the most refused first. Minutes count whole."""
+    found = await store.rows(connection, "list_refusals", begins, ends, limit_id, bucket, most)
+    return [
+        Refusal(
+            row["bucket"], row["limit_id"], row["limit_name"], row["scope"], row["subject"], row["dimension"], row["kind"],
+            row["key_id"] if row["key_id"].int else None, row["application"], row["calls"], row["retry_after_ms"],
+            row["last_at"],
+        )
+        for row in found
+    ]  # fmt: skip
 
 
 def bucket_status(limit: Limit, bucket: str, state: BucketState, now_us: int) -> BucketStatus:

@@ -11,6 +11,9 @@ import msgspec
 from nexus.contracts.limit_specs import LimitSpec
 from nexus.contracts.limits import ScopeKind
 
+RefusalKind = Literal["refused", "impossible", "unavailable", "shadow"]
+"""*impossible*: larger than the limit will ever allow. *unavailable*: Redis was away, and the limit is closed then. *shadow*: it
+only watches, and would have refused."""
 BucketHealth = Literal["healthy", "warning", "critical"]
 
 
@@ -163,3 +166,22 @@ class TokenTransaction(msgspec.Struct, frozen=True):
     level: int
     held: int
     leased: int
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """How often one limit refused one caller's calls in a range of time, or in shadow mode would have."""
+
+    bucket: str
+    limit_id: UUID
+    limit: str
+    scope: ScopeKind
+    subject: str
+    """Whose bucket it was; '' for the organization's, and for all together whose counts found no room of their own."""
+    dimension: str
+    kind: RefusalKind
+    key_id: UUID | None
+    application: str
+    calls: int
+    retry_after_ms: int | None
+    """What was last said of when to try again; None where waiting does not help."""
+    last_at: datetime

@@ -32,6 +32,7 @@ from nexus.dataplane.decide.engine import Admission, CellHistory
 from nexus.dataplane.decide.gate import Gate
 from nexus.dataplane.decide.lending import Lending
 from nexus.dataplane.decide.own_limits import OwnLimits
+from nexus.dataplane.decide.refusals import RefusalBook
 from nexus.dataplane.decide.scripts import Scripts
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.gateway.asgi import PREFIX as GATEWAY_PREFIX
@@ -135,11 +136,13 @@ class Application:
         self.key_use = KeyUse(self.database)
         self.ingest = Ingest(database=self.database, settings=settings, snapshots=self.snapshots, redis=self.redis)
         self.limits = LimitSnapshots(self.database, data_dir=settings.data_dir)
+        self.refusals = RefusalBook(self.database)
         self.admission = Admission(
             self.redis,
             lambda: self.limits.table,
             restore=self._history,
             spent=self.limits.spent,
+            refusals=self.refusals,
             timeout_seconds=settings.admission_timeout_ms / 1000,
             nodes_file=settings.data_dir / "admission-nodes",
         )
@@ -189,6 +192,7 @@ class Application:
         """Begin to serve: snapshots from PostgreSQL, or from the last good copy while it is away."""
         await self.snapshots.start()
         await self.limits.start()
+        self.refusals.start()
         await self.admission.start()
         await self.ingest.start()
         self.bodies.start()
@@ -206,6 +210,7 @@ class Application:
         await self.bodies.stop()
         await self.ingest.stop()
         await self.admission.stop()
+        await self.refusals.stop()
         await self.limits.stop()
         await self.snapshots.stop()
         await self.key_use.stop()

@@ -1,5 +1,5 @@
 // What /api/admission answers with.
-export type Scope = "cluster" | "organization" | "application" | "user" | "key" | "provider" | "model" | "endpoint";
+export type Scope = "cluster" | "organization" | "application" | "user" | "key" | "provider" | "model" | "endpoint" | "tag";
 export type Dimension = "requests" | "operations" | "bytes" | "tokens" | "concurrency" | "money";
 export type Method = "token_bucket" | "leaky_bucket" | "fixed_window" | "concurrency";
 
@@ -21,3 +21,10 @@ export interface Application { id: string; cluster_id: string | null; name: stri
 export interface OperationType { id: string; is_shared: boolean; name: string; category: string; c_base: string; unit_quantum: number; c_bw: string; whole_quanta: boolean; description: string; is_active: boolean }
 export interface CostRule { id: string; application_id: string; operation: string; c_base: string | null; c_bw: string | null; valid_from: string | null; valid_to: string | null }
 export interface OperationCharge { operations: string; micro_operations: number; bytes: number; c_base: string; unit_quantum: number; c_bw: string; whole_quanta: boolean }
+
+/** How a bucket stands now. Amounts are units: micro-operations, nano-money (or `scale` of them), else plain counts. */
+export interface BucketStatus {
+  bucket: string; limit: string; scope: Scope; subject: string; dimension: Dimension; method: Method; capacity: number; available: number; held: number; shadow_refusals: number; scale: number; fill: number; status: "healthy" | "warning" | "critical";
+}
+export interface Refusal { bucket: string; limit_id: string; limit: string; scope: Scope; subject: string; dimension: Dimension; kind: "refused" | "impossible" | "unavailable" | "shadow"; key_id: string | null; application: string; calls: number; retry_after_ms: number | null; last_at: string }
+export interface TokenTransaction { at: string; sequence: number; leg: number; kind: string; reference: string; bucket: string; occurred_at: string; opened: boolean; refilled: number; adjusted: number; changed: number; level: number; held: number; leased: number }

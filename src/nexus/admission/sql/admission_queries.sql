@@ -132,6 +132,24 @@ FROM unnest($2::timestamptz[], $3::bigint[], $4::smallint[], $5::text[], $6::tex
             $16::bigint[], $17::bigint[], $18::text[])
 ON CONFLICT (organization_id, at, sequence, leg) DO NOTHING;
 
+-- query: list_refusals
+-- Who was refused by which limit in a range, the most refused first.
+SELECT r.bucket, split_part(r.bucket, ':', 1)::uuid AS limit_id, max(r.limit_name) AS limit_name, max(r.scope) AS scope,
+       max(r.subject) AS subject, max(r.dimension) AS dimension, r.kind, r.key_id, r.application, sum(r.calls)::bigint AS calls,
+       (array_agg(r.retry_after_ms ORDER BY r.last_at DESC))[1] AS retry_after_ms, max(r.last_at) AS last_at
+FROM admission.refusals AS r
+WHERE r.minute >= date_trunc('minute', $1::timestamptz) AND r.minute < $2
+  AND ($3::uuid IS NULL OR split_part(r.bucket, ':', 1) = replace($3::text, '-', ''))
+  AND ($4::text IS NULL OR r.bucket = $4)
+GROUP BY r.bucket, r.kind, r.key_id, r.application
+ORDER BY sum(r.calls) DESC, r.bucket, r.kind, r.key_id, r.application
+LIMIT $5;
+
+-- query: drop_old_refusals
+-- role: nexus_system
+SELECT count(*)
+FROM platform.drop_partitions_v1('admission.refusals', $1);
+
 -- query: ensure_transactions_partition
 -- role: nexus_system
 SELECT platform.ensure_partition_v1('admission.token_transactions', $1);

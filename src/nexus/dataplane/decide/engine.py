@@ -35,6 +35,7 @@ from nexus.dataplane.decide.lessee import Lessee
 from nexus.dataplane.decide.nodes import Nodes
 from nexus.dataplane.decide.openings import REPORT_SECONDS, Flights, Openings, Spent
 from nexus.dataplane.decide.purses import Charges, Plan, Plans
+from nexus.dataplane.decide.refusals import RefusalBook
 from nexus.dataplane.decide.scripts import SCARCE, BucketState, Keys, Scripts, keys_of
 from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg, Settlement
 from nexus.dataplane.decide.windows import window
@@ -118,6 +119,7 @@ class Admission:
         restore: Restore | None = None,
         spent: Spent | None = None,
         report_seconds: float = REPORT_SECONDS,
+        refusals: RefusalBook | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         prelude: str | None = None,
         nodes_file: Path | None = None,
@@ -125,6 +127,7 @@ class Admission:
         self._redis = redis
         self._table = table
         self._restore = restore
+        self._refusals = refusals or RefusalBook()
         self._scripts = Scripts(redis, prelude=prelude)
         self._breaker = Breaker(self._ping, timeout_seconds=timeout_seconds, on_recovery=self._recovered)
         # A lease is counted by this process's clock, which has to run as Redis's does.
@@ -232,6 +235,8 @@ class Admission:
             self._flights.began(call.organization_id, decision.hold_id, hold_seconds, plan.asked(charges))
         elif decision.outcome == "refused" and decision.refused_by is not None and decision.refused_by.is_budget:
             self._note_pause(decision)
+        if not decision.is_admitted:
+            self._refusals.note(call, decision)
         return replace(decision, has_older_headers=True) if self._table().has_older_headers else decision
 
     def plan(self, call: Call) -> Plan:
@@ -380,6 +385,7 @@ class Admission:
             )
             if shadow:
                 _SHADOW.inc()
+                self._refusals.note_shadow(call, limit, bucket)
             if limit.failure == "local" and limit.period is not None:
                 self._fallback.saw(call.organization_id, bucket, left, now + reset)
         if status == 1:

@@ -42,3 +42,7 @@ FROM admission.token_transactions
 WHERE organization_id = $1 AND bucket = $2 AND at >= $3
 ORDER BY at DESC, sequence DESC
 LIMIT 1;
+
+-- query: note_refusals
+-- role: nexus_system
+SELECT admission.note_refusals_v1($1, $2::jsonb);

@@ -87,6 +87,7 @@ def _keys() -> Iterator[ConfigurationKey]:
     yield k("retention.product_analytics_days", 365, "days the counts of Nexus's own use are kept", 31, 36_500)
     yield k("retention.security_log_days", 90, "days the security log is kept", 7, 36_500)
     yield k("retention.token_transactions_days", 365, "days the limiter's token transactions are kept", 7, 36_500)
+    yield k("retention.refusals_days", 90, "days the counts of refused calls are kept", 7, 36_500)
     yield k(
         "limits.sign_in_per_address_per_minute", 300, "attempts to sign in from one address; 0 is no limit", 0, 10**6
     )

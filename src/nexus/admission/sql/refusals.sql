@@ -1,0 +1,33 @@
+-- admission.refusals: calls that a limit refused, or in shadow mode would have, counted by minute and by who asked; cut by month.
+-- requires: platform.partitioned_tables, platform.current_organization_id
+-- Each deciding process tells its own counts of a minute, as they stand, until the minute is over: the larger one holds, so that
+-- what is told twice counts once. `bucket` is the limit's id, or it, a colon and whose it is; a colon and nothing is all whose
+-- count found no room of its own.
+CREATE TABLE admission.refusals (
+    organization_id  uuid         NOT NULL,
+    minute           timestamptz  NOT NULL,
+    bucket           text         NOT NULL,
+    kind             text         NOT NULL CONSTRAINT refusals_kind CHECK (kind IN ('refused', 'impossible', 'unavailable', 'shadow')),
+    -- NULL has no place in a key: of nobody's key it is all zeros.
+    key_id           uuid         NOT NULL,
+    application      text         NOT NULL,
+    process          uuid         NOT NULL,
+    limit_name       text         NOT NULL,
+    scope            text         NOT NULL,
+    subject          text         NOT NULL,
+    dimension        text         NOT NULL,
+    calls            bigint       NOT NULL CONSTRAINT refusals_calls CHECK (calls > 0),
+    -- What was last said of when to try again; NULL where waiting does not help, and of what only would have been refused.
+    retry_after_ms   bigint,
+    last_at          timestamptz  NOT NULL,
+    PRIMARY KEY (organization_id, minute, bucket, kind, key_id, application, process)
+) PARTITION BY RANGE (minute);
+INSERT INTO platform.partitioned_tables (table_name, width, months_ahead, keep_days)
+VALUES ('admission.refusals', 'month', 3, 90);
+ALTER TABLE admission.refusals ENABLE ROW LEVEL SECURITY;
+ALTER TABLE admission.refusals FORCE ROW LEVEL SECURITY;
+CREATE POLICY refusals_tenant ON admission.refusals FOR SELECT TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY refusals_system ON admission.refusals TO nexus_system USING (true);
+GRANT SELECT ON admission.refusals TO nexus_service, nexus_readonly;
+GRANT SELECT, INSERT, UPDATE (calls, retry_after_ms, last_at) ON admission.refusals TO nexus_system;
