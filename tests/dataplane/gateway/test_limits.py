@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from nexus.catalog import model_routes
+from nexus.dataplane.decide.explanation import FIELDS
 from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS
 from nexus.dataplane.gateway.health import FAILURES_IN_A_ROW
 from nexus.kit.money import NANOS
@@ -47,6 +48,10 @@ async def test_a_call_is_settled_to_its_tokens_and_its_cost_and_its_answer_tells
     (row,) = await limited.node.calls(1)
     assert (tokens, requests) == (row["input_tokens"] + row["output_tokens"], 1) and tokens == 160
     assert money == row["cost"] * NANOS and money > 0
+    told = [dict(zip(FIELDS, mark, strict=True)) for mark in row["metadata"]["gateway"]["limits"]]
+    assert [(item["limit"], item["settled"]) for item in told] == [("limit-1", tokens), ("limit-2", money), ("limit-3", 1)]
+    assert told[0]["charged"] > UNKNOWN_OUTPUT_TOKENS and told[0]["left"] == 100_000 - told[0]["charged"]
+    assert [item["unit"] for item in told] == [1, NANOS, 1] and not any(item["would_refuse"] for item in told)
     assert '"limit-3";q=10' in answer.headers["ratelimit-policy"] and '"limit-3";r=9' in answer.headers["ratelimit"]
 
 
@@ -110,6 +115,9 @@ async def test_what_was_never_sent_is_given_back_and_what_the_provider_refuses_c
         )
 
     assert unsent == (0, 0)
+    rows = await node.calls(2)
+    assert sorted([mark[6] for mark in row["metadata"]["gateway"]["limits"]] for row in rows) == [[0, 0], [1, 0]]
+    assert FIELDS[6] == "settled"
     assert (await limited.settled(1), await limited.settled(2)) == (1, 0)
 
 

@@ -216,17 +216,15 @@ class Gate:
             self._kinds[name] = kind
         return kind
 
-    def settle(
+    def actual(
         self,
-        ticket: Ticket | None,
+        ticket: Ticket,
         *,
         tokens: int | None = None,
         cost_nanos: int | None = None,
         size_bytes: int | None = None,
-    ) -> None:
-        """Settle a call to what it took, beside the caller; what is not known stays as estimated."""
-        if ticket is None:
-            return
+    ) -> dict[Dimension, int]:
+        """Say what a call took by dimension, and learn from it what its model's answers usually take."""
         if tokens is not None and tokens > ticket.input_tokens:
             self._learn((ticket.call.provider, ticket.call.model), tokens - ticket.input_tokens)
         actual: dict[Dimension, int] = {}
@@ -236,6 +234,22 @@ class Gate:
             actual["money"] = min(cost_nanos, MAX_UNITS)
         if size_bytes is not None:
             actual["bytes"] = min(size_bytes, MAX_UNITS)
+        return actual
+
+    def settle(
+        self,
+        ticket: Ticket | None,
+        *,
+        tokens: int | None = None,
+        cost_nanos: int | None = None,
+        size_bytes: int | None = None,
+    ) -> None:
+        """Settle a call to what it took, beside the caller; what is not known stays as estimated."""
+        if ticket is not None:
+            self.settle_to(ticket, self.actual(ticket, tokens=tokens, cost_nanos=cost_nanos, size_bytes=size_bytes))
+
+    def settle_to(self, ticket: Ticket, actual: Mapping[Dimension, int]) -> None:
+        """Settle a call to what `actual` said that it took."""
         hold_id = ticket.decision.hold_id
         if not self._admission.settle_now(hold_id, actual):
             self._beside(self._admission.settle(ticket.organization_id, hold_id, actual))

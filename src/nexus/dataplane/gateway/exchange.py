@@ -104,6 +104,8 @@ class Exchange:
     id: str = field(default_factory=uuid7_text)
     ticket: Ticket | None = None
     """What was reserved for it, where its organization has limits."""
+    limits: list[list[Any]] | None = None
+    """What each limit charged and got back, once it is settled: `decide/explanation.py` says in which order."""
     open_call: OpenCall | None = None
     """Its mark in the journal; None where the journal could not be written."""
     began: float = field(default_factory=time.perf_counter)
@@ -191,6 +193,10 @@ class Exchange:
             details["streamed"] = True
         if self.client_left:
             details["client_left"] = True
+        if self.limits is not None:
+            details["limits"] = self.limits
+            if self.ticket is not None and self.ticket.decision.is_degraded:
+                details["limits_without_redis"] = True
         if self.target.credential is not None:
             details["credential"] = self.target.credential.id
         if self.caller.parent_span_id:

@@ -19,7 +19,9 @@ from redis.asyncio import Redis
 
 from nexus.contracts.gateway import CredentialEntry, ProviderEntry, Reach
 from nexus.contracts.keys import KeyEntry
+from nexus.contracts.limits import Dimension
 from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded
+from nexus.dataplane.decide.explanation import explain
 from nexus.dataplane.decide.gate import Gate, Ticket
 from nexus.dataplane.decide.headers import rate_limit_headers
 from nexus.dataplane.endpoints import guess_template
@@ -260,11 +262,10 @@ class Gateway:
             hold_seconds=facts.connect_seconds + facts.total_seconds + facts.drain_seconds,
         )  # fmt: skip
 
-    def _settle(self, gate: Gate, ticket: Ticket, exchange: Exchange) -> None:
-        """Settle what was reserved to what the attempt took; what nobody knows stays as estimated."""
+    def _actual(self, gate: Gate, ticket: Ticket, exchange: Exchange) -> dict[Dimension, int] | None:
+        """Say what the attempt took of what was reserved; what nobody knows is left out. None: it was never made."""
         if exchange.error_type == UpstreamNotConnected.code:
-            gate.release(ticket)
-            return
+            return None
         counts = exchange.usage.counts
         is_failure = exchange.status_code >= 400
         tokens = cost = None
@@ -272,7 +273,18 @@ class Gateway:
             tokens = counts.get("input", 0) + counts.get("output", 0)
             usage = {name.removeprefix("units."): count for name, count in counts.items()}
             cost = gate.cost(ticket, usage, model=exchange.model, variant=exchange.variant, is_failure=is_failure)
-        gate.settle(ticket, tokens=tokens, cost_nanos=cost, size_bytes=exchange.request_bytes + exchange.response_bytes)
+        size_bytes = exchange.request_bytes + exchange.response_bytes
+        return gate.actual(ticket, tokens=tokens, cost_nanos=cost, size_bytes=size_bytes)
+
+    def _settle(self, gate: Gate, ticket: Ticket, exchange: Exchange) -> None:
+        """Settle what was reserved to what the attempt took, and write down what was decided of it."""
+        actual = self._actual(gate, ticket, exchange)
+        if ticket.decision.standings:
+            exchange.limits = explain(ticket.decision, actual)
+        if actual is None:
+            gate.release(ticket)
+        else:
+            gate.settle_to(ticket, actual)
 
     async def forward_routed(
         self,
@@ -500,6 +512,9 @@ class Gateway:
             return
         exchange.is_recorded = True
         self._open.discard(exchange)
+        if self.gate is not None and exchange.ticket is not None:
+            # Before the record, which tells what came back.
+            self._settle(self.gate, exchange.ticket, exchange)
         mark = exchange.end_mark(self.snapshots.prices.book)
         try:
             self.journal.end(exchange.open_call, mark)
@@ -507,8 +522,6 @@ class Gateway:
             self.metrics.unjournaled.inc()
             log.error("the gateway's journal cannot be written", error=repr(error))
             self.recorder.add_unjournaled(mark)
-        if self.gate is not None and exchange.ticket is not None:
-            self._settle(self.gate, exchange.ticket, exchange)
         self.metrics.ended(exchange.target.provider.slug, exchange.status_code)
         if exchange.client_left:
             self.metrics.hang_ups.inc()

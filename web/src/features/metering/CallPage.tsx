@@ -13,6 +13,7 @@ import { CallBodies } from "./CallBodies";
 import { CallCost } from "./CallCost";
 import { CallFields } from "./CallFields";
 import { CallHead, CallTrouble } from "./CallHead";
+import { CallLimits } from "./CallLimits";
 import { isLater, partsOf } from "./timing";
 
 /** Everything of one call: the attempts of its request, its time, how its cost is made, all fields. */
@@ -46,6 +47,7 @@ export function CallPage() {
       <Panel title={isOne ? text.oneAttempt : text.manyAttempts(call.attempts.length)}><Attempts calls={call.attempts} current={call.id} /></Panel>
       <Times call={call} />
       <Panel title={text.made}><CallCost call={call} /></Panel>
+      <CallLimits call={call} />
       <CallBodies call={call} />
       <Panel title={text.fields}><CallFields call={call} /></Panel>
     </Stack>
