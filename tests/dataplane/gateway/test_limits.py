@@ -49,7 +49,11 @@ async def test_a_call_is_settled_to_its_tokens_and_its_cost_and_its_answer_tells
     assert (tokens, requests) == (row["input_tokens"] + row["output_tokens"], 1) and tokens == 160
     assert money == row["cost"] * NANOS and money > 0
     told = [dict(zip(FIELDS, mark, strict=True)) for mark in row["metadata"]["gateway"]["limits"]]
-    assert [(item["limit"], item["settled"]) for item in told] == [("limit-1", tokens), ("limit-2", money), ("limit-3", 1)]
+    assert [(item["limit"], item["settled"]) for item in told] == [
+        ("limit-1", tokens),
+        ("limit-2", money),
+        ("limit-3", 1),
+    ]
     assert told[0]["charged"] > UNKNOWN_OUTPUT_TOKENS and told[0]["left"] == 100_000 - told[0]["charged"]
     assert [item["unit"] for item in told] == [1, NANOS, 1] and not any(item["would_refuse"] for item in told)
     assert '"limit-3";q=10' in answer.headers["ratelimit-policy"] and '"limit-3";r=9' in answer.headers["ratelimit"]
