@@ -46,16 +46,16 @@ export function Limits() {
         <>
           <Text size="sm" c="dimmed">{words.lead}</Text>
           <Panel>
-            <div role="tree" aria-label={text.limits} aria-busy={buckets.isPending}>
+            <div role="group" aria-label={text.limits} aria-busy={buckets.isPending}>
               {buckets.data && !tree.length && <Text size="sm" c="dimmed">{text.nothingFound}</Text>}
               {tree.map(([scope, branches]) => (
-                <div key={scope} role="treeitem" aria-selected={false} aria-expanded aria-label={quotaText.scopes[scope]} data-scope={scope}>
+                <div key={scope} role="group" aria-label={quotaText.scopes[scope]} data-scope={scope}>
                   <Text size="xs" fw={700} c="dimmed" mt="xs" tt="uppercase">{quotaText.scopes[scope]}</Text>
-                  <div role="group">
+                  <div>
                     {branches.map((branch) => (
-                      <div key={branch.subject} role="treeitem" aria-selected={false} aria-expanded aria-label={nameOf(scope, branch.subject) || quotaText.scopes[scope]} className="branch">
+                      <div key={branch.subject} role="group" aria-label={nameOf(scope, branch.subject) || quotaText.scopes[scope]} className="branch">
                         {scope !== "organization" && <Text size="sm" fw={600} style={{ overflowWrap: "anywhere" }}>{nameOf(scope, branch.subject)}</Text>}
-                        <div role="group">{branch.buckets.map((item) => <Bucket key={item.bucket} item={item} refused={refused.get(item.bucket) ?? 0} isOpen={item.bucket === view.q} open={() => go({ q: item.bucket })} />)}</div>
+                        <div>{branch.buckets.map((item) => <Bucket key={item.bucket} item={item} refused={refused.get(item.bucket) ?? 0} isOpen={item.bucket === view.q} open={() => go({ q: item.bucket })} />)}</div>
                       </div>
                     ))}
                   </div>
@@ -76,7 +76,7 @@ export function Limits() {
 function Bucket({ item, refused, isOpen, open }: { item: BucketStatus; refused: number; isOpen: boolean; open: () => void }) {
   const left = item.available < 0 ? words.overdrawn(unitsOf(-item.available, item.dimension, item.scale)) : words.of(unitsOf(item.available, item.dimension, item.scale, false), unitsOf(item.capacity, item.dimension, item.scale));
   return (
-    <UnstyledButton role="treeitem" aria-selected={isOpen} className="bucket" data-bucket={item.bucket} data-status={item.status} onClick={open}>
+    <UnstyledButton aria-haspopup="dialog" aria-expanded={isOpen} className="bucket" data-bucket={item.bucket} data-status={item.status} onClick={open}>
       <Text size="sm" className="cut">{item.limit}</Text>
       <Progress value={item.fill * 100} size="md" color={COLORS[item.status]} aria-label={words.fill(item.limit, percent(item.fill))} transitionDuration={400} />
       <Text size="sm" className="figure right">{left}</Text>
