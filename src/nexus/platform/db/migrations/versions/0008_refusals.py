@@ -4,15 +4,15 @@ from importlib.resources import files
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Make the table of refused calls, and what fills it. The SQL is frozen: later changes come as later revisions."""
-    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0005_refusals.sql").read_text("utf-8")
+    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0008_refusals.sql").read_text("utf-8")
     connection = op.get_bind()
     cursor = connection.connection.cursor()
     cursor.execute("SET LOCAL check_function_bodies = off")
