@@ -57,6 +57,7 @@ from nexus.identity.provider_credential_routes import router as credential_route
 from nexus.identity.routes import router as identity_router
 from nexus.kit.errors import NexusError, NotFound, Unauthenticated
 from nexus.kit.ids import uuid7
+from nexus.mcp.routes import router as mcp_router
 from nexus.metering.body_routes import router as body_router
 from nexus.metering.routes import router as metering_router
 from nexus.operations.routes import router as operations_router
@@ -99,6 +100,7 @@ def control_plane(state: WebState) -> Litestar:
             admission_router,
             loans_router,
             metering_router,
+            mcp_router,
             body_router,
             costs_router,
             governance_router,
@@ -323,7 +325,9 @@ def _area(path: str) -> str:
     )
 
 
-_SLICES = frozenset({"identity", "catalog", "admission", "metering", "costs", "governance", "operations", "live"})
+_SLICES = frozenset(
+    {"identity", "catalog", "admission", "metering", "costs", "mcp", "governance", "operations", "live"}
+)
 
 
 def _is_programs(path: str) -> bool:

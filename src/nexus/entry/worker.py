@@ -15,6 +15,7 @@ from nexus.dataplane.ingest.service import Ingest
 from nexus.dataplane.snapshots import Snapshots
 from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
 from nexus.kit.clock import SYSTEM_CLOCK
+from nexus.mcp.jobs import PERIODIC as MCP_JOBS
 from nexus.metering.body_jobs import PERIODIC as BODY_JOBS
 from nexus.metering.export_jobs import export_jobs
 from nexus.metering.jobs import PERIODIC as METERING_JOBS
@@ -44,6 +45,7 @@ class Worker:
             *METERING_JOBS,
             *BODY_JOBS,
             *export_jobs(settings),
+            *MCP_JOBS,
             *DASHBOARDS_JOBS,
             *admission_jobs(self._redis),
             *costs_jobs(self._redis),

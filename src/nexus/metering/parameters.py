@@ -48,6 +48,8 @@ class Reader:
     parameters: Parameters
     now: datetime
     faults: list[FieldFault] = field(default_factory=list)
+    columns: Mapping[str, str] = field(default_factory=lambda: COLUMNS)
+    """The dimensions that can be filtered by."""
     known: set[str] = field(default_factory=lambda: {"organization"})
     """Whose figures are meant, where no header can say so (a download), was read before."""
 
@@ -123,7 +125,7 @@ class Reader:
         """Return the filters: parameters named as the dimensions; several values of one mean any of them."""
         found = []
         for name in sorted(self.parameters):
-            if name not in COLUMNS and not name.startswith(TAG_PREFIX):
+            if name not in self.columns and not (name.startswith(TAG_PREFIX) and self.columns is COLUMNS):
                 continue
             self.known.add(name)
             if name.startswith(TAG_PREFIX) and not _is_tag(name):
@@ -177,7 +179,7 @@ def read_question(parameters: Parameters, now: datetime, *, is_series: bool) -> 
     if is_series and interval is None and not reader.parameters.get("interval"):
         reader.fault("interval", f"give one of {', '.join(INTERVALS)}")
     tz = (reader.one("tz") or "UTC") if is_series else "UTC"
-    if not _is_zone(tz):
+    if not is_zone(tz):
         reader.fault("tz", "give the name of a time zone, such as Europe/Berlin")
     # Counting who was there at each of many points costs more than the rest, so a series does it on request only.
     usual = frozenset(METRICS) - DISTINCT_METRICS if is_series else frozenset(METRICS)
@@ -261,7 +263,8 @@ def _is_storable(value: Decimal) -> bool:
     return isinstance(exponent, int) and exponent > -MAX_DECIMALS and abs(value) < MAX_SORTED
 
 
-def _is_zone(name: str) -> bool:
+def is_zone(name: str) -> bool:
+    """Tell whether there is a time zone of this name."""
     if len(name) > 64:
         return False
     try:

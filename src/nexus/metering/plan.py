@@ -26,13 +26,13 @@ LONGEST_RAW = timedelta(hours=24)
 MAX_POINTS = 2_000
 
 
-def covering_set(dimensions: frozenset[str]) -> int | None:
+def covering_set(dimensions: frozenset[str], sets: Mapping[int, frozenset[str]] = DIMENSION_SETS) -> int | None:
     """Return the smallest dimension set that keeps all of these apart; None when only the raw rows do."""
     tags = {name for name in dimensions if name.startswith(TAG_PREFIX)}
     if len(tags) > 1:
         return None
     wanted = (dimensions - tags) | ({"tag"} if tags else set())
-    for number, kept in DIMENSION_SETS.items():
+    for number, kept in sets.items():
         if wanted <= kept:
             return number
     return None

@@ -11,24 +11,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from nexus.metering.cube import CALLS, Cube
 from nexus.metering.plan import covering_set, journal_ranges
-from nexus.metering.types import COLUMNS, PERCENTILE_METRICS, SUMS, TAG_PREFIX, Filter, Piece, Question
+from nexus.metering.types import TAG_PREFIX, Filter, Piece, Question
 
-IS_ERROR = "(status_code >= 400 OR status_code = 0)"
 _CASTS = {"status_code": "smallint[]", "key": "uuid[]"}
-
-_JOURNAL_SUMS = {
-    "errors": f"coalesce(sum(requests) FILTER (WHERE {IS_ERROR}), 0)",
-    "latency_count": "coalesce(sum(requests) FILTER (WHERE bin IS NOT NULL), 0)",
-}
-_RAW_SUMS = {
-    "requests": "count(*)",
-    "errors": f"count(*) FILTER (WHERE {IS_ERROR})",
-    "unpriced": "count(*) FILTER (WHERE cost IS NULL)",
-    "cost": "coalesce(sum(cost), 0)",
-    "latency_count": "count(response_time_us)",
-    "latency_sum_us": "coalesce(sum(response_time_us), 0)",
-}
 
 
 @dataclass
@@ -55,15 +42,17 @@ class Builder:
     question: Question
     pieces: Sequence[Piece]
     points: Sequence[datetime] = ()
+    cube: Cube = CALLS
     statement: Statement = field(default_factory=Statement)
 
     def sums(self, at_most: int) -> str:
-        """Write the statement that answers counts, sums and sketches: a row for each group, point and currency.
+        """Write the statement that answers counts, sums and sketches: a row for each group and point, and what is kept apart.
 
         It gives no more rows than asked, whatever was grouped by.
         """
         groups = self._group_names()
-        number = covering_set(self.question.dimensions)
+        cube = self.cube
+        number = covering_set(self.question.dimensions, cube.sets)
         parts = [
             self._sums_of(piece.source, piece.start, piece.end, self.question.group_by, number) for piece in self.pieces
         ]
@@ -71,42 +60,42 @@ class Builder:
             self._sums_of("journal", start, end, self.question.group_by, number)
             for start, end in journal_ranges(self.pieces)
         ]
-        kept = ",\n    ".join(f"sum({name}) AS {name}" for name in SUMS)
-        names = ", ".join([*groups, "point", "currency"])
+        kept = ",\n    ".join(f"{measure.merge}({name}) AS {name}" for name, measure in cube.measures.items())
+        names = ", ".join([*groups, "point", *cube.apart])
         # Sketches are most of what is read and joined; where no percentile is asked for they are left alone.
-        is_needed = self.question.metrics & PERCENTILE_METRICS and not self.question.exact
+        is_needed = self.question.metrics & cube.percentiles and not self.question.exact
         bins = "string_agg(latency_bins, ''::bytea)" if is_needed else "''::bytea"
         return (
             f"SELECT {names},\n    {kept},\n    {bins} AS latency_bins\n"
-            f"FROM (\n{' UNION ALL '.join(parts)}\n) AS piece\nGROUP BY {names}\nHAVING sum(requests) <> 0\n"
+            f"FROM (\n{' UNION ALL '.join(parts)}\n) AS piece\nGROUP BY {names}\nHAVING sum({cube.counted}) <> 0\n"
             f"LIMIT {int(at_most)}"
         )
 
     def distinct(self, what: str) -> str | None:
-        """Write the statement that counts different users or endpoints; None when nothing keeps them together.
+        """Write the statement that counts different users, endpoints and the like; None when nothing keeps them together.
 
         The row whose `whole` is true counts over all groups.
         """
-        added = {"user": ("user",), "endpoint": ("provider", "method", "endpoint")}[what]
+        added = self.cube.distinct[what]
         raw = all(piece.source == "raw" for piece in self.pieces)
-        number = covering_set(self.question.dimensions | set(added))
+        number = covering_set(self.question.dimensions | set(added), self.cube.sets)
         if number is None and not raw:
             return None
         groups = self._group_names()
         counted = {name: f"d{index}" for index, name in enumerate(added)}
-        filled = f"{counted[what]} <> ''"
+        filled = f"{counted[added[-1]]} <> ''"
         parts = [self._distinct_of(piece.source, piece.start, piece.end, counted, number) for piece in self.pieces]
         parts += [
             self._distinct_of("journal", start, end, counted, number) for start, end in journal_ranges(self.pieces)
         ]
-        one = "ROW(" + ", ".join(counted.values()) + ")" if len(counted) > 1 else counted[what]
+        one = "ROW(" + ", ".join(counted.values()) + ")" if len(counted) > 1 else counted[added[-1]]
         names = ", ".join([*groups, "point"])
         each = f"{names}, {', '.join(counted.values())}"
         return (
             f"SELECT {names}, grouping(point) = 1 AS whole, count(DISTINCT {one}) AS found\n"
             # What was only called by calls that were taken back adds up to none.
             f"FROM (SELECT {each} FROM (\n{' UNION ALL '.join(parts)}\n) AS part\n"
-            f"WHERE {filled} GROUP BY {each} HAVING sum(requests) <> 0) AS piece\n"
+            f"WHERE {filled} GROUP BY {each} HAVING sum({self.cube.counted}) <> 0) AS piece\n"
             f"GROUP BY GROUPING SETS (({names}), ())"
         )
 
@@ -117,10 +106,10 @@ class Builder:
         columns = self._columns("raw", self.question.group_by, self._group_names())
         return (
             f"SELECT {names}, grouping(point) = 1 AS whole,\n"
-            "    percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY response_time_us) AS found\n"
-            f"FROM (SELECT {columns}, {self._point('occurred_at')} AS point, response_time_us\n"
-            f"    FROM metering.calls WHERE {self._where('raw', start, end, None)}) AS piece\n"
-            f"WHERE response_time_us IS NOT NULL\nGROUP BY GROUPING SETS (({names}), ())"
+            "    percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY duration) AS found\n"
+            f"FROM (SELECT {columns}, {self._point('occurred_at')} AS point, {self.cube.duration} AS duration\n"
+            f"    FROM {self.cube.raw} WHERE {self._where('raw', start, end, None)}) AS piece\n"
+            f"WHERE duration IS NOT NULL\nGROUP BY GROUPING SETS (({names}), ())"
         )
 
     def _group_names(self) -> list[str]:
@@ -136,7 +125,7 @@ class Builder:
             if source in {"raw", "journal"}:
                 return f"tags ->> {self.statement.bind(dimension.removeprefix(TAG_PREFIX), 'text')}"
             return "tag_value"
-        return COLUMNS[dimension]
+        return self.cube.column(source, dimension)
 
     def _columns(self, source: str, dimensions: Sequence[str], names: Sequence[str]) -> str:
         parts = [f"{self._value(source, item)} AS {name}" for item, name in zip(dimensions, names, strict=True)]
@@ -148,6 +137,8 @@ class Builder:
         parts = [f"organization_id = {bind(self.organization_id, 'uuid')}"]
         if source not in {"raw", "journal"}:
             parts.append(f"dimension_set = {int(number or 0)}")
+        if source != "raw" and self.cube.only:
+            parts.append(self.cube.only)
         parts += [f"{column} >= {bind(start, 'timestamptz')}", f"{column} < {bind(end, 'timestamptz')}"]
         for name in sorted(name for name in self.question.dimensions if name.startswith(TAG_PREFIX)):
             # Calls without the tag have no group; the rollups hold a row for each tag a call has.
@@ -160,27 +151,30 @@ class Builder:
         return filter_text(self.statement, self._value(source, item.dimension), item)
 
     def _sums_of(self, source: str, start: datetime, end: datetime, group_by: Sequence[str], number: int | None) -> str:
+        cube = self.cube
         names = self._group_names()
         columns = self._columns(source, group_by, names)
         where = self._where(source, start, end, number)
+        apart = "".join(f", {name}" for name in cube.apart)
         if source not in {"raw", "journal"}:
-            kept = ", ".join(SUMS)
+            kept = ", ".join(cube.measures)
             return (
-                f"SELECT {columns}, {self._point('bucket')} AS point, currency, {kept}, latency_bins\n"
-                f"FROM metering.rollups_{source} WHERE {where}\n"
+                f"SELECT {columns}, {self._point('bucket')} AS point{apart}, {kept}, latency_bins\n"
+                f"FROM {cube.rollups}{source} WHERE {where}\n"
             )
         raw = source == "raw"
-        special = _RAW_SUMS if raw else _JOURNAL_SUMS
-        kept = ", ".join(f"{special.get(name, f'sum({name})')} AS {name}" for name in SUMS)
+        kept = ", ".join(
+            f"{measure.raw if raw else measure.journal} AS {name}" for name, measure in cube.measures.items()
+        )
         time = "occurred_at" if raw else "minute"
-        table = "calls" if raw else "rollup_journal"
-        bin_ = "metering.latency_bin_v1(response_time_us)" if raw else "bin"
-        size = "count(*)" if raw else "sum(requests)::bigint"
+        table = cube.raw if raw else cube.journal
+        bin_ = f"metering.latency_bin_v1({cube.duration})" if raw else "bin"
+        size = "count(*)" if raw else f"sum({cube.counted})::bigint"
         return (
-            f"SELECT {columns}, {self._point(time)} AS point, currency, {kept},\n"
+            f"SELECT {columns}, {self._point(time)} AS point{apart}, {kept},\n"
             f"    CASE WHEN {bin_} IS NOT NULL THEN int2send({bin_}) || int8send({size}) ELSE ''::bytea END AS latency_bins\n"
-            f"FROM metering.{table} WHERE {where}\n"
-            f"GROUP BY {self._ordinals(len(names))}, currency, {bin_}\n"
+            f"FROM {table} WHERE {where}\n"
+            f"GROUP BY {self._ordinals(len(names))}{apart}, {bin_}\n"
         )
 
     @staticmethod
@@ -193,14 +187,14 @@ class Builder:
     ) -> str:
         names = self._group_names()
         columns = self._columns(source, self.question.group_by, names)
-        extra = ", ".join(f"{COLUMNS[item]} AS {name}" for item, name in counted.items())
-        table = {"raw": "calls", "journal": "rollup_journal"}.get(source, f"rollups_{source}")
+        extra = ", ".join(f"{self.cube.column(source, item)} AS {name}" for item, name in counted.items())
+        table = {"raw": self.cube.raw, "journal": self.cube.journal}.get(source, f"{self.cube.rollups}{source}")
         time = {"raw": "occurred_at", "journal": "minute"}.get(source, "bucket")
-        size = "count(*)" if source == "raw" else "sum(requests)"
+        size = "count(*)" if source == "raw" else f"sum({self.cube.counted})"
         ordinals = self._ordinals(max(len(names), 1) + len(counted))
         return (
-            f"SELECT {columns}, {self._point(time)} AS point, {extra}, {size} AS requests\n"
-            f"FROM metering.{table} WHERE {self._where(source, start, end, number)}\n"
+            f"SELECT {columns}, {self._point(time)} AS point, {extra}, {size} AS {self.cube.counted}\n"
+            f"FROM {table} WHERE {self._where(source, start, end, number)}\n"
             f"GROUP BY {ordinals}\n"
         )
 

@@ -10,7 +10,8 @@ from uuid import UUID
 import asyncpg
 
 from nexus.kit.errors import invalid
-from nexus.metering.statements import IS_ERROR, Builder, Statement, filter_text
+from nexus.metering.cube import IS_ERROR
+from nexus.metering.statements import Builder, Statement, filter_text
 from nexus.metering.types import (
     COLUMNS,
     INTERVALS,

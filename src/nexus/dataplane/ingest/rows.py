@@ -25,6 +25,7 @@ PG_EPOCH_US = 946_684_800_000_000
 
 _LENGTH = struct.Struct(">i")
 _PREFIX = struct.Struct(">hii")
+_INT2 = struct.Struct(">ih")
 _INT8 = struct.Struct(">iq")
 _FLOAT8 = struct.Struct(">id")
 _TRUE, _FALSE = b"\x00\x00\x00\x01\x01", b"\x00\x00\x00\x01\x00"
@@ -59,6 +60,11 @@ def text(value: str) -> bytes:
 def optional_text(value: str | None) -> bytes:
     """Encode a text, or NULL."""
     return NULL if value is None else text(value)
+
+
+def int2(value: int | None) -> bytes:
+    """Encode a 2-byte integer, or NULL."""
+    return NULL if value is None else _INT2.pack(2, value)
 
 
 def int8(value: int | None) -> bytes:

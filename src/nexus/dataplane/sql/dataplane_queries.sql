@@ -75,6 +75,14 @@ SELECT mcp.stage_tool_calls_v1();
 -- role: nexus_writer
 SELECT mcp.store_tool_calls_v1();
 
+-- query: stage_requests
+-- role: nexus_writer
+SELECT mcp.stage_requests_v1();
+
+-- query: store_requests
+-- role: nexus_writer
+SELECT mcp.store_requests_v1();
+
 -- query: ensure_body_partition
 -- role: nexus_writer
 SELECT platform.ensure_partition_v1('metering.call_bodies', $1);

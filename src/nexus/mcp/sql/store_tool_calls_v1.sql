@@ -1,11 +1,25 @@
--- mcp.store_tool_calls_v1: stores the staged tool calls once each, in the caller's transaction.
--- requires: mcp.tool_calls, metering.keep_new_records_v1
+-- mcp.store_tool_calls_v1: stores the staged tool calls once each and journals their sums, in the caller's transaction.
+-- requires: mcp.tool_calls, mcp.rollup_journal, metering.keep_new_records_v1, metering.latency_bin_v1
 -- Returns the ordinals of duplicates: of stored records, or of earlier ordinals in the batch. Runs as nexus_writer.
 CREATE FUNCTION mcp.store_tool_calls_v1() RETURNS integer[]
     LANGUAGE plpgsql SECURITY INVOKER
     AS $$
+DECLARE
+    duplicates  integer[] := metering.keep_new_records_v1('tool_call', 'staged_tool_calls', 'mcp.tool_calls');
 BEGIN
-    RETURN metering.keep_new_records_v1('tool_call', 'staged_tool_calls', 'mcp.tool_calls');
+    -- What is left in the staging table is what was stored.
+    INSERT INTO mcp.rollup_journal (
+        organization_id, minute, subject, server, name, outcome, status_code, principal, client_name, client_version, bin,
+        calls, duration_count, duration_sum_us, duration_min_us, duration_max_us, response_bytes
+    )
+    SELECT
+        s.organization_id, date_bin('1 minute', s.occurred_at, timestamptz '2000-01-01 00:00:00+00'),
+        'tool', s.server, s.tool, s.outcome, NULL::smallint, s.principal, s.client_name, s.client_version,
+        metering.latency_bin_v1(s.duration_us), count(*), count(s.duration_us), coalesce(sum(s.duration_us), 0),
+        min(s.duration_us), max(s.duration_us), sum(s.response_bytes)
+    FROM pg_temp.staged_tool_calls AS s
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;
+    RETURN duplicates;
 END
 $$;
 REVOKE ALL ON FUNCTION mcp.store_tool_calls_v1() FROM PUBLIC;

@@ -1,0 +1,39 @@
+-- query: range_facts
+-- What planning needs: what retention has taken, and where days begin around the range. The days of these rollups are
+-- days of UTC; those of other zones are made from hours or quarters.
+SELECT
+    statement_timestamp() AS as_of,
+    current_setting('transaction_isolation') AS isolation,
+    -- Answers take milliseconds; to start parallel workers or a compiler for them takes longer.
+    set_config('max_parallel_workers_per_gather', '0', true) AS parallel_workers,
+    set_config('jit', 'off', true) AS jit,
+    (SELECT jsonb_object_agg(h.level, h.whole_from) FROM mcp.rollup_horizons AS h) AS whole_from,
+    date_trunc('day', $1::timestamptz + interval '1 day' - interval '1 microsecond', 'UTC') AS first_day,
+    date_trunc('day', $2::timestamptz, 'UTC') AS last_day,
+    CASE WHEN $4::text IS NOT NULL THEN (
+        SELECT array_agg(metering.first_instant_v1(day::date, $3::text) ORDER BY day)
+        FROM generate_series(
+            date_trunc($4, ($1 AT TIME ZONE $3) - interval '1 day'),
+            ($2 AT TIME ZONE $3) + interval '1 day',
+            ('1 ' || $4)::interval
+        ) AS day
+    ) END AS calendar
+
+-- query: fold
+-- role: nexus_system
+SELECT metering.fold_rollups_v1($1, $2)
+
+-- query: activity_window
+-- A window of activity: calls of one principal by one client with no more than half an hour between them, within a day of
+-- the call. It stands for a session where the protocol has none.
+WITH near AS (
+    SELECT c.occurred_at, c.occurred_at - lag(c.occurred_at) OVER (ORDER BY c.occurred_at) > interval '30 minutes' AS is_first
+    FROM mcp.tool_calls AS c
+    WHERE c.organization_id = $1 AND c.principal = $2 AND c.client_name = $3
+      AND c.occurred_at >= $4::timestamptz - interval '1 day' AND c.occurred_at < $4::timestamptz + interval '1 day'
+), numbered AS (
+    SELECT n.occurred_at, count(*) FILTER (WHERE n.is_first) OVER (ORDER BY n.occurred_at) AS number FROM near AS n
+)
+SELECT min(w.occurred_at) AS began_at, max(w.occurred_at) AS ended_at, count(*) AS calls
+FROM numbered AS w
+WHERE w.number = (SELECT max(o.number) FROM numbered AS o WHERE o.occurred_at <= $4)

@@ -1,0 +1,35 @@
+-- mcp.rollups_day: sums per day of UTC, by set of dimensions.
+-- requires: platform.current_organization_id
+-- The sets are those of nexus.mcp.types.CUBE: a dimension that a set does not keep apart is empty in its rows.
+CREATE TABLE mcp.rollups_day (
+    organization_id  uuid         NOT NULL,
+    dimension_set    smallint     NOT NULL,
+    bucket           timestamptz  NOT NULL,
+    dims_id          uuid         NOT NULL,
+    subject          text         NOT NULL,
+    server           text         NOT NULL,
+    name             text         NOT NULL,
+    outcome          text         NOT NULL,
+    status_code      smallint,
+    principal        text         NOT NULL,
+    client_name      text         NOT NULL,
+    client_version   text         NOT NULL,
+    calls            bigint       NOT NULL,
+    duration_count   bigint       NOT NULL,
+    duration_sum_us  numeric      NOT NULL,
+    duration_min_us  bigint,
+    duration_max_us  bigint,
+    response_bytes   numeric      NOT NULL,
+    latency_bins     bytea        NOT NULL,
+    touched_at       timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, dimension_set, bucket, dims_id)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE mcp.rollups_day ALTER COLUMN latency_bins SET STORAGE MAIN;
+
+ALTER TABLE mcp.rollups_day ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mcp.rollups_day FORCE ROW LEVEL SECURITY;
+CREATE POLICY rollups_day_tenant ON mcp.rollups_day FOR SELECT TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY rollups_day_system ON mcp.rollups_day TO nexus_system USING (true);
+GRANT SELECT ON mcp.rollups_day TO nexus_service, nexus_readonly;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mcp.rollups_day TO nexus_system;

@@ -1,0 +1,38 @@
+-- mcp.rollups_minute: sums per minute, by set of dimensions.
+-- requires: platform.partitioned_tables, platform.current_organization_id
+-- The sets are those of nexus.mcp.types.CUBE: a dimension that a set does not keep apart is empty in its rows.
+CREATE TABLE mcp.rollups_minute (
+    organization_id  uuid         NOT NULL,
+    dimension_set    smallint     NOT NULL,
+    bucket           timestamptz  NOT NULL,
+    dims_id          uuid         NOT NULL,
+    subject          text         NOT NULL,
+    server           text         NOT NULL,
+    name             text         NOT NULL,
+    outcome          text         NOT NULL,
+    status_code      smallint,
+    principal        text         NOT NULL,
+    client_name      text         NOT NULL,
+    client_version   text         NOT NULL,
+    calls            bigint       NOT NULL,
+    duration_count   bigint       NOT NULL,
+    duration_sum_us  numeric      NOT NULL,
+    duration_min_us  bigint,
+    duration_max_us  bigint,
+    response_bytes   numeric      NOT NULL,
+    latency_bins     bytea        NOT NULL,
+    touched_at       timestamptz  NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, dimension_set, bucket, dims_id)
+) PARTITION BY RANGE (bucket);
+ALTER TABLE mcp.rollups_minute ALTER COLUMN latency_bins SET STORAGE MAIN;
+-- Room on each page lets the many changes of a row stay on it.
+INSERT INTO platform.partitioned_tables (table_name, width, months_ahead, keep_days, storage_options)
+VALUES ('mcp.rollups_minute', 'month', 1, 14, 'fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0');
+
+ALTER TABLE mcp.rollups_minute ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mcp.rollups_minute FORCE ROW LEVEL SECURITY;
+CREATE POLICY rollups_minute_tenant ON mcp.rollups_minute FOR SELECT TO nexus_service, nexus_readonly
+    USING (organization_id = (SELECT platform.current_organization_id()));
+CREATE POLICY rollups_minute_system ON mcp.rollups_minute TO nexus_system USING (true);
+GRANT SELECT ON mcp.rollups_minute TO nexus_service, nexus_readonly;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mcp.rollups_minute TO nexus_system;
