@@ -18,6 +18,7 @@ import httpx
 
 from nexus.entry.api import Application
 from nexus.kit.ids import uuid7
+from nexus.mcp import jobs as mcp_jobs
 from nexus.metering import jobs, store
 from nexus.platform.db import Database
 from nexus.platform.db.partitions import make_partitions
@@ -108,7 +109,7 @@ def events(slug: str, at: datetime) -> list[dict[str, Any]]:
                 "id": str(uuid7(then)) if number % 2 else f"{slug}-{uuid4()}",
                 "timestamp": then.isoformat(),
                 "server": f"{slug}-server",
-                "tool": f"{slug}-tool-{number % 2}",
+                "tool": f"{slug}-tool-{number % 3}",
                 "outcome": ("ok", "tool_error", "protocol_error")[number % 3],
                 "duration_ms": 5 + number,
                 "parameters": {"query": f"{slug} query"},
@@ -116,6 +117,22 @@ def events(slug: str, at: datetime) -> list[dict[str, Any]]:
                 "error_message": f"{slug} tool failed",
                 "client_name": f"{slug}-client",
                 "session_id": f"{slug}-session",
+                "trace_id": f"{slug}-trace",
+                **common,
+            }
+        )
+        made.append(
+            {
+                "type": "mcp_request",
+                "id": str(uuid7(then)),
+                "method": "tools/call",
+                "target": f"{slug}-tool",
+                "outcome": "ok" if number % 2 else "protocol_error",
+                "server": f"{slug}-server",
+                "status_code": 200 if number % 2 else 400,
+                "duration_ms": number,
+                "request_body": {"note": f"{slug} body"},
+                "path": f"/{slug}/mcp",
                 **common,
             }
         )
@@ -180,7 +197,7 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
         await _ok(await owner.post(f"{identity}/provider-credentials", json=credential))
         await application.snapshots.refresh()
         sent = await owner.post("/v1/events", json=events(slug, datetime.now(UTC)), headers=tenant.bearer)
-        assert sent.status_code == 200 and sent.json()["stored"] == 18, sent.text
+        assert sent.status_code == 200 and sent.json()["stored"] == 24, sent.text
         order = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "provider": f"{slug}-provider"}
         await _ok(await owner.post("/api/metering/repricings", json=order))
         await _ok(await owner.get("/api/governance/audit-log/export"))
@@ -226,6 +243,8 @@ async def _background(database: Database) -> None:
     async with database.as_system() as connection:
         while await store.fold(connection, 100_000):
             pass
+    while await mcp_jobs.fold(database):
+        pass
     await jobs.rebuild_changed_days(database)
     await jobs.reprice(database)
 

@@ -12,6 +12,7 @@ import pytest
 
 from nexus.kit.ids import uuid7
 from nexus.kit.latency import RELATIVE_ERROR
+from nexus.mcp import jobs
 from nexus.platform.db import Database
 from tests.conftest import TestOrganization
 from tests.mcp.conftest import NOW, Api, Taker, fold
@@ -201,3 +202,25 @@ async def test_same_traffic_in_two_revisions_gives_the_same_figures(
 
     assert answers[0] == answers[1]
     assert answers[0][0][0]["calls"] > 100
+
+
+async def test_old_months_go_and_questions_learn_of_it(
+    take: Taker, api: Api, database: Database, organization: TestOrganization, admin_connection: asyncpg.Connection
+) -> None:
+    old = NOW - timedelta(days=200)
+    records = made(9, 60, old, old + timedelta(hours=3))
+    await take(organization.id, records)
+    await take(organization.id, made(10, 20))
+    await fold(database)
+
+    assert await jobs.drop_old_months(database, NOW) >= 3
+    assert await jobs.drop_old_months(database, NOW) == 0
+
+    left = await admin_connection.fetchval("SELECT count(*) FROM mcp.tool_calls WHERE occurred_at < $1", START)
+    assert left == 0
+    # Hours and days are kept longer; what only raw calls could tell is refused, never answered short.
+    first, last = (old - timedelta(days=1)).replace(hour=0), NOW.replace(hour=0)
+    body = (await api.get("tools", from_=first.isoformat(), to=last.isoformat())).json()
+    assert_figures(body["total"], within([*records, *made(10, 20)], "tool_call", first, last))
+    edge = await api.get("tools", from_=(old + timedelta(minutes=7, seconds=3)).isoformat(), to=NOW.isoformat())
+    assert edge.status_code == 422 and "from" in [fault["field"] for fault in edge.json()["errors"]]

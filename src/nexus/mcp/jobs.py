@@ -1,14 +1,30 @@
-"""Background work about MCP servers: folding. Safe on several nodes."""
+"""Background work about MCP servers: folding and retention. Safe on several nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
+import asyncpg
+import structlog
+
+from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.mcp import store
 from nexus.platform.db import Database
+from nexus.platform.db.configuration import get_configuration
 
 FOLD_ROWS = 50_000
 """Rows moved in one transaction."""
+_KEPT = (
+    ("mcp.tool_calls", "raw", "retention.raw_calls_days"),
+    ("mcp.requests", "raw", "retention.raw_calls_days"),
+    ("mcp.rollups_minute", "minute", "retention.rollup_minute_days"),
+    ("mcp.rollups_quarter_hour", "quarter_hour", "retention.rollup_quarter_hour_days"),
+    ("mcp.rollups_hour", "hour", "retention.rollup_hour_days"),
+)
+"""Tables cut by month, the level of figures they hold, and for how many days: as long as those of API calls."""
+
+_log = structlog.get_logger("nexus.mcp")
 
 
 async def fold(database: Database) -> int:
@@ -17,4 +33,27 @@ async def fold(database: Database) -> int:
         return max(0, await store.fold(connection, FOLD_ROWS))
 
 
-PERIODIC: list[tuple[str, float, Callable[[Database], Awaitable[object]]]] = [("mcp.fold", 2.0, fold)]
+async def drop_old_months(database: Database, now: datetime | None = None) -> int:
+    """Drop months that are past their retention; returns how many. Questions learn from when on a level is whole."""
+    async with database.as_system() as connection:
+        configuration = await get_configuration(connection)
+    total = 0
+    for table, level, key in _KEPT:
+        before = (now or SYSTEM_CLOCK.now()) - timedelta(days=configuration.integer(key))
+        try:
+            async with database.as_system() as connection:
+                dropped = await store.drop_old_months(connection, table, level, before)
+        except asyncpg.LockNotAvailableError:
+            # Somebody reads or writes the table for longer: the months go another time.
+            _log.info("old months are in use", table=table)
+            continue
+        if dropped:
+            _log.info("dropped old months", table=table, months=dropped)
+        total += dropped
+    return total
+
+
+PERIODIC: list[tuple[str, float, Callable[[Database], Awaitable[object]]]] = [
+    ("mcp.fold", 2.0, fold),
+    ("mcp.drop_old_months", 3600.0, drop_old_months),
+]

@@ -156,5 +156,15 @@ async def fold(connection: Connection, max_rows: int) -> int:
     return moved
 
 
+async def drop_old_months(connection: Connection, table: str, level: str, before: datetime) -> int:
+    """Drop a table's months that ended before an instant, and remember that its level is whole from then on only."""
+    await connection.execute("SET LOCAL lock_timeout = '2s'")
+    await connection.execute(QUERIES["lock_rollups"])
+    dropped: int = await connection.fetchval(QUERIES["drop_old_months"], table, before)
+    if dropped:
+        await connection.execute(QUERIES["move_horizon"], level, before)
+    return dropped
+
+
 def _column(cube: Cube, dimension: str) -> str:
     return dimension if dimension in {"trace_id", "session_id", "error_type"} else cube.column("raw", dimension)

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from nexus.contracts.bodies import BodyRule
 from nexus.contracts.gateway import GatewayTable
 from nexus.contracts.prices import PriceBook
-from nexus.contracts.tool_calls import MAX_CONTENT_BYTES, TOOL_CALL_COLUMN_TYPES, ToolCall
+from nexus.contracts.tool_calls import MAX_CONTENT_BYTES
 from nexus.dataplane.ingest.commit import DatabaseTroubleError, PostgresStore
 from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.dataplane.ingest.record_type import Caller
@@ -26,6 +26,7 @@ from nexus.dataplane.ingest.record_types import RECORD_TYPES
 from nexus.dataplane.ingest.segments import Frame, encode_frame, encode_preamble
 from nexus.dataplane.ingest.service import Ingest, Receipt
 from nexus.dataplane.snapshots import PriceTable, Snapshots
+from nexus.dataplane.store import QUERIES
 from nexus.kit.clock import FixedClock
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
@@ -279,14 +280,51 @@ def test_required_fields_of_each_type_are_those_a_record_needs_least() -> None:
         assert msgspec.convert(dict(record_type.least), record_type.struct)
 
 
-async def test_staging_tables_have_the_columns_that_are_written(database: Database) -> None:
+@pytest.mark.parametrize("name", RECORD_TYPES)
+async def test_staging_table_has_the_columns_that_are_written(database: Database, name: str) -> None:
+    record_type = RECORD_TYPES[name]
     async with database.as_writer(()) as connection:
-        await connection.execute("SELECT mcp.stage_tool_calls_v1()")
+        await connection.execute(QUERIES[record_type.stage])
         found = await connection.fetch(
             "SELECT attname, typname, attnotnull FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid"
-            " WHERE attrelid = 'pg_temp.staged_tool_calls'::regclass AND attnum > 0 ORDER BY attnum"
+            f" WHERE attrelid = 'pg_temp.{record_type.staging}'::regclass AND attnum > 0 ORDER BY attnum"
         )
 
-    assert [(record["attname"], record["typname"]) for record in found] == list(TOOL_CALL_COLUMN_TYPES.items())
-    assert {row["attname"] for row in found if row["attnotnull"]} == RECORD_TYPES["tool_call"].not_null
-    assert ToolCall.__struct_config__.tag == "tool_call"
+    assert [(row["attname"], row["typname"]) for row in found] == list(record_type.column_types.items())
+    assert {row["attname"] for row in found if row["attnotnull"]} == record_type.not_null
+    assert record_type.name == name
+
+
+async def test_every_field_of_a_request_arrives_masked(
+    node: Node, organization: TestOrganization, admin_connection: asyncpg.Connection
+) -> None:
+    receipt = await node.send(
+        {
+            "type": "mcp_request", "id": str(uuid7(NOW)), "method": "resources/read", "outcome": "protocol_error",
+            "server": "files", "target": "file:///a?token=x", "status_code": 404, "http_method": "post",
+            "path": "/mcp?key=1", "query": {"api_key": "abc123", "page": "2"},
+            "request_headers": {"Authorization": "Bearer abcdefgh", "Content-Type": "application/json"},
+            "response_headers": {"Retry-After": "3", "Set-Cookie": "a"},
+            "request_body": {"uri": "file:///a", "password": "hunter2"}, "response_body": {"error": {"code": -32602}},
+            "duration_ms": 5.5, "queue_ms": 1, "processing_ms": 4.5, "error_type": "NotFound",
+            "error_code": "-32602", "error_message": "no file for ann@example.com", "correlation_id": "c",
+            "client_name": "desk", "client_version": "1", "protocol_version": "2026-07-28", "request_id": "1",
+            "user": "ann", "transport": "streamable_http", "metadata": {"a": 1},
+        }
+    )  # fmt: skip
+    row = dict(await admin_connection.fetchrow("SELECT * FROM mcp.requests") or {})
+
+    assert receipt == Receipt(1, 1, 1, 0, [], "committed")
+    expected = {
+        "organization_id": organization.id, "server": "files", "method": "resources/read", "target": "file:///a",
+        "outcome": "protocol_error", "status_code": 404, "principal": "ann", "client_name": "desk",
+        "duration_us": 5_500, "queue_us": 1_000, "processing_us": 4_500, "http_method": "POST", "path": "/mcp",
+        "error_type": "NotFound", "error_code": "-32602", "error_message": "no file for [email]",
+        "correlation_id": "c", "protocol_version": "2026-07-28", "request_id": "1", "transport": "streamable_http",
+        "request_bytes": len('{"uri":"file:///a","password":"hunter2"}'), "response_bytes": 25,
+    }  # fmt: skip
+    assert row | expected == row
+    assert json.loads(row["query"]) == {"api_key": "[secret]", "page": "2"}
+    assert json.loads(row["request_body"]) == {"uri": "file:///a", "password": "[secret]"}
+    assert json.loads(row["request_headers"]) == {"content-type": "application/json"}
+    assert json.loads(row["response_headers"]) == {"retry-after": "3"}

@@ -27,6 +27,8 @@ from nexus_client.stats import Counters, Stats
 Http = TypeVar("Http")
 _DEFAULT_URL = "http://localhost:8420"
 _EXIT_SECONDS = 3.0
+_OF_CALLS_ONLY = frozenset({"region", "provider", "model", "service_variant", "currency", "price_source", "endpoint"})
+"""What may be said of API calls in a context, and is no field of other records."""
 _attribution: ContextVar[Mapping[str, Any]] = ContextVar("nexus_client_attribution", default=MappingProxyType({}))
 
 
@@ -128,6 +130,27 @@ class Client:
             if tags is not None:
                 fields["tags"] = {**record.get("tags", {}), **tags}
             self.put({**record, **fields, "id": made})
+        return made
+
+    def record_tool_call(self, tool: str, outcome: str, **fields: Any) -> str:
+        """Record a call of an MCP tool and return its id. The fields are those of a `tool_call` of `POST /v1/events`.
+
+        `outcome` is `ok`, `tool_error` (the tool answered that it failed) or `protocol_error` (it gave no answer). As with
+        `record`, the id is the time of the call unless `timestamp` says otherwise.
+        """
+        return self._record_of("tool_call", {"tool": tool, "outcome": outcome}, fields)
+
+    def record_mcp_request(self, method: str, outcome: str, **fields: Any) -> str:
+        """Record a request to an MCP server and return its id. The fields are those of an `mcp_request`."""
+        return self._record_of("mcp_request", {"method": method, "outcome": outcome}, fields)
+
+    def _record_of(self, kind: str, required: Record, fields: Record) -> str:
+        made = str(fields.get("id") or uuid7())
+        with self.counters.shield:
+            known = {name: value for name, value in self.attribution().items() if name not in _OF_CALLS_ONLY}
+            if fields.get("tags") is not None:
+                fields["tags"] = {**known.get("tags", {}), **fields["tags"]}
+            self.put({"type": kind, **required, **known, **fields, "id": made})
         return made
 
     def watch(self, http: Http) -> Http:

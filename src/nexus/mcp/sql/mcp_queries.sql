@@ -37,3 +37,18 @@ WITH near AS (
 SELECT min(w.occurred_at) AS began_at, max(w.occurred_at) AS ended_at, count(*) AS calls
 FROM numbered AS w
 WHERE w.number = (SELECT max(o.number) FROM numbered AS o WHERE o.occurred_at <= $4)
+
+-- query: lock_rollups
+-- role: nexus_system
+-- The lock of metering.fold_rollups_v1: no folding comes between.
+SELECT pg_advisory_xact_lock(hashtextextended('nexus.mcp.rollup_journal', 0))
+
+-- query: drop_old_months
+-- role: nexus_system
+SELECT count(*) FROM platform.drop_partitions_v1($1, $2)
+
+-- query: move_horizon
+-- role: nexus_system
+-- What began before the month that holds the instant is not whole any more.
+INSERT INTO mcp.rollup_horizons AS h (level, whole_from) VALUES ($1, date_trunc('month', $2::timestamptz, 'UTC'))
+ON CONFLICT (level) DO UPDATE SET whole_from = greatest(h.whole_from, excluded.whole_from)
