@@ -6,15 +6,15 @@ from importlib.resources import files
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Make tables, functions and rollups. The SQL is frozen: later changes come as later revisions."""
-    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0005_mcp_figures.sql").read_text("utf-8")
+    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0009_mcp_figures.sql").read_text("utf-8")
     cursor = op.get_bind().connection.cursor()
     cursor.execute("SET LOCAL check_function_bodies = off")
     # No parameters: the driver then sends the script as it stands, per cent signs included.
