@@ -64,6 +64,7 @@ const pages = [
   page("/limits", part(() => import("./features/admission/Limits"), "Limits")),
   page("/quotas", part(() => import("./features/admission/Quotas"), "Quotas")),
   page("/quotas/$quota", part(() => import("./features/admission/QuotaPage"), "QuotaPage")),
+  page("/loans", part(() => import("./features/admission/Loans"), "Loans")),
   page("/operations", part(() => import("./features/admission/Operations"), "Operations")),
   page("/providers", part(() => import("./features/catalog/Providers"), "Providers")),
   page("/routes", part(() => import("./features/catalog/Routes"), "Routes")),

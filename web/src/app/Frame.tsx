@@ -22,6 +22,7 @@ const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[]
   { path: "/costs", label: text.costs, needs: "metrics:read", isTimed: true },
   { path: "/limits", label: text.limits, needs: "quota:read", isTimed: true },
   { path: "/quotas", label: text.quotas, needs: "quota:read" },
+  { path: "/loans", label: text.loans, needs: "quota:read" },
   { path: "/operations", label: text.operations, needs: "quota:read" },
   { path: "/providers", label: text.providers, needs: "catalog:read", isTimed: true },
   { path: "/routes", label: text.routes, needs: "catalog:read" },

@@ -61,8 +61,8 @@ function Form({ rule, onClose, onDone }: { rule: BorrowingRule | null; onClose: 
       : send("/api/admission/borrowing-rules", { ...said, name: name.trim(), lends_from: from, ...(who ? { application_id: who } : {}), ...(from === "application" && theirs ? { lender_application_id: theirs } : {}) }));
     onDone();
   };
-  const field = (key: keyof typeof terms, label: string, lead?: string) => (
-    <TextInput label={label} inputMode="decimal" description={[lead, rule ? "" : words.empty].filter(Boolean).join("; ")} value={terms[key]} error={attempt.fault?.of(key)} onChange={(event) => setTerms({ ...terms, [key]: event.currentTarget.value })} />
+  const field = (key: keyof typeof terms, label: string, lead?: string, left = words.empty) => (
+    <TextInput label={label} inputMode="decimal" description={[lead, rule ? "" : left].filter(Boolean).join("; ")} value={terms[key]} error={attempt.fault?.of(key)} onChange={(event) => setTerms({ ...terms, [key]: event.currentTarget.value })} />
   );
   return (
     <Modal opened onClose={onClose} title={rule ? `${words.edit} ${rule.name}` : words.addRule} closeButtonProps={{ "aria-label": text.close }}>
@@ -77,8 +77,8 @@ function Form({ rule, onClose, onDone }: { rule: BorrowingRule | null; onClose: 
             </>
           )}
           <Group grow align="start">{field("max_ratio", words.ratio, words.ratioLead)}{field("interest_rate", words.rate, words.rateLead)}</Group>
-          <Group grow align="start">{field("max_seconds", words.longest)}{field("repay_share", words.share, words.shareLead)}</Group>
-          {field("most_loans", words.most)}
+          <Group grow align="start">{field("max_seconds", words.longest, words.longestLead)}{field("repay_share", words.share, words.shareLead)}</Group>
+          {field("most_loans", words.most, undefined, words.mostLead)}
           {rule && <Switch label={words.isActive} checked={isActive} onChange={(event) => setActive(event.currentTarget.checked)} />}
           <Ending attempt={attempt} fields={["name", "application_id", "lender_application_id", ...Object.keys(terms)]} label={text.save} onClose={onClose} />
         </Stack>

@@ -65,7 +65,7 @@ export function Loans() {
                   <Table.Td className="right">{loan.ended_at ? "–" : shown(owed(loan), measure(loan))}</Table.Td>
                   <Table.Td className="right">{shown(loan.repaid + loan.interest_paid, measure(loan))}</Table.Td>
                   <Table.Td style={{ whiteSpace: "nowrap" }}>{loan.ended_at ? new Date(loan.ended_at).toLocaleString() : <Due at={loan.due_at} now={now} />}</Table.Td>
-                  <Table.Td><Badge size="sm" variant="dot" tt="none" color={COLORS[loan.state]}>{words.states[loan.state]}</Badge></Table.Td>
+                  <Table.Td><Badge size="sm" variant="dot" tt="none" miw="max-content" color={COLORS[loan.state]}>{words.states[loan.state]}</Badge></Table.Td>
                   <Table.Td>
                     {!loan.ended_at && (
                       <Group gap={6} wrap="nowrap" justify="flex-end">
