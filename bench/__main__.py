@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import decide, gateway, ingest, queries, redis_away, report, streams
+from bench import decide, gateway, ingest, invariants, queries, redis_away, report, streams
 from bench.node import Node
 
-SECTIONS = ["ingest", "queries", "gateway", "decide", "redis_away", "streams"]
+SECTIONS = ["ingest", "queries", "gateway", "decide", "redis_away", "streams", "invariants"]
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -45,6 +45,8 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
             node.stop()
     if "decide" in arguments.only:
         parts.append(await decide.measure(folder / "decide"))
+    if "invariants" in arguments.only:
+        parts.append(await asyncio.to_thread(invariants.measure, steps=arguments.steps))
     if "redis_away" in arguments.only:
         parts.append(await redis_away.measure(folder / "redis-away"))
     return "\n\n".join(parts) + "\n"
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--query-rows", type=int, nargs="+", default=[1_000_000, 10_000_000], help="rows in the table")
     parser.add_argument("--repeats", type=int, default=100, help="times each question is asked")
     parser.add_argument("--streams", type=int, default=streams.STREAMS, help="live streams held open at once")
+    parser.add_argument("--steps", type=int, default=300_000, help="steps of the state machines of admission")
     parser.add_argument("--print-only", action="store_true", help="leave RESULTS.md as it is")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="nexus-bench-"))
