@@ -20,6 +20,7 @@ const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[]
   { path: "/", label: text.overview, needs: "metrics:read", isTimed: true },
   { path: "/calls", label: text.calls, needs: "metrics:read", isTimed: true },
   { path: "/costs", label: text.costs, needs: "metrics:read", isTimed: true },
+  { path: "/budgets", label: text.budgets, needs: "budget:read" },
   { path: "/limits", label: text.limits, needs: "quota:read", isTimed: true },
   { path: "/quotas", label: text.quotas, needs: "quota:read" },
   { path: "/loans", label: text.loans, needs: "quota:read" },

@@ -1,0 +1,23 @@
+// The words of the pages about budgets, loaded with them.
+export const words = {
+  add: "New budget", edit: "Edit", emptyTitle: "No budgets yet",
+  emptyLead: "A budget says how much may be spent in a day, week, month, quarter or year: by the organization, or by one application, user, key, provider, model or tag. It warns as thresholds are crossed, and if you wish it refuses calls before they would pass it.",
+  emptyApi: "Or by the API:", lead: "What may be spent, by whom and until when. Spent is what the dashboards show for the same calls.",
+  name: "Name", whose: "Whose", spend: "Spent of amount", left: "Left", ends: "Begins again", state: "State", inactive: "Show those switched off",
+  states: { within: "within", warned: "threshold crossed", over: "over", paused: "paused", inactive: "off" } as Record<string, string>,
+  scopes: { organization: "Organization", application: "Application", user: "User", key: "Key", provider: "Provider", model: "Model", tag: "Tag" } as Record<string, string>,
+  periods: { day: "Day", week: "Week", month: "Month", quarter: "Quarter", year: "Year" } as Record<string, string>,
+  each: (scope: string) => `each ${scope.toLowerCase()}`, whole: "the whole organization", mostOf: (subject: string, count: number) => `${subject} has spent most of ${count}`,
+  spent: "Spent", held: "Held", heldLead: "what calls in flight may still cost", over: "Over", unpriced: "Without a price", unpricedLead: "calls whose cost nobody knows; not in what is spent", requests: "Calls",
+  unconverted: "Not converted", unconvertedLead: "no exchange rate tells; not in what is spent", pausedSince: (at: string) => `Refuses calls since ${at}, until the period begins again or the amount is raised.`,
+  pauses: "Refuses calls at its limit", soft: "Warns only", spendChart: (period: string) => `Spend of this ${period}`, total: "Spent so far", forecastLine: "If it goes on like this", amountLine: "Amount", thresholdLine: (share: string) => `${share} of it`,
+  forecast: "At the end of the period", noForecast: (reason: string) => `No forecast: ${reason}.`,
+  forecastLead: (rate: string, steps: number, step: string) => `${rate} a ${step}, the mean of the last ${steps} whole ${step}s`, reaches: (at: string) => `The amount is reached on ${at}.`,
+  whoSpends: "Who spends it", nobody: "Nothing was spent in this period.", events: "What happened", noEvents: "No threshold was crossed.", crossed: (share: string) => `${share} was crossed`, paused: "Calls were refused for the first time", at: "When", what: "What",
+  earlier: "Period before", later: "Period after", share: "Share", subjects: "Each by itself", amount: "Amount", currency: "Currency", period: "Period", zone: "Time zone", zoneLead: "in which periods begin",
+  beginsOn: "Begins on", beginsLead: "a day on which one begins, such as the 15th, a Sunday or the first of April; empty: as the calendar's do", subject: "Which", subjectLead: "empty: each of them by itself", tagLead: "team=search, or team for each of its values", idLead: "its id",
+  thresholds: "Thresholds in %", thresholdsLead: "separated by commas", pausesLabel: "Refuse calls that would pass it", pausesLead: "estimated before each call, held while it runs, settled to what it did cost; in force within a second",
+  failure: "While its counter is away", failures: { closed: "refuse calls", local: "go on by what was left", open: "admit calls" } as Record<string, string>, description: "Description", reason: "Reason", reasonLead: "kept in the audit log with your name",
+  active: "Switched on", willBe: "What it will be", periodIs: (from: string, to: string) => `This period: ${from} to ${to}.`, spentAlready: (spent: string, share: string) => `${spent} are spent of it already, ${share}.`,
+  willPause: "It would refuse the next call.", changesTo: (before: string, after: string) => `${before} → ${after}`, nothing: "nothing", trail: "Where this is", budgets: "Budgets", by: "By", saidBy: (author: string, reason: string) => `${author}: ${reason}`,
+};
