@@ -16,12 +16,13 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 import structlog
+from msgspec import structs
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -237,7 +238,7 @@ class Admission:
             self._note_pause(decision)
         if not decision.is_admitted:
             self._refusals.note(call, decision)
-        return replace(decision, has_older_headers=True) if self._table().has_older_headers else decision
+        return structs.replace(decision, has_older_headers=True) if self._table().has_older_headers else decision
 
     def plan(self, call: Call) -> Plan:
         """Return the limits that calls like this one meet, found once for each table."""
