@@ -287,3 +287,26 @@ async def test_a_wait_for_what_others_have_of_a_window_ends_with_it(clocked: Clo
 
     assert answers == [1, 5, 0]
     assert lost[0] == 0, "nobody knows whether a dead process spent what it had"
+
+
+async def test_what_is_left_of_a_lease_comes_back_only_in_its_window(clocked: ClockedRedis) -> None:
+    window = limit(1, capacity=100, method="fixed_window")
+
+    async def lease(sequence: int, *, wanted: int = 0, named: int = 0, rest: int = 0, kept: int = 0) -> list[int]:
+        wish = Wish(window, "b", 0, wanted, named, rest, kept)
+        return await clocked.scripts.lease(
+            clocked.keys, "p", sequence, [wish], clocked.now, life_us=100 * SECOND, horizon_us=SECOND
+        )
+
+    await lease(1, wanted=20)
+    await lease(2, named=1, rest=15, kept=2)
+    state = await clocked.state("b")
+    assert state is not None and (state.level, state.leased) == (5, 2), "two of the five are held by calls"
+    await lease(3, wanted=20)
+    await clocked.set(clocked.now + 61 * SECOND)
+    assert (await clocked.decide([(window, "b", 30)]))[0] == 1
+
+    await lease(4, named=3, rest=20)
+
+    state = await clocked.state("b")
+    assert state is not None and (state.level, state.leased, state.fraction) == (30, 0, 0)
