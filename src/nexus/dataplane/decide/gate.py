@@ -182,7 +182,7 @@ class Gate:
         amounts = {
             "requests": 1, "operations": 0, "bytes": request_bytes, "tokens": tokens, "concurrency": 1, "money": cost,
         }  # fmt: skip
-        charges = plan.charges([amounts[dimension] for dimension, _ in plan.columns])
+        charges = plan.charges([amounts[limit.dimension] for limit in plan.columns])
         decision = self._admission.decide_now(plan, charges, hold_seconds=hold_seconds)
         if decision is None:
             decision = await self._admission.decide(

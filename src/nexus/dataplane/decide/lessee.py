@@ -169,10 +169,10 @@ class Lessee:
             taken = [0] * len(charges)
         else:
             taken = [
-                0 if dimension == "concurrency"
-                else charged if (amount := actual.get(dimension)) is None
-                else amount if scale == 1 else -(-amount // scale)
-                for (dimension, scale), charged in zip(plan.columns, charges, strict=True)
+                0 if limit.dimension == "concurrency"
+                else charged if (amount := actual.get(limit.dimension)) is None
+                else limit.charge(amount) if plan.has_scales else amount
+                for limit, charged in zip(plan.columns, charges, strict=True)
             ]  # fmt: skip
         if purse.epoch == held.epoch:
             if purse.settle(charges, taken):

@@ -50,19 +50,20 @@ class Plan:
         self.cell = cell
         self.limits = met
         self.keys: tuple[BucketKey, ...] = tuple((cell, bucket) for _, bucket in met)
-        # Money may be kept in larger units: what is rounded up for each call has a column of its own.
-        self.columns: list[tuple[Dimension, int]] = list(
-            dict.fromkeys((limit.dimension, limit.scale) for limit, _ in met)
-        )
-        places = {column: place for place, column in enumerate(self.columns)}
-        self.units_of = tuple(places[limit.dimension, limit.scale] for limit, _ in met)
+        # Money may be kept in larger units, or in another currency: what is rounded up for each call has a column of its own.
+        kinds = [(limit.dimension, limit.scale, limit.exchange) for limit, _ in met]
+        columns = {kind: limit for kind, (limit, _) in zip(kinds, met, strict=True)}
+        self.columns: list[Limit] = list(columns.values())
+        """A limit for each column: it says what an amount is charged there."""
+        places = {kind: place for place, kind in enumerate(columns)}
+        self.units_of = tuple(places[kind] for kind in kinds)
         self.charged = dict(zip(self.keys, self.units_of, strict=True))
-        self.dimensions = frozenset(dimension for dimension, _ in self.columns)
+        self.dimensions = frozenset(limit.dimension for limit in self.columns)
         self.is_timed = any(limit.method == "concurrency" for limit, _ in met)
         """Whether each call is held: calls in flight are counted until they end."""
         self.has_budgets = any(limit.is_budget for limit, _ in met)
         """Whether a bucket has to be opened from the ledger, which knows nothing of leases: each call is asked of Redis then."""
-        self.has_scales = any(scale != 1 for _, scale in self.columns)
+        self.has_scales = any(limit.scale != 1 or limit.exchange != 1 for limit in self.columns)
         self.asked_of_late = 0
         self.purse = Purse(self)
 
@@ -70,14 +71,11 @@ class Plan:
         """Return what a call of so much is charged; `amounts` by column, in the dimension's unit."""
         if not self.has_scales:
             return list(amounts)
-        return [
-            amount if scale == 1 else -(-amount // scale)
-            for amount, (_, scale) in zip(amounts, self.columns, strict=True)
-        ]
+        return [limit.charge(amount) for limit, amount in zip(self.columns, amounts, strict=True)]
 
     def charges_of(self, call: Call) -> Charges:
         """Return what a call is charged."""
-        return self.charges([call.amount(dimension) for dimension, _ in self.columns])
+        return self.charges([call.amount(limit.dimension) for limit in self.columns])
 
     def asked(self, charges: Charges) -> list[tuple[Limit, str, int]]:
         """Return the limits with the charge of each."""
