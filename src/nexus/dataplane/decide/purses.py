@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from operator import add, gt, sub
 from typing import TYPE_CHECKING, overload
 
-from nexus.contracts.limits import MAX_UNITS, Call, Dimension, Limit, LimitTable
+from nexus.contracts.limits import MAX_UNITS, Call, Limit, LimitTable
 from nexus.dataplane.decide.types import LimitStanding
 
 if TYPE_CHECKING:
