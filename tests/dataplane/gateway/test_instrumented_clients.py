@@ -213,13 +213,14 @@ async def test_call_that_the_client_reports_before_the_gateway_has_recorded_it_i
     instrumented: Instrumented, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = instrumented.node
-    store, gate = node.gateway.recorder._store, asyncio.Event()
+    collector, gate = node.gateway.recorder._collector, asyncio.Event()
+    store = collector._store
 
     async def later(*given: Any) -> bool:
         await gate.wait()
         return await store(*given)
 
-    monkeypatch.setattr(node.gateway.recorder, "_store", later)
+    monkeypatch.setattr(collector, "_store", later)
 
     def work() -> int:
         with instrumented.tracing(_httpx(), _openllmetry()):
