@@ -43,7 +43,7 @@ def test_running_node_is_well_and_every_part_is_told(running: Node) -> None:
 def test_every_setting_is_listed_and_no_secret(running: Node) -> None:
     done = running.command("doctor")
 
-    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("NEXUS_")}
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith(("NEXUS_", "OTEL_"))}
     assert listed == {entry.env for entry in SETTINGS}
     assert KEY not in done.stdout and PASSWORD not in done.stdout
     (key,) = [line for line in done.stdout.splitlines() if line.startswith("NEXUS_BOOTSTRAP_KEY")]

@@ -154,7 +154,12 @@ async def test_a_role_opens_what_the_table_says_and_nothing_else(
             token = await session()
         may = call.permission in {PUBLIC, SIGNED_IN} or call.permission in held or "*" in held
         refused = (status, name) == (403, "missing_permission")
-        if refused == may or status >= 500 or (status == 401 and call.permission != PUBLIC):
+        # There is no Redis here: whoever is told so got past the guard.
+        if (
+            refused == may
+            or (status >= 500 and name != "limiter_unavailable")
+            or (status == 401 and call.permission != PUBLIC)
+        ):
             wrong.append(f"{call.method} {call.template} ({call.permission}, {may=}): {status} {name}")
 
     assert wrong == []

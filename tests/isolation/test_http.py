@@ -218,15 +218,17 @@ async def test_the_live_stream_announces_one_s_own_calls_only(
         assert await one.start() == 200
         assert (await one.event("calls"))["stored"] == 0
 
-    theirs = await neighbour.post("/v1/events", json=events(OTHER, datetime.now(UTC)))
-    assert theirs.json()["stored"] == 12
+    sent = events(OTHER, datetime.now(UTC))
+    calls = [item for item in sent if item.get("type", "api_call") == "api_call"]
+    theirs = await neighbour.post("/v1/events", json=sent)
+    assert theirs.json()["stored"] == len(sent)
     heard = 0
-    while heard < 12:
+    while heard < len(calls):
         heard += (await watching.event("calls"))["stored"]
     mine = await program.post("/v1/events", json=events(MINE, datetime.now(UTC))[:1])
     assert mine.json()["stored"] == 1
 
-    # The other's twelve were announced before; had they come here too, the sum would be more than one.
+    # The other's were announced before; had they come here too, the sum would be more than one.
     assert (await stream.event("calls"))["stored"] == 1
     for one in (stream, watching):
         await one.close()
