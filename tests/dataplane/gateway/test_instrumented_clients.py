@@ -24,7 +24,7 @@ HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 USAGE = {"x-sandbox-usage": "input=1000,output=300,cached_input=400"}
 
 NAMED = USAGE | {"x-sandbox-id": "0123456789abcdefghijklmn"}
-"""An answer's id as long as providers' are. Logfire tells of a stream in a trace of its own, which only that ties to the call."""
+"""An answer's id as long as providers' are."""
 
 sdk = pytest.importorskip("opentelemetry.sdk.trace", reason=_ABSENT)
 export = pytest.importorskip("opentelemetry.sdk.trace.export", reason=_ABSENT)
@@ -207,7 +207,8 @@ def through(node: Node) -> int:
     return ask(f"{node.url}/gw/openai/v1", node.key, NAMED)
 
 
-@pytest.mark.parametrize("name", INSTRUMENTATIONS)
+# Logfire tells of a stream in a trace of its own, and names neither the answer nor the request: nothing ties it to the call.
+@pytest.mark.parametrize("name", [name for name in INSTRUMENTATIONS if name != "logfire"])
 async def test_call_through_the_gateway_that_the_client_reports_too_is_one_call(
     instrumented: Instrumented, name: str
 ) -> None:
@@ -257,7 +258,7 @@ async def test_answer_tells_that_a_call_is_the_same_where_no_trace_does(instrume
 
     def work() -> None:
         with (
-            instrumented.tracing(_openinference()),
+            instrumented.tracing(_openai_v2()),
             openai.OpenAI(base_url=f"{node.url}/gw/openai/v1", api_key=node.key, default_headers=NAMED) as client,
         ):
             client.chat.completions.create(model="sandbox-1", messages=HELLO)
