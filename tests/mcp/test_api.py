@@ -189,3 +189,28 @@ async def test_bad_parameters_are_named(api: Api, path: str, parameters: dict[st
 
     assert answer.status_code in {400, 422}, answer.text
     assert field in [fault["field"] for fault in answer.json()["errors"]]
+
+
+async def test_tools_that_are_listed_and_never_called_are_named(
+    api: Api, take: Taker, organization: TestOrganization, calls: list[dict[str, Any]]
+) -> None:
+    def listed(minutes: int, server: str, names: list[Any]) -> dict[str, Any]:
+        at = NOW - timedelta(minutes=minutes)
+        body = {"tools": [{"name": name} for name in names]}
+        return {
+            "type": "mcp_request", "id": str(uuid7(at)), "timestamp": at.isoformat(), "server": server,
+            "method": "tools/list", "outcome": "ok", "response_body": body,
+        }  # fmt: skip
+
+    strange = listed(3, "odd", []) | {"response_body": {"tools": "none"}}
+    await take(
+        organization.id,
+        [listed(5, "files", ["tool-1", "shred", 7]), listed(4, "web", ["tool-1", "shred"]), strange],
+    )
+    everywhere = (await api.get("tools/uncalled")).json()["items"]
+    of_one = (await api.get("tools/uncalled", server="web")).json()["items"]
+    before = (await api.get("tools/uncalled", to=(NOW - timedelta(hours=1)).isoformat())).json()["items"]
+
+    assert [(item["server"], item["tool"]) for item in everywhere] == [("files", "shred"), ("web", "shred")]
+    assert [item["server"] for item in of_one] == ["web"]
+    assert before == []

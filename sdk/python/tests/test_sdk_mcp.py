@@ -57,6 +57,7 @@ async def drive(server: Any) -> list[tuple[str, bool, float]]:
     """Call the tools; returns what the client saw: name, whether it failed, ms."""
     log = []
     async with Client(server) as client:
+        await client.list_tools()
         for name, arguments in CALLS:
             began = time.perf_counter()
             result = await client.call_tool(name, arguments)
@@ -88,4 +89,9 @@ def test_every_call_is_one_record_and_equals_the_driver_s_log(package: str, tran
     assert all(call["error_message"] for call in calls if call["outcome"] == "tool_error")
     asked = [record["method"] for record in records if record["type"] == "mcp_request"]
     assert asked.count("tools/call") == len(CALLS)
+    listed = [record["response_body"] for record in records if record.get("method") == "tools/list"]
+    assert all(
+        body == {"tools": [{"name": name} for name in ("add", "echo", "fail", "slow", "upper")]} for body in listed
+    )
+    assert listed
     assert len({record["id"] for record in records}) == len(records)

@@ -184,14 +184,14 @@ def _failure(
 
 def _begin(chance: random.Random, model: Model, who: dict[str, Any], at: datetime) -> dict[str, Any]:
     record: dict[str, Any] = {
-        "id": _id_at(chance, at), "provider": model.provider, "endpoint": model.endpoint, "method": "POST", **who,
+        "id": id_at(chance, at), "provider": model.provider, "endpoint": model.endpoint, "method": "POST", **who,
     }  # fmt: skip
     if model.model is not None:
         record["model"] = model.model
     return record
 
 
-def _id_at(chance: random.Random, at: datetime) -> str:
+def id_at(chance: random.Random, at: datetime) -> str:
     """Make a UUIDv7 of a time, whose other bits are drawn like everything else here."""
     micros = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     number = (micros // 1000) << 80 | 0x7 << 76 | chance.getrandbits(12) << 64 | 0b10 << 62 | chance.getrandbits(62)

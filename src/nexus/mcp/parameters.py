@@ -89,6 +89,15 @@ def read_series(parameters: Parameters, now: datetime, cube: Cube) -> Question:
     return Question(start=start, end=end, filters=filters, metrics=cube.percentiles, interval=interval, tz=tz)
 
 
+def read_uncalled(parameters: Parameters, now: datetime) -> tuple[datetime, datetime, str | None]:
+    """Read the range, and the server where one is asked for."""
+    reader = Reader(parameters, now)
+    start, end = reader.range()
+    server = reader.one("server")
+    reader.finish()
+    return start, end, server
+
+
 def read_rows(parameters: Parameters, now: datetime, cube: Cube) -> RowsQuestion:
     """Read the parameters of a list of tool calls or requests."""
     reader = _reader(parameters, now, cube, *_ROW_FILTERS)

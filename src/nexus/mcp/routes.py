@@ -8,7 +8,7 @@ from litestar.params import FromPath, QueryParameter
 
 from nexus.identity.guards import actor_of, organization_of, requires
 from nexus.mcp import service
-from nexus.mcp.parameters import read_groups, read_rows, read_series
+from nexus.mcp.parameters import read_groups, read_rows, read_series, read_uncalled
 from nexus.mcp.types import OUTCOMES, REQUESTS, SORTS, TOOLS
 from nexus.metering.cube import Cube
 from nexus.metering.parameters import Parameters, read_call_instant
@@ -134,6 +134,25 @@ async def get_tools_series(
     One tool is chosen with `server` and `tool`. Points without calls are absent.
     """
     return await _series(request, TOOLS)
+
+
+@get("/tools/uncalled", guards=[requires("metrics:read")], summary="Tools that nobody called")
+async def get_uncalled_tools(
+    request: AnyRequest,
+    start: From = None,
+    end: To = None,
+    server: Annotated[Text, _text("server", "Only of this server.")] = None,
+) -> Response[Any]:
+    """Return the tools that servers listed in the range (`tools/list`) and that nobody called in it: at most 500.
+
+    A list is known where its request was recorded with the tools' names, as the gateway and the Python middleware do.
+    """
+    state = web_state(request)
+    first, last, only = read_uncalled(_parameters(request), state.clock.now())
+    organization_id = organization_of(request)
+    async with state.database.tenant(organization_id, actor_of(request), readonly=True) as connection:
+        items = await service.uncalled_tools(connection, organization_id, start=first, end=last, server=only)
+    return Response({"items": items})
 
 
 @get("/servers", guards=[requires("metrics:read")], summary="Servers by calls, failures and durations")
@@ -281,6 +300,7 @@ router = Router(
     route_handlers=[
         get_tools,
         get_tools_series,
+        get_uncalled_tools,
         get_servers,
         get_clients,
         get_principals,

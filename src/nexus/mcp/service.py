@@ -24,6 +24,10 @@ MAX_ROWS = 100_000
 """Groups times points times outcomes that one answer may hold."""
 MAX_TRACE = 100
 """Tool calls of one trace that are shown with one of them."""
+MAX_UNCALLED = 500
+"""Tools that nobody called which one answer names."""
+MAX_LISTS = 2_000
+"""Newest lists of tools that are looked at; servers send the same list to every client."""
 Key = tuple[tuple[Any, ...], int]
 
 
@@ -159,6 +163,18 @@ async def series(connection: Connection, organization_id: UUID, cube: Cube, ques
         "histogram": counted.total.histogram(),
         "points": points,
     }
+
+
+async def uncalled_tools(
+    connection: Connection, organization_id: UUID, *, start: datetime, end: datetime, server: str | None
+) -> list[dict[str, Any]]:
+    """Return the tools that servers listed in a range, and that nobody called in it."""
+    rows = await store.uncalled_tools(
+        connection, organization_id, start=start, end=end, server=server, at_most=MAX_UNCALLED, lists=MAX_LISTS
+    )
+    return [
+        {"server": row["server"] or None, "tool": row["tool"], "listed_at": timestamp(row["listed_at"])} for row in rows
+    ]
 
 
 async def tool_calls(

@@ -150,6 +150,23 @@ async def read_window(
     return row
 
 
+async def uncalled_tools(
+    connection: Connection,
+    organization_id: UUID,
+    *,
+    start: datetime,
+    end: datetime,
+    server: str | None,
+    at_most: int,
+    lists: int,
+) -> list[Row]:
+    """Return tools that the range's newest `lists` name and that nobody called in it."""
+    rows: list[Row] = await connection.fetch(
+        QUERIES["uncalled_tools"], organization_id, start, end, server, at_most, lists
+    )
+    return rows
+
+
 async def fold(connection: Connection, max_rows: int) -> int:
     """Move journal rows into the rollups; returns how many, or -1 when another node is at it."""
     moved: int = await connection.fetchval(QUERIES["fold"], dict(FOLDED), max_rows)

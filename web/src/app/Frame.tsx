@@ -16,6 +16,8 @@ import { browserZone, frameOf, RANGES, readView, spanOf, type View } from "./ran
 import { text } from "./text";
 import { TimeRange } from "./TimeRange";
 
+/** Pages below those of the navigation that show a range of time. */
+const TIMED_BELOW = new Set(["/tools/one"]);
 const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[] = [
   { path: "/", label: text.overview, needs: "metrics:read", isTimed: true },
   { path: "/calls", label: text.calls, needs: "metrics:read", isTimed: true },
@@ -78,6 +80,7 @@ export function Frame({ account }: { account: Account }) {
   const scene: Scene = { view, span, zone: view.zone ?? browserZone, organization: current?.slug ?? "", currency: current?.currency ?? "USD", account, go, may };
   const pages = PAGES.filter((page) => may(page.needs));
   const page = PAGES.find((item) => item.path === address.path);
+  const isTimed = page?.isTimed ?? TIMED_BELOW.has(address.path);
   // A page below another, such as one call, stands under that one in the menu.
   const section = page ?? PAGES.find((item) => address.path.startsWith(`${item.path}/`));
   useEffect(() => {
@@ -97,7 +100,7 @@ export function Frame({ account }: { account: Account }) {
 
   return (
     <SceneProvider value={scene}>
-      <AppShell header={{ height: { base: page?.isTimed ? 96 : 56, sm: 56 } }} navbar={{ width: 190, breakpoint: "sm", collapsed: { mobile: !menuOpen } }} padding="md">
+      <AppShell header={{ height: { base: isTimed ? 96 : 56, sm: 56 } }} navbar={{ width: 190, breakpoint: "sm", collapsed: { mobile: !menuOpen } }} padding="md">
         <AppShell.Header px="md">
           <a className="skip" href="#content">{text.skip}</a>
           <Group h="100%" justify="space-between" gap={4} wrap="wrap">
@@ -110,12 +113,12 @@ export function Frame({ account }: { account: Account }) {
               ) : <Text size="sm" c="dimmed" truncate maw={160}>{current?.name}</Text>}
             </Group>
             <Group gap={6} wrap="nowrap">
-              {live !== "off" && page?.isTimed && (
+              {live !== "off" && isTimed && (
                 <Tooltip withinPortal={false} label={live === "live" ? text.liveLead : text.paused}>
                   <Badge visibleFrom="sm" variant="dot" color={live === "live" ? "teal" : "orange"} size="sm" miw={70} aria-live="polite">{live === "live" ? text.live : text.paused}</Badge>
                 </Tooltip>
               )}
-              {page?.isTimed && <TimeRange />}
+              {isTimed && <TimeRange />}
               <Tooltip withinPortal={false} label={<Group gap={4}>{text.search} <Kbd size="xs">Ctrl K</Kbd></Group>}>
                 <ActionIcon variant="default" size={30} onClick={palette.open} aria-label={text.search}>⌕</ActionIcon>
               </Tooltip>

@@ -5,6 +5,8 @@ export const mcpText = {
   calls: "Calls", failures: "Failures", failureRate: "Failure rate", toolErrors: "Tool errors", protocolErrors: "Protocol errors", average: "Average", p95: "p95", slowest: "Slowest", answerSize: "Average answer",
   principals: "Principals", callers: "Callers", noServer: "(no server named)", noClient: "(no client named)", stdio: "no HTTP",
   both: (tool: number, protocol: number) => `${tool} tool, ${protocol} protocol`, of: (shown: number, all: number) => `${shown} of ${all}`,
+  uncalled: "Listed, never called", uncalledLead: "Tools that a server named in its newest lists and that nobody called in this range.", uncalledOf: (tools: number, servers: number) => `${tools} ${tools === 1 ? "tool" : "tools"} of ${servers} ${servers === 1 ? "server" : "servers"}`,
+  thisTool: "All calls of this tool", byClients: (shown: string, clients: number) => `${shown} ${clients === 1 ? "client" : "clients"}`,
   callsOverTime: "Calls over time", ok: "ok", durations: "p95 duration over time", distribution: "How long calls take", slowestCalls: "Slowest calls", failedCalls: "Failed calls", failing: "Parameters that fail",
   failingLead: "Of the newest failed calls, those with equal parameters together.", times: "Times", lastError: "Last error", lastFailed: "Last failed", noFailures: "No call failed in this range.",
   outcome: "Outcome", outcomes: { ok: "ok", tool_error: "tool error", protocol_error: "protocol error" } as Record<string, string>,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_CONTENT_BYTES = 60_000
 """Parameters and responses larger than this are left out, and `metadata` says so: Nexus takes 64 KiB."""
+MAX_LISTED = 250
+"""Tools of a list that are named in its record."""
 _CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
 _PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
 Next = Callable[[Any], Awaitable[Any]]
@@ -121,6 +123,9 @@ class Recorder:
         record = {"type": "mcp_request", "id": str(made), "method": method[:200], **common}
         if target:
             record["target"] = str(target)[:200]
+        if method == "tools/list" and result is not None:
+            # What is offered, without descriptions and schemas: so that it can be told what nobody calls.
+            record["response_body"] = {"tools": [{"name": name} for name in _names(result)]}
         return {**record, **_ending(result, error), "response_size_bytes": len(_written(result))}
 
     def _tool_call(
@@ -226,6 +231,13 @@ def _ending(result: Any, error: BaseException | None) -> dict[str, Any]:
         "error_type": "tool_error",
         **({"error_message": message[:8_000]} if message else {}),
     }
+
+
+def _names(result: Any) -> list[str]:
+    """Return the names of the tools in a list of them, of the protocol's form or fastmcp's."""
+    tools = result.get("tools") if isinstance(result, Mapping) else getattr(result, "tools", result)
+    found = (tool.get("name") if isinstance(tool, Mapping) else getattr(tool, "name", None) for tool in tools or ())
+    return [str(name)[:200] for name in found if name][:MAX_LISTED]
 
 
 def _written(value: Any) -> bytes:

@@ -38,6 +38,33 @@ SELECT min(w.occurred_at) AS began_at, max(w.occurred_at) AS ended_at, count(*) 
 FROM numbered AS w
 WHERE w.number = (SELECT max(o.number) FROM numbered AS o WHERE o.occurred_at <= $4)
 
+-- query: uncalled_tools
+-- Tools that the newest lists of a range name and that nobody called in it. A list that was recorded without its tools tells nothing.
+WITH lists AS (
+    SELECT r.server, r.response_body, r.occurred_at
+    FROM mcp.requests AS r
+    WHERE r.organization_id = $1 AND r.method = 'tools/list' AND r.response_body IS NOT NULL
+      AND r.occurred_at >= $2 AND r.occurred_at < $3 AND ($4::text IS NULL OR r.server = $4)
+    ORDER BY r.occurred_at DESC
+    LIMIT $6
+), advertised AS (
+    SELECT l.server, t.tool ->> 'name' AS tool, max(l.occurred_at) AS listed_at
+    FROM lists AS l
+    CROSS JOIN LATERAL jsonb_array_elements(
+        CASE jsonb_typeof(l.response_body -> 'tools') WHEN 'array' THEN l.response_body -> 'tools' END
+    ) AS t (tool)
+    WHERE jsonb_typeof(t.tool -> 'name') = 'string'
+    GROUP BY l.server, t.tool ->> 'name'
+)
+SELECT a.server, a.tool, a.listed_at
+FROM advertised AS a
+WHERE NOT EXISTS (
+    SELECT FROM mcp.tool_calls AS c
+    WHERE c.organization_id = $1 AND c.tool = a.tool AND c.server = a.server AND c.occurred_at >= $2 AND c.occurred_at < $3
+)
+ORDER BY a.server, a.tool
+LIMIT $5
+
 -- query: lock_rollups
 -- role: nexus_system
 -- The lock of metering.fold_rollups_v1: no folding comes between.

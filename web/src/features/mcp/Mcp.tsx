@@ -8,7 +8,7 @@ import { Heading, List, Panel, Teach } from "../../app/parts";
 import { Problem } from "../../app/Problem";
 import { Snippet } from "../../app/Snippet";
 import { text } from "../../app/text";
-import { rankingOf, type Figures, type Row } from "./queries";
+import { rankingOf, uncalledOf, type Figures, type Row, type Uncalled } from "./queries";
 
 const SHOWN = "100";
 const ORDERS = ["calls", "failures", "duration_p95_ms", "name"];
@@ -22,8 +22,9 @@ export function Mcp() {
   const servers = useQuery(rankingOf(organization, span, "servers", { limit: "50" }));
   const clients = useQuery(rankingOf(organization, span, "clients", { ...only, limit: "50" }));
   const requests = useQuery(rankingOf(organization, span, "requests", { ...only, limit: "50" }));
-  const failed = [tools, servers, clients, requests].find((query) => query.isError);
-  if (failed) return <Stack gap="sm"><Heading title={text.mcp} /><Problem error={failed.error} retry={() => void Promise.all([tools.refetch(), servers.refetch(), clients.refetch(), requests.refetch()])} /></Stack>;
+  const uncalled = useQuery(uncalledOf(organization, span, view.server));
+  const failed = [tools, servers, clients, requests, uncalled].find((query) => query.isError);
+  if (failed) return <Stack gap="sm"><Heading title={text.mcp} /><Problem error={failed.error} retry={() => void Promise.all([tools.refetch(), servers.refetch(), clients.refetch(), requests.refetch(), uncalled.refetch()])} /></Stack>;
   if (tools.data?.groups === 0 && requests.data?.groups === 0 && !view.server) return <Stack gap="sm"><Heading title={text.mcp} /><EmptyTools /></Stack>;
   const total = tools.data?.total;
   const open = (row: Row) => go({ server: row.server ?? undefined, tool: row.tool ?? undefined }, "/tools/one");
@@ -55,6 +56,7 @@ export function Mcp() {
         <Ranked title={mcpText.clients} rows={clients.data?.items} isLoading={clients.isPending} first={mcpText.client}
           name={(row) => <span style={{ overflowWrap: "anywhere" }}>{row.client ?? mcpText.noClient} <Text span size="xs" c="dimmed">{row.client_version}</Text></span>} keyOf={(row) => `${row.client}/${row.client_version}`} />
       </SimpleGrid>
+      {!!uncalled.data?.items.length && <NeverCalled tools={uncalled.data.items} />}
       {requests.data?.groups !== 0 && (
         <Ranked title={mcpText.requests} rows={requests.data?.items} isLoading={requests.isPending} first={mcpText.method}
           name={(row) => <span>{row.method} <Text span size="xs" c="dimmed">{row.status_code ?? mcpText.stdio}</Text></span>} keyOf={(row) => `${row.method}/${row.status_code}`} />
@@ -77,7 +79,7 @@ export function Tiles({ figures }: { figures: Figures | undefined }) {
     [mcpText.toolErrors, figures ? count(figures.tool_errors) : "–", ""],
     [mcpText.protocolErrors, figures ? count(figures.protocol_errors) : "–", ""],
     [mcpText.p95, duration(figures?.duration_p95_ms), figures?.duration_p95_ms == null ? "" : `p50 ${duration(figures.duration_p50_ms)}, p99 ${duration(figures.duration_p99_ms)}`],
-    [mcpText.principals, count(figures?.distinct_principals), figures?.distinct_clients == null ? "" : `${compact(figures.distinct_clients)} ${mcpText.clients.toLowerCase()}`],
+    [mcpText.principals, count(figures?.distinct_principals), figures?.distinct_clients == null ? "" : mcpText.byClients(compact(figures.distinct_clients), figures.distinct_clients)],
   ] as const;
   return (
     <SimpleGrid cols={{ base: 2, sm: 5 }} spacing="sm">
@@ -108,12 +110,28 @@ function Ranked({ title, rows, isLoading, first, name, keyOf }: { title: string;
   );
 }
 
+/** What servers offer and nobody uses: each tool costs an agent's context, called or not. */
+function NeverCalled({ tools }: { tools: Uncalled[] }) {
+  const servers = new Map<string, string[]>();
+  for (const { server, tool } of tools) servers.set(server ?? mcpText.noServer, [...(servers.get(server ?? mcpText.noServer) ?? []), tool]);
+  return (
+    <Panel title={mcpText.uncalled} aside={<Text size="xs" c="dimmed">{mcpText.uncalledOf(tools.length, servers.size)}</Text>}>
+      <Text size="xs" c="dimmed" mb={6}>{mcpText.uncalledLead}</Text>
+      <List name={mcpText.uncalled} minWidth={0} columns={[mcpText.server, mcpText.tools]}>
+        {[...servers].map(([server, names]) => (
+          <Table.Tr key={server}><Table.Td w="30%" style={{ overflowWrap: "anywhere", verticalAlign: "top" }}>{server}</Table.Td><Table.Td style={{ overflowWrap: "anywhere", whiteSpace: "normal" }}>{names.join(", ")}</Table.Td></Table.Tr>
+        ))}
+      </List>
+    </Panel>
+  );
+}
+
 function EmptyTools() {
   const url = window.location.origin;
   const python = `from nexus_client import Client
 from nexus_client.mcp import record
 
-server = MCPServer("files", middleware=[record(Client("${url}"))])`;
+server = MCPServer("files", middleware=[record(Client("${url}"), server="files")])`;
   const curl = `curl ${url}/v1/events \\
   -H "Authorization: Bearer $NEXUS_ACCESS_KEY" -H "Content-Type: application/json" \\
   -d '[{"type": "tool_call", "id": "call-'$(date +%s)'", "server": "files", "tool": "read", "outcome": "ok", "duration_ms": 12}]'`;

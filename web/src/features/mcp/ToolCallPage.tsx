@@ -31,7 +31,7 @@ export function ToolCallPage() {
     <Stack gap="sm">
       <Trail last={call.tool} />
       <div>
-        <Heading title={call.tool}><Anchor size="sm" href="/tools/one" onClick={(event) => { event.preventDefault(); go({ ...tool, at: undefined }, "/tools/one"); }}>{text.showThem}</Anchor></Heading>
+        <Heading title={call.tool}><Anchor size="sm" href="/tools/one" onClick={(event) => { event.preventDefault(); go({ ...tool, at: undefined }, "/tools/one"); }}>{mcpText.thisTool}</Anchor></Heading>
         <Group gap={6}><Text size="sm" c="dimmed">{call.server ?? mcpText.noServer} · {instant(call.timestamp, zone)} ·</Text><Outcome call={call} /></Group>
       </div>
       <Copyable value={call.id} />

@@ -36,6 +36,16 @@ export const toolSeriesOf = (organization: string, span: Span, zone: string, ask
     queryFn: ({ signal }) => read<ToolSeries>("/api/mcp/tools/series", { from: rfc(span.from), to: rfc(span.to), interval: span.interval, tz: zone, ...asked }, signal),
   });
 
+export interface Uncalled { server: string | null; tool: string; listed_at: string }
+
+/** Tools that servers list and nobody calls. */
+export const uncalledOf = (organization: string, span: Span, server: string | undefined) =>
+  queryOptions({
+    ...common,
+    queryKey: ["metering", organization, "mcp", "uncalled", span.from, span.to, server],
+    queryFn: ({ signal }) => read<{ items: Uncalled[] }>("/api/mcp/tools/uncalled", { from: rfc(span.from), to: rfc(span.to), server }, signal),
+  });
+
 export const toolCallsOf = (organization: string, span: Span, asked: Asked, cursor?: string) =>
   queryOptions({
     ...common,
