@@ -13,10 +13,13 @@ import pytest
 import redis.asyncio
 from litestar import Litestar
 
+from nexus.contracts.limits import Call
 from nexus.costs.routes import router
+from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.identity.authentication import AuthenticationMiddleware
 from nexus.kit.clock import FixedClock
+from nexus.kit.money import NANOS
 from nexus.metering.routes import router as metering_router
 from nexus.platform.db import Database
 from nexus.platform.settings import Settings
@@ -24,6 +27,9 @@ from nexus.platform.web import WebState, exception_handlers
 from tests.admission.conftest import make_key
 from tests.conftest import TestOrganization
 from tests.metering.records import record, store_batch
+
+HOLD = 60.0
+"""Seconds for which calls are held."""
 
 
 @dataclass
@@ -88,3 +94,32 @@ async def api(database: Database, organization: TestOrganization, redis_url: str
         key = await make_key(database, organization.id, "*")
         yield Api(http, key, database, organization.id, limits, clock, client)
     await client.aclose()
+
+
+@pytest.fixture
+async def engines(api: Api) -> AsyncIterator[list[Admission]]:
+    """Two deciding processes of one installation. Budgets are windows of Redis's clock: the API's goes by the same."""
+    now = datetime.now(UTC)
+    api.clock.advance(now - api.clock.now())
+    made = [
+        Admission(
+            api.redis, lambda: api.limits.table, restore=api.limits.history, spent=api.limits.spent, report_seconds=0.2,
+            timeout_seconds=2.0,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    yield made
+    for engine in made:
+        await engine.stop()
+
+
+def call_of(api: Api, price: int = NANOS, **more: Any) -> Call:
+    return Call(organization_id=api.organization_id, money=price, currency=more.pop("currency", "USD"), **more)
+
+
+async def admitted(engine: Admission, call: Call, most: int = 50) -> int:
+    """Ask until it is refused; returns how often it was not."""
+    for number in range(most):
+        if not (await engine.decide(call, hold_seconds=HOLD)).is_admitted:
+            return number
+    return most

@@ -9,8 +9,7 @@ from nexus.costs.jobs import Reconciler, note_events
 from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.scripts import Scripts, keys_of
 from nexus.kit.money import NANOS
-from tests.costs.conftest import Api
-from tests.costs.test_enforcement import HOLD, admitted, call_of, engines  # noqa: F401  # a fixture
+from tests.costs.conftest import HOLD, Api, admitted, call_of
 
 
 async def events(api: Api, budget: dict[str, object]) -> list[tuple[str, float | None, str]]:
@@ -38,7 +37,7 @@ async def test_a_threshold_is_an_event_once_a_period_however_many_nodes_look(api
 
 async def test_the_first_refusal_of_a_period_is_an_event_and_the_budget_is_shown_as_paused(
     api: Api,
-    engines: list[Admission],  # noqa: F811
+    engines: list[Admission],
 ) -> None:
     budget = await api.make(amount="2.5", pauses=True)
     await api.limits.refresh()
@@ -61,7 +60,7 @@ async def left_of(api: Api, engine: Admission) -> int:
     return await admitted(engine, call_of(api), most=30)
 
 
-async def test_what_came_by_other_ways_is_counted_too_once(api: Api, engines: list[Admission]) -> None:  # noqa: F811
+async def test_what_came_by_other_ways_is_counted_too_once(api: Api, engines: list[Admission]) -> None:
     await api.make(amount="10", pauses=True)
     await api.limits.refresh()
     await engines[0].decide(call_of(api), hold_seconds=HOLD)
@@ -79,7 +78,7 @@ async def test_what_came_by_other_ways_is_counted_too_once(api: Api, engines: li
 
 async def test_what_nobody_recorded_is_given_back_when_nothing_moves_any_more_and_not_before(
     api: Api,
-    engines: list[Admission],  # noqa: F811
+    engines: list[Admission],
 ) -> None:
     await api.make(amount="10", pauses=True)
     await api.limits.refresh()
@@ -100,7 +99,7 @@ async def test_what_nobody_recorded_is_given_back_when_nothing_moves_any_more_an
     assert await left_of(api, engines[1]) == 7
 
 
-async def test_a_counter_that_moves_is_left_alone(api: Api, engines: list[Admission]) -> None:  # noqa: F811
+async def test_a_counter_that_moves_is_left_alone(api: Api, engines: list[Admission]) -> None:
     await api.make(amount="10", pauses=True)
     await api.limits.refresh()
     now = [0.0]

@@ -3,49 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
-import pytest
-
-from nexus.contracts.limits import Call
 from nexus.dataplane.decide.asgi import BudgetExhausted, refusal
 from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.types import Decision
 from nexus.kit.money import NANOS
-from tests.costs.conftest import Api
-
-HOLD = 60.0
-
-
-@pytest.fixture
-async def engines(api: Api) -> AsyncIterator[list[Admission]]:
-    """Two deciding processes of one installation. Budgets are windows of Redis's clock: the API's goes by the same."""
-    now = datetime.now(UTC)
-    api.clock.advance(now - api.clock.now())
-    made = [
-        Admission(
-            api.redis, lambda: api.limits.table, restore=api.limits.history, spent=api.limits.spent, report_seconds=0.2,
-            timeout_seconds=2.0,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    yield made
-    for engine in made:
-        await engine.stop()
-
-
-def call_of(api: Api, price: int = NANOS, **more: Any) -> Call:
-    return Call(organization_id=api.organization_id, money=price, currency=more.pop("currency", "USD"), **more)
-
-
-async def admitted(engine: Admission, call: Call, most: int = 50) -> int:
-    """Ask until it is refused; returns how often it was not."""
-    for number in range(most):
-        if not (await engine.decide(call, hold_seconds=HOLD)).is_admitted:
-            return number
-    return most
+from tests.costs.conftest import HOLD, Api, admitted, call_of
 
 
 async def test_a_budget_begins_with_what_was_spent_already_and_pays_for_the_rest_whoever_asks(

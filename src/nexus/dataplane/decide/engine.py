@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -49,6 +49,7 @@ CELLS = "nx:cells"
 _TICK_SECONDS = 1.0
 _REAP_AGAIN_SECONDS = 0.25
 _RESTORE_SECONDS = 2.0
+_FAREWELL_SECONDS = 1.0
 _MOST_DOUBTFUL = 10_000
 _REPORTED_SECONDS = 120
 _SECOND = 1_000_000
@@ -58,6 +59,7 @@ _SCARCE_TURNS = 60
 _DECISIONS = Counter("nexus_admission_decisions", "Calls decided, by outcome.", ("outcome",))
 _ADMITTED = _DECISIONS.labels("admitted")
 _SHADOW = Counter("nexus_admission_shadow_refusals", "Calls that a limit in shadow mode would have refused.")
+_AWAY = (RedisError, OSError, TimeoutError, LimiterAway)
 log = structlog.get_logger("nexus.admission")
 
 Asked = Sequence[tuple[Limit, str, int]]
@@ -150,7 +152,7 @@ class Admission:
         self._doubtful: deque[tuple[UUID, str]] = deque(maxlen=_MOST_DOUBTFUL)
         self._unsettled: deque[tuple[UUID, str, EndKind, dict[Dimension, int]]] = deque(maxlen=_MOST_DOUBTFUL)
         self._opening: dict[UUID, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._is_stopping = False
 
@@ -173,11 +175,16 @@ class Admission:
     async def stop(self) -> None:
         """Stop. Holds that are open stay so; another process reaps them."""
         self._is_stopping = True
-        tasks = [task for task in (self._ticking, *self._tasks, *self._opening.values()) if task is not None]
+        if self._tasks and not self._breaker.is_open:
+            # What was to be told beside a call is short, and nobody else may know of it.
+            await asyncio.wait(list(self._tasks), timeout=_FAREWELL_SECONDS)
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *self._opening.values()]
+        if self._ticking is not None:
+            tasks.append(self._ticking)
         for task in tasks:
             task.cancel()
         for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError, RedisError, OSError, TimeoutError, LimiterAway):
+            with contextlib.suppress(asyncio.CancelledError, *_AWAY):
                 await task
         await self._openings.stop()
         await self._lessee.stop()
@@ -459,12 +466,11 @@ class Admission:
                 return
             starts, ends = window(now_us, limit.period, limit.zone, limit.begins_on)
             self._paused[key] = ends
-            self._later(
-                self._redis.hset(
-                    keys_of(limit.organization_id).pauses, f"{item.bucket}\n{limit.version}", f"{starts} {now_us}"
-                )
-            )
+            self._later(self._remember_pause(limit, item.bucket, f"{starts} {now_us}"))
             return
+
+    async def _remember_pause(self, limit: Limit, bucket: str, since: str) -> None:
+        await self._redis.hset(keys_of(limit.organization_id).pauses, f"{bucket}\n{limit.version}", since)
 
     async def _report_flights(self) -> None:
         """Tell, after a cell lost its state, what this process's calls may have spent that the ledger lacks."""
@@ -483,14 +489,18 @@ class Admission:
                     pipe.expire(keys.reports, _REPORTED_SECONDS)
                     await pipe.execute()
 
-    def _later(self, work: Awaitable[object]) -> None:
-        async def run() -> None:
-            with contextlib.suppress(RedisError, OSError, TimeoutError, LimiterAway):
-                await work
-
-        task = asyncio.create_task(run())
+    def _later(self, work: Coroutine[Any, Any, object]) -> None:
+        """Tell Redis something beside the call."""
+        # The coroutine is the task itself: one that is cancelled before its first step is closed, and not forgotten.
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._told)
+
+    def _told(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, _AWAY):
+            log.error("Redis could not be told", error=repr(error), exc_info=error)
 
     def _now_us(self) -> int:
         return time.time_ns() // 1000 + self._skew_us
@@ -522,7 +532,7 @@ class Admission:
         while not self._is_stopping:
             try:
                 await self._tick()
-            except (RedisError, OSError, TimeoutError, LimiterAway) as error:
+            except _AWAY as error:
                 log.debug("admission's housekeeping failed", error=repr(error))
             await asyncio.sleep(_TICK_SECONDS)
 
@@ -535,6 +545,9 @@ class Admission:
         self._fallback.nodes = await self._nodes.beat()
         await self._look_at_windows()
         await self._report_flights()
+        if self._cells:
+            # Again: the first time it may not have been heard.
+            await self._redis.sadd(CELLS, *(organization_id.hex for organization_id in self._cells))
         for organization_id in list(self._cells):
             await self.reap(organization_id)
         if self._doubtful or self._unsettled or self._fallback.has_news:

@@ -55,7 +55,7 @@ from nexus.dataplane.gateway.routing import (
     with_model,
 )
 from nexus.dataplane.gateway.told_health import HealthTeller
-from nexus.dataplane.gateway.upstream import Upstream, failure
+from nexus.dataplane.gateway.upstream import UPSTREAM_TROUBLE, Upstream, failure
 from nexus.dataplane.gateway.usage import Usage, load_wire
 from nexus.dataplane.http import Receive, Send
 from nexus.dataplane.ingest.service import Ingest
@@ -423,7 +423,7 @@ class Gateway:
             else:
                 async with asyncio.timeout(exchange.target.facts.total_seconds):
                     content = await answer.read()
-        except Exception as error:
+        except UPSTREAM_TROUBLE as error:
             broken = failure(error, exchange.target.provider.slug)
             kind = "total_timeout" if type(error) is TimeoutError else "upstream_broke"
             exchange.error_type, exchange.error_message = kind, broken.detail

@@ -93,11 +93,10 @@ class Upstream:
                 answer = await self.session.request(
                     exchange.method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
                 )
-        except Exception as error:
+        except UPSTREAM_TROUBLE as error:
             # What ends the client's own body arrives here wrapped by the HTTP client.
-            for reason in (error, error.__cause__):
-                if isinstance(reason, (HungUpError, NexusError)):
-                    raise reason from None
+            if isinstance(error.__cause__, (HungUpError, NexusError)):
+                raise error.__cause__ from None
             raise failure(error, target.provider.slug) from error
         exchange.first_byte_seconds = time.perf_counter() - exchange.began
         exchange.status_code = answer.status
@@ -110,6 +109,10 @@ def _timeout(connect_seconds: float, idle_seconds: float) -> aiohttp.ClientTimeo
     return aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds, sock_read=idle_seconds)
 
 
+UPSTREAM_TROUBLE = (aiohttp.ClientError, OSError, ValueError)
+"""What the HTTP client raises when an upstream fails, or the way to it; time-outs are `OSError`s. Anything else is our fault."""
+
+
 def failure(error: Exception, provider: str) -> NexusError:
     """Say what a failure of the HTTP client means to who called."""
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, RefusedAddressError):
@@ -118,6 +121,4 @@ def failure(error: Exception, provider: str) -> NexusError:
         return UpstreamNotConnected(f"{provider} could not be connected to")
     if isinstance(error, TimeoutError):
         return UpstreamTimeout(f"{provider} did not answer in time")
-    if isinstance(error, (aiohttp.ClientError, OSError, ValueError)):
-        return UpstreamError(f"{provider} broke the connection, or its answer is no HTTP")
-    raise error
+    return UpstreamError(f"{provider} broke the connection, or its answer is no HTTP")

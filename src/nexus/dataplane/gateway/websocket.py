@@ -19,7 +19,7 @@ from nexus.dataplane.gateway.errors import NoBaseUrl, UpstreamError, UpstreamLim
 from nexus.dataplane.gateway.exchange import Caller, Exchange, Inquiry, Target
 from nexus.dataplane.gateway.request import target_url, upstream_headers
 from nexus.dataplane.gateway.service import Gateway, full_path
-from nexus.dataplane.gateway.upstream import failure
+from nexus.dataplane.gateway.upstream import UPSTREAM_TROUBLE, failure
 from nexus.dataplane.gateway.usage import Usage, UsageFinder
 from nexus.dataplane.http import Receive, Send
 from nexus.kit.errors import NexusError
@@ -100,7 +100,7 @@ class WebSocketSession:
             exchange.status_code = error.status
             kind = UpstreamLimited if error.status == 429 else UpstreamError
             raise kind(f"{target.provider.slug} refused the WebSocket with {error.status}") from error
-        except Exception as error:
+        except UPSTREAM_TROUBLE as error:
             raise failure(error, target.provider.slug) from error
 
     async def _pass(self, upstream: aiohttp.ClientWebSocketResponse, receive: Receive, send: Send) -> None:
