@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -61,9 +62,9 @@ class Api:
         )
 
 
-@pytest.fixture
-async def api(database: Database, organization: TestOrganization, redis_url: str) -> AsyncIterator[Api]:
-    """The API as the organization's key sees it."""
+@asynccontextmanager
+async def opened(database: Database, organization: TestOrganization, redis_url: str) -> AsyncIterator[Api]:
+    """Give the API as the organization's key sees it."""
     app = Litestar([router, loans_router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
     clock = FixedClock(datetime.now(UTC))
     client = redis.asyncio.Redis.from_url(redis_url)
@@ -75,3 +76,10 @@ async def api(database: Database, organization: TestOrganization, redis_url: str
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
         yield Api(http, await make_key(database, organization.id, "*"), limits, clock, client)
     await client.aclose()
+
+
+@pytest.fixture
+async def api(database: Database, organization: TestOrganization, redis_url: str) -> AsyncIterator[Api]:
+    """The API as the organization's key sees it."""
+    async with opened(database, organization, redis_url) as made:
+        yield made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -79,13 +80,14 @@ class Api:
         return await self.http.request(method, path, headers={"authorization": f"Bearer {self.key}"}, **more)
 
 
-@pytest.fixture
-async def api(database: Database, organization: TestOrganization, redis_url: str) -> AsyncIterator[Api]:
-    """The API as the organization's key sees it, in the middle of a November."""
+@asynccontextmanager
+async def opened(
+    database: Database, organization: TestOrganization, redis_url: str, clock: FixedClock
+) -> AsyncIterator[Api]:
+    """Give the API as the organization's key sees it."""
     app = Litestar(
         [router, metering_router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware]
     )
-    clock = FixedClock(datetime(2026, 11, 12, 10, 30, tzinfo=UTC))
     client = redis.asyncio.Redis.from_url(redis_url)
     limits = LimitSnapshots(database, clock=clock)
     app.state.nexus = WebState(database, Settings.from_environment({}), clock, redis=client)
@@ -94,6 +96,14 @@ async def api(database: Database, organization: TestOrganization, redis_url: str
         key = await make_key(database, organization.id, "*")
         yield Api(http, key, database, organization.id, limits, clock, client)
     await client.aclose()
+
+
+@pytest.fixture
+async def api(database: Database, organization: TestOrganization, redis_url: str) -> AsyncIterator[Api]:
+    """The API as the organization's key sees it, in the middle of a November."""
+    clock = FixedClock(datetime(2026, 11, 12, 10, 30, tzinfo=UTC))
+    async with opened(database, organization, redis_url, clock) as made:
+        yield made
 
 
 @pytest.fixture

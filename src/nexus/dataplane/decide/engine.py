@@ -34,7 +34,7 @@ from nexus.dataplane.decide.leases import LIFE_US, Correction
 from nexus.dataplane.decide.lending import LoanRecord, reopen_loans
 from nexus.dataplane.decide.lessee import Lessee
 from nexus.dataplane.decide.nodes import Nodes
-from nexus.dataplane.decide.openings import REPORT_SECONDS, Flights, Openings, Spent
+from nexus.dataplane.decide.openings import OPEN_SECONDS, REPORT_SECONDS, Flights, Openings, Spent
 from nexus.dataplane.decide.purses import Charges, Plan, Plans
 from nexus.dataplane.decide.refusals import RefusalBook
 from nexus.dataplane.decide.scripts import SCARCE, BucketState, Keys, Scripts, keys_of
@@ -48,7 +48,6 @@ DEFAULT_HOLD_SECONDS = 600.0
 CELLS = "nx:cells"
 _TICK_SECONDS = 1.0
 _REAP_AGAIN_SECONDS = 0.25
-_RESTORE_SECONDS = 2.0
 _FAREWELL_SECONDS = 1.0
 _MOST_DOUBTFUL = 10_000
 _REPORTED_SECONDS = 120
@@ -139,9 +138,11 @@ class Admission:
         self._plans = Plans()
         self._fallback = Fallback()
         self._nodes = Nodes(redis, self._scripts, self._breaker, file=nodes_file)
+        # Who gives Redis more time than that gives it to PostgreSQL too.
+        self._opening_seconds = max(OPEN_SECONDS, timeout_seconds)
         self._openings = Openings(
             self._scripts, self._breaker, spent=spent, open_cell=self.open_cell, now_us=self._now_us,
-            report_seconds=report_seconds,
+            report_seconds=report_seconds, wait_seconds=self._opening_seconds,
         )  # fmt: skip
         self._flights = Flights()
         self._paused: dict[tuple[UUID, str], int] = {}
@@ -433,7 +434,7 @@ class Admission:
             task = asyncio.create_task(self._open_once(organization_id), name="open-cell")
             self._opening[organization_id] = task
             task.add_done_callback(lambda done: self._opened(organization_id, done))
-        done, _ = await asyncio.wait({task}, timeout=_RESTORE_SECONDS)
+        done, _ = await asyncio.wait({task}, timeout=self._opening_seconds)
         if not done or task.cancelled() or task.exception() is not None:
             raise LimiterAway
 

@@ -27,7 +27,7 @@ REPORT_SECONDS = 2.0
 """How long processes report after a loss, beside the second in which leases from before it end. Each looks once a second."""
 RECENT_SECONDS = 30.0
 """How long after it was settled a call may be missing from the ledger."""
-_OPEN_SECONDS = 2.0
+OPEN_SECONDS = 2.0
 _MOST_KNOWN = 200_000
 _OPENED, _ASK_LEDGER, _OTHER_WINDOW, _UNKNOWN_CELL = 1, 2, -2, -3
 
@@ -44,7 +44,10 @@ class Openings:
         open_cell: Callable[[UUID], Awaitable[None]],
         now_us: Callable[[], int],
         report_seconds: float = REPORT_SECONDS,
+        wait_seconds: float = OPEN_SECONDS,
     ) -> None:
+        """Make it; a call waits `wait_seconds` at most for a bucket that is being opened."""
+        self._wait_seconds = wait_seconds
         self._scripts = scripts
         self._breaker = breaker
         self._spent = spent
@@ -78,7 +81,7 @@ class Openings:
             # One task for all calls that wait for it; what fails is told to each of them.
             task = self._tasks[key] = asyncio.create_task(self._open(limit, bucket), name="open-budget")
             task.add_done_callback(lambda _: self._tasks.pop(key, None))
-        done, _ = await asyncio.wait({task}, timeout=_OPEN_SECONDS)
+        done, _ = await asyncio.wait({task}, timeout=self._wait_seconds)
         if not done or task.cancelled() or task.exception() is not None:
             raise LimiterAway
 
