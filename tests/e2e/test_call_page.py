@@ -111,6 +111,41 @@ async def test_a_call_that_is_not_there_is_said_to_be_missing(visit: Any) -> Non
         await expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
+async def test_a_refused_call_says_what_was_asked_and_which_limit_refused(
+    visit: Any, site: Site, forwarded: Forwarded
+) -> None:
+    page = await (await visit()).page(f"/calls?organization={SLUG}&refused=true")
+    own = {"origin": site.url, "x-nexus-organization": SLUG}
+
+    async def make(path: str, data: dict[str, Any]) -> dict[str, Any]:
+        answer = await page.context.request.post(f"{site.url}/api/{path}", data=data, headers=own)
+        assert answer.status == 201, await answer.text()
+        return dict(await answer.json())
+
+    scarce = {"name": "scarce", "dimension": "requests", "method": "fixed_window", "amount": "1", "period": "year"}
+    quota = {"name": "scarce", "scope": "application", "subject": "scarce", "limits": [scarce], "reason": "few"}
+    await make("admission/quotas", quota)
+    new = {"name": "scarce", "scopes": ["gateway:call"], "application": "scarce"}
+    client = Forwarded(site.url, (await make("identity/access-keys", new))["key"], [])
+    status, request_id = 0, ""
+    while status != 429:
+        # The key and the quota are known within a second.
+        status, request_id = await client.chat()
+    attempts = await client.attempts(request_id, 2, page.context.request)
+
+    await page.reload()
+    await expect(page.locator("tbody tr.open").first).to_contain_text("refused 429")
+    await page.goto(f"{site.url}/calls/{attempts[1]['id']}?organization={SLUG}")
+    await settled(page)
+    await expect(page.get_by_role("alert").filter(has_text="refused by the limit scarce")).to_be_visible()
+    await expect(page.locator("[data-attempt]").nth(0)).to_contain_text("not sent (refused by the limit scarce)")
+    await expect(page.locator("[data-limit=scarce]")).to_contain_text("01refused")
+    await expect(page.get_by_text("It was never sent, so it cost nothing.")).to_be_visible()
+    faults = [f"wider than {size['width']}" for size in (WIDE, PHONE) if not await fits(page, **size)]
+    faults += await faults_of_access(page)
+    assert not faults, "\n".join(faults)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_everybody_can_read_the_page_of_a_call(visit: Any, site: Site, forwarded: Forwarded, scheme: str) -> None:
     page = await (await visit(color_scheme=scheme, reduced_motion="reduce")).page("/")

@@ -87,6 +87,8 @@ def records(
             "input_tokens": st.integers(0, 10**9),
             "output_tokens": st.integers(0, 10**5),
             "reasoning_tokens": st.integers(0, 9),
+            # What a limit refused was never made: it is in no figure.
+            "refused_by": st.sampled_from([None, None, None, None, "plan"]),
             "tags": st.none() | st.dictionaries(st.sampled_from(["team", "feature"]), st.sampled_from(["x", "y", ""])),
         }
     ).map(build)
@@ -160,7 +162,7 @@ def account(
     """Count what a question asks for; latencies are left as the sorted list under `times`."""
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for row in rows:
-        if not question.start <= row["occurred_at"] < question.end:
+        if row["refused_by"] or not question.start <= row["occurred_at"] < question.end:
             continue
         if any(_dimension(row, item.dimension) not in _shown(item) for item in question.filters):
             continue

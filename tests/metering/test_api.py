@@ -189,6 +189,26 @@ async def test_only_failed_or_unpriced_calls(api: Api, calls: list[dict[str, Any
     assert len(unpriced) == 2 and all(item["cost"] is None and item["user"] == "ada" for item in unpriced)
 
 
+async def test_what_a_limit_refused_is_listed_and_filtered_and_no_figure_counts_it(
+    api: Api, database: Database, organization: TestOrganization, calls: list[dict[str, Any]]
+) -> None:
+    before = (await api.get("summary", **RANGE, group_by="status_code")).json()
+    at = START + timedelta(minutes=30)
+    await store_batch(
+        database, organization.id, [record(at, status_code=429, cost_nanos=0, refused_by="plan", user_ref="ada")]
+    )
+
+    async def listed(**asked: str) -> list[str | None]:
+        return [item["refused_by"] for item in (await api.get("calls", **RANGE, **asked)).json()["items"]]
+
+    assert await listed(refused="true") == ["plan"] and len(await listed()) == 26
+    assert await listed(refused="false") == [None] * 25 and await listed(errors="true") == [None] * 5
+    folded = [(await api.get("summary", **RANGE, group_by="status_code")).json()["groups"]]
+    await fold(database)
+    folded.append((await api.get("summary", **RANGE, group_by="status_code")).json()["groups"])
+    assert folded == [before["groups"]] * 2
+
+
 @pytest.mark.parametrize("question", ["summary", "series"])
 async def test_exported_figures_equal_the_answers(api: Api, calls: list[dict[str, Any]], question: str) -> None:
     how = {**RANGE, "group_by": "provider,model", **({"interval": "15m"} if question == "series" else {})}

@@ -86,18 +86,19 @@ async def test_calls_of_the_gateway_are_told_once_the_collector_takes_them_and_n
         call(status_code=429, error_type="rate_limited", tokens=None),
         call(endpoint="/v1/files", model=None, tokens=None, trace_id=None, metadata={"gateway": {"attempt": 1}}),
     )
-    await make().send(organization.id, [chat, failed, other, call(metadata=None)])
+    refused = call(status_code=429, error_type="quota-exceeded", tokens=None, cost=None, refused_by="plan")
+    await make().send(organization.id, [chat, failed, other, refused, call(metadata=None)])
 
     app.status = 503
     with pytest.raises(CollectorAwayError):
         await export(database)
     app.status = 200
-    assert await export(database) == 3
+    assert await export(database) == 4
     assert await export(database) == 0
 
     assert app.headers["authorization"] == "Bearer secret" and app.headers["x-team"] == "a"
     by_id = {said(span)["nexus.call.id"]: span for span in app.spans}
-    assert set(by_id) == {chat.id, failed.id, other.id} and len(app.spans) == 3
+    assert set(by_id) == {chat.id, failed.id, other.id, refused.id} and len(app.spans) == 4
     span = by_id[chat.id]
     assert (span.name, span.kind, span.trace_id.hex(), span.parent_span_id.hex()) == ("chat large-2", 3, TRACE, PARENT)
     assert span.end_time_unix_nano - span.start_time_unix_nano == 320_000_000
@@ -108,6 +109,7 @@ async def test_calls_of_the_gateway_are_told_once_the_collector_takes_them_and_n
     }  # fmt: skip
     assert "error.type" not in said(span)
     assert (said(by_id[failed.id])["error.type"], by_id[failed.id].status.code) == ("rate_limited", 2)
+    assert said(by_id[refused.id])["nexus.refused_by"] == "plan" and "nexus.refused_by" not in said(by_id[failed.id])
     plain = by_id[other.id]
     assert (plain.name, len(plain.trace_id), plain.parent_span_id) == ("POST /v1/files", 16, b"")
 

@@ -245,6 +245,13 @@ class ApiCall(
         Headers | None,
         Meta(description="Headers of the answer; only those on the allow-list are kept, redacted."),
     ] = None
+    refused_by: Annotated[
+        Name | None,
+        Meta(
+            description="Name of the limit that refused the call. It was never made then: it costs nothing, and no figure"
+            " of requests, errors or durations counts it."
+        ),
+    ] = None
 
 
 TOKEN_COLUMNS = MappingProxyType(
@@ -313,6 +320,7 @@ CALL_COLUMN_TYPES = MappingProxyType(
         "request_headers": "jsonb",
         "response_headers": "jsonb",
         "sighting": "jsonb",
+        "refused_by": "text",
     }
 )
 """Columns of the table in which records are staged for `metering.store_calls_v1()`, in order, with their types."""
@@ -340,5 +348,6 @@ NOT_NULL_COLUMNS = frozenset(CALL_COLUMNS) - {
     "request_headers",
     "response_headers",
     "sighting",
+    "refused_by",
 }
 """Columns that always hold a value; the empty string stands for what a caller did not say."""

@@ -151,6 +151,7 @@ def call_shown(row: asyncpg.Record) -> dict[str, Any]:
         "ip_address": None if row["ip_address"] is None else str(row["ip_address"]).removesuffix("/32"),
         "request_headers": row["request_headers"],
         "response_headers": row["response_headers"],
+        "refused_by": row["refused_by"],
     }
 
 

@@ -63,7 +63,8 @@ def metrics_of(calls: Sequence[Call], at: datetime) -> bytes:
     tokens: dict[tuple[tuple[str, Any], ...], list[float]] = {}
     for call in calls:
         operation = operation_of(call)
-        if operation is None:
+        # Not every call that a limit refused has a record, so they are told as spans and not counted.
+        if operation is None or call["refused_by"]:
             continue
         labels = {**_identity(call, operation), **_failure(call)}
         if call["response_time_us"] is not None:
@@ -102,6 +103,7 @@ def _span(call: Call) -> Span:
         "http.request.method": call["method"] or None,
         "http.response.status_code": call["status_code"] or None,
         "url.template": call["endpoint"] or None,
+        "nexus.refused_by": call["refused_by"],
         **_failure(call),
     }
     if call["cost"] is not None:

@@ -10,6 +10,8 @@ from typing import Literal
 from nexus.metering.types import COLUMNS, DIMENSION_SETS, PERCENTILE_METRICS, SUMS
 
 IS_ERROR = "(status_code >= 400 OR status_code = 0)"
+IS_MADE = "refused_by IS NULL"
+"""Calls that a limit of ours refused are kept as rows, at a bounded rate: no figure is made of them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Cube:
     """Dimensions that the rollups of each set keep apart, the smaller sets first."""
     apart: tuple[str, ...] = ()
     """Columns that every set keeps apart and every answer too."""
+    raw_only: str = ""
+    """Condition on raw rows: those that are summed."""
     only: str = ""
     """Condition on journal and rollups, where they hold several kinds."""
     measures: Mapping[str, Measure]
@@ -77,6 +81,7 @@ CALLS = Cube(
     columns=COLUMNS,
     sets=DIMENSION_SETS,
     apart=("currency",),
+    raw_only=IS_MADE,
     measures=MappingProxyType({name: _SPECIAL.get(name) or added(name) for name in SUMS}),
     counted="requests",
     duration="response_time_us",

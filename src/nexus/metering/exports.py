@@ -80,7 +80,7 @@ CALL_COLUMNS: tuple[Column, ...] = (
     Column("price_source", "text"), Column("price_id", "text"), Column("unpriced_reason", "text"),
     Column("tags", "json"), Column("metadata", "json"), Column("error_type", "text"), Column("error_message", "text"),
     Column("user_agent", "text"), Column("ip_address", "text"), Column("request_headers", "json"),
-    Column("response_headers", "json"),
+    Column("response_headers", "json"), Column("refused_by", "text"),
 )  # fmt: skip
 """Columns of exported calls, in the order in which `store.CALL_FIELDS` reads them."""
 

@@ -215,6 +215,7 @@ def read_calls_question(parameters: Parameters, now: datetime) -> tuple[CallsQue
     cursor = reader.one("cursor")
     sort = reader.choice("sort", [sign + name for name in SORTS for sign in ("", "-")]) or "-timestamp"
     errors, unpriced = reader.truth("errors"), reader.truth("unpriced")
+    refused = reader.truth("refused") if "refused" in parameters else None
     form = reader.choice("format", FORMATS)
     request_id = reader.one("request_id")
     if request_id is not None and ("\x00" in request_id or len(request_id) > MAX_VALUE_CHARS):
@@ -227,6 +228,7 @@ def read_calls_question(parameters: Parameters, now: datetime) -> tuple[CallsQue
         end=end,
         filters=filters,
         only_errors=errors,
+        refused=refused,
         only_unpriced=unpriced,
         request_id=request_id,
         after=after,

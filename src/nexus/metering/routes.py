@@ -202,6 +202,9 @@ async def get_calls(
     ] = None,
     errors: Annotated[Text, _text("errors", "`true`: only calls that failed.")] = None,
     unpriced: Annotated[Text, _text("unpriced", "`true`: only calls whose cost is not known.")] = None,
+    refused: Annotated[
+        Text, _text("refused", "`true`: only calls that a limit refused; `false`: only those that were made.")
+    ] = None,
     request_id: Annotated[Text, _text("request_id", "Only the calls of one request: the attempts it took.")] = None,
     form: Format = None,
     provider: Provider = None,

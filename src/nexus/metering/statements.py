@@ -137,8 +137,9 @@ class Builder:
         parts = [f"organization_id = {bind(self.organization_id, 'uuid')}"]
         if source not in {"raw", "journal"}:
             parts.append(f"dimension_set = {int(number or 0)}")
-        if source != "raw" and self.cube.only:
-            parts.append(self.cube.only)
+        only = self.cube.raw_only if source == "raw" else self.cube.only
+        if only:
+            parts.append(only)
         parts += [f"{column} >= {bind(start, 'timestamptz')}", f"{column} < {bind(end, 'timestamptz')}"]
         for name in sorted(name for name in self.question.dimensions if name.startswith(TAG_PREFIX)):
             # Calls without the tag have no group; the rollups hold a row for each tag a call has.

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from nexus.kit.errors import invalid
-from nexus.metering.cube import IS_ERROR
+from nexus.metering.cube import IS_ERROR, IS_MADE
 from nexus.metering.statements import Builder, Statement, filter_text
 from nexus.metering.types import (
     COLUMNS,
@@ -34,7 +34,7 @@ CALL_FIELDS: tuple[str, ...] = (
     "cache_write_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "image_input_tokens",
     "image_output_tokens", "units", "service_variant", "cost", "currency", "price_source", "price_id",
     "unpriced_reason", "tags", "metadata", "error_type", "error_message", "user_agent", "ip_address",
-    "request_headers", "response_headers",
+    "request_headers", "response_headers", "refused_by",
 )  # fmt: skip
 
 
@@ -102,7 +102,9 @@ def _calls_statement(organization_id: UUID, question: CallsQuestion, fields: Seq
     if question.after is not None:
         parts.append(_is_after(statement, question, question.after, value))
     if question.only_errors:
-        parts.append(IS_ERROR)
+        parts += [IS_ERROR, IS_MADE]
+    if question.refused is not None:
+        parts.append(f"refused_by IS {'NOT ' if question.refused else ''}NULL")
     if question.only_unpriced:
         parts.append("cost IS NULL")
     if question.request_id is not None:

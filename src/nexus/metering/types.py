@@ -130,6 +130,9 @@ class CallsQuestion:
     end: datetime
     filters: tuple[Filter, ...] = ()
     only_errors: bool = False
+    """Only those that failed, as figures count them: not those that a limit refused."""
+    refused: bool | None = None
+    """Only those that a limit refused, or only the others; None: both."""
     only_unpriced: bool = False
     request_id: str | None = None
     """Only the calls of one request: the attempts it took."""

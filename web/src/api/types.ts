@@ -17,7 +17,9 @@ export interface Series { from: string; to: string; interval: string; as_of: str
 export interface Call {
   id: string; timestamp: string; provider: string; endpoint: string; method: string; model: string; status_code: number;
   response_time_ms: number | null; cost: string | null; currency: string; unpriced_reason: string | null; price_id: string | null; price_source: string;
-  tokens: Record<string, number> | null; units: Record<string, number> | null; error_type: string | null; error_message: string | null; user: string | null; key: string | null; [field: string]: unknown;
+  tokens: Record<string, number> | null; units: Record<string, number> | null; error_type: string | null; error_message: string | null; user: string | null; key: string | null;
+  /** The limit that refused it: it was never made. */
+  refused_by: string | null; [field: string]: unknown;
 }
 export interface Page<T> { items: T[]; next_cursor: string | null }
 export interface Fault { field: string; message: string }

@@ -158,6 +158,7 @@ function Palette({ opened, close, go, pages }: { opened: boolean; close: () => v
     ...Object.keys(RANGES).map((range) => ({ label: text.last[range] ?? range, run: () => go({ range, from: undefined, to: undefined }) })),
     { label: text.onlyErrors, run: () => go({ errors: "true" }, "/calls") },
     { label: text.onlyUnpriced, run: () => go({ unpriced: "true" }, "/calls") },
+    { label: text.onlyRefused, run: () => go({ refused: "true" }, "/calls") },
     { label: text.api, run: () => window.location.assign("/docs") },
   ].filter((action) => action.label.toLowerCase().includes(words.toLowerCase()));
   const run = (action?: { run: () => void }) => {

@@ -315,6 +315,7 @@ def _told(decision: Decision) -> dict[str, Any]:
         "outcome": decision.outcome,
         "hold_id": decision.hold_id or None,
         "wait_ms": -(-decision.wait_us // 1000),
+        "decided_by": decision.decided_by,
         "degraded": decision.is_degraded,
         "replayed": decision.is_replay,
         "limits": [

@@ -91,7 +91,7 @@ class Fallback:
             is_closed = limit.failure == "closed" or (limit.failure == "local" and self.nodes is None)
             if is_closed and not limit.is_shadow:
                 _CALLS.labels("refused").inc()
-                return Decision("unavailable", standings, retry_us=_AGAIN_US, refused_by=limit, is_degraded=True)
+                return Decision("unavailable", standings, retry_us=_AGAIN_US, refused_by=limit, decided_by="fallback")
         shares: list[tuple[Limit, str, int]] = []
         for limit, bucket, units in asked:
             if limit.failure == "local":
@@ -110,7 +110,7 @@ class Fallback:
         if hold_id and life_us:
             self._holds[hold_id] = _Held(organization_id, asked, now + life_us)
         _CALLS.labels("admitted").inc()
-        return Decision("admitted", standings, hold_id=hold_id, is_degraded=True)
+        return Decision("admitted", standings, hold_id=hold_id, decided_by="fallback")
 
     def finish(self, hold_id: str, kind: str, actual: Mapping[Dimension, int], now: int) -> bool:
         """End a hold that was made here; False for any other."""
@@ -157,7 +157,7 @@ class Fallback:
 
     def _refused(self, standings: Sequence[LimitStanding], limit: Limit, retry_us: int) -> Decision:
         _CALLS.labels("refused").inc()
-        return Decision("refused", standings, retry_us=retry_us, refused_by=limit, is_degraded=True)
+        return Decision("refused", standings, retry_us=retry_us, refused_by=limit, decided_by="fallback")
 
     def _owe(self, organization_id: UUID, asked: Asked, now: int) -> None:
         for limit, bucket, units in asked:

@@ -1,8 +1,8 @@
 """Admission of calls that are forwarded: estimates what a call will take, asks, and settles it to what it took.
 
 ```python
-ticket = await gate.admit(key, provider="openai", model="gpt-4o", body=body, input_tokens=120, request_bytes=4000)
-…                       # QuotaExceeded or LimiterAway has been raised where the call may not be made
+ticket = await gate.ask(key, provider="openai", model="gpt-4o", body=body, input_tokens=120, request_bytes=4000)
+…                       # unless `ticket.decision.is_admitted`, raise `refusal(ticket.decision)`
 gate.settle(ticket, tokens=712, cost_nanos=3_150_000)       # or gate.release(ticket) when nothing was sent
 ```
 Model tokens: the input as counted or estimated by the caller, the output by the request's own maximum, or else by the median
@@ -26,9 +26,8 @@ from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.limits import MAX_UNITS, Call, Dimension, LimitTable
 from nexus.contracts.prices import PriceBook
 from nexus.contracts.pricing import price_call
-from nexus.dataplane.decide.asgi import refusal
 from nexus.dataplane.decide.engine import Admission
-from nexus.dataplane.decide.purses import Plan
+from nexus.dataplane.decide.purses import Charges, Plan
 from nexus.dataplane.decide.types import Decision, Settlement
 from nexus.dataplane.http import NotLoaded
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
@@ -70,13 +69,15 @@ class Priced:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """An admitted call."""
+    """A call that was asked for: admitted, or refused."""
 
     organization_id: UUID
     decision: Decision
     call: Priced
     input_tokens: int
     plan: Plan
+    charges: Charges
+    """What it is thought to take, a number for each of the plan's columns."""
 
 
 class _Kind:
@@ -150,7 +151,7 @@ class Gate:
             raise NotLoaded(retry_after_seconds=1)
         return bool(self._admission.table.limits.get(key.organization_id))
 
-    async def admit(
+    async def ask(
         self,
         key: KeyEntry,
         *,
@@ -165,7 +166,7 @@ class Gate:
         request_bytes: int = 0,
         hold_seconds: float = HOLD_SECONDS,
     ) -> Ticket | None:
-        """Ask for one call. None where its organization has no limits; raises what the client is told when it is refused."""
+        """Ask for one call; the ticket says whether it may be made. None where its organization has no limits."""
         if not self.concerns(key):
             return None
         kind = self._kind(key, provider, model, endpoint, method, region, tags or {})
@@ -191,9 +192,7 @@ class Gate:
                 # A ticket is settled or released by the process that has it.
                 is_settled_here=True,
             )
-            if not decision.is_admitted:
-                raise refusal(decision)
-        return Ticket(key.organization_id, decision, kind.call, input_tokens, plan)
+        return Ticket(key.organization_id, decision, kind.call, input_tokens, plan, charges)
 
     def _kind(
         self, key: KeyEntry, provider: str, model: str, endpoint: str, method: str | None, region: str | None,

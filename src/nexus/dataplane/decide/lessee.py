@@ -93,7 +93,7 @@ class Lessee:
             purse.hold(charges)
             self._holds[hold_id] = _Held(purse, purse.epoch, charges, purse.windows, now_us + life_us)
         self._decided += 1
-        return Decision("admitted", Standings(purse.page, charges, left), hold_id)
+        return Decision("admitted", Standings(purse.page, charges, left), hold_id, decided_by="lease")
 
     async def decide(self, plan: Plan, charges: Charges, *, hold_id: str = "", life_us: int = 0) -> Decision | None:
         """Decide a call; None where leases are not for it. `LimiterAway` when Redis is, and no lease covers it.
@@ -110,7 +110,7 @@ class Lessee:
         decision = await self._decide(plan, charges, asked)
         if decision is not None and decision.is_admitted and life_us:
             self._hold(plan, charges, hold_id, life_us)
-            return Decision("admitted", decision.standings, hold_id)
+            return Decision("admitted", decision.standings, hold_id, decided_by=decision.decided_by)
         return decision
 
     async def _decide(self, plan: Plan, charges: Charges, asked: Asked) -> Decision | None:
@@ -235,8 +235,9 @@ class Lessee:
                 reset = max(0, lease.since_us + lease.duration_us - now_us) if lease.window else 0
             standings.append(_standing(limit, bucket, units if local.is_admitted else 0, left, reset))
         if local.is_admitted:
-            return Decision("admitted", standings)
-        return Decision("refused", standings, retry_us=local.retry_us, refused_by=asked[local.limit - 1][0])
+            return Decision("admitted", standings, decided_by="lease")
+        refused_by = asked[local.limit - 1][0]
+        return Decision("refused", standings, retry_us=local.retry_us, refused_by=refused_by, decided_by="lease")
 
     def _keep_sweeping(self) -> None:
         if (self._sweeping is None or self._sweeping.done()) and (len(self.leases) or self._purses):

@@ -13,6 +13,8 @@ from nexus.contracts.limits import Dimension, Limit
 Outcome = Literal["admitted", "refused", "impossible", "unavailable", "spent", "scarce"]
 """*spent*: the hold that was named has ended, or belongs to another call. *scarce*, only within the engine: ask again."""
 EndKind = Literal["settle", "release"]
+Decider = Literal["redis", "lease", "fallback"]
+"""Who decided: the script in Redis, what this process has on lease, or the limits' failure policies while Redis is away."""
 
 
 class LimitStanding(msgspec.Struct, frozen=True):
@@ -42,8 +44,7 @@ class Decision(msgspec.Struct, frozen=True):
     retry_us: int = 0
     """Refused: when it could be admitted, if nothing else happens."""
     refused_by: Limit | None = None
-    is_degraded: bool = False
-    """Decided without Redis, by the limits' failure policies."""
+    decided_by: Decider = "redis"
     is_replay: bool = False
     """Decided before, under the same hold."""
     has_older_headers: bool = False
@@ -53,6 +54,11 @@ class Decision(msgspec.Struct, frozen=True):
     def is_admitted(self) -> bool:
         """Whether the call may be made."""
         return self.outcome == "admitted"
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether it was decided without Redis, by the limits' failure policies."""
+        return self.decided_by == "fallback"
 
 
 @dataclass(frozen=True, slots=True)

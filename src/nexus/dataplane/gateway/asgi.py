@@ -16,6 +16,7 @@ import structlog
 
 from nexus.contracts.keys import KeyEntry
 from nexus.dataplane.gateway.client_key import find_key, key_in_protocols
+from nexus.dataplane.gateway.drain import ClientGoneError
 from nexus.dataplane.gateway.errors import (
     BadPath,
     BodyTooLarge,
@@ -38,7 +39,7 @@ from nexus.dataplane.gateway.request import (
     upstream_headers,
 )
 from nexus.dataplane.gateway.routing import NAME as ROUTED
-from nexus.dataplane.gateway.service import BrokenAnswerError, ClientGoneError, Gateway
+from nexus.dataplane.gateway.service import BrokenAnswerError, Gateway
 from nexus.dataplane.gateway.websocket import WebSocketSession
 from nexus.dataplane.http import (
     Answer,

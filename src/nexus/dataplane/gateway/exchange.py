@@ -104,8 +104,10 @@ class Exchange:
     id: str = field(default_factory=uuid7_text)
     ticket: Ticket | None = None
     """What was reserved for it, where its organization has limits."""
-    limits: list[list[Any]] | None = None
-    """What each limit charged and got back, once it is settled: `decide/explanation.py` says in which order."""
+    decision: dict[str, Any] | None = None
+    """What limits decided of it, once it is refused or settled, as `decide/explanation.py` writes it down."""
+    refused_by: str | None = None
+    """The limit that refused it: it was never sent."""
     open_call: OpenCall | None = None
     """Its mark in the journal; None where the journal could not be written."""
     began: float = field(default_factory=time.perf_counter)
@@ -182,6 +184,7 @@ class Exchange:
             ip_address=caller.ip_address,
             response_headers={name: value[:1000] for name, value in self.headers.items() if name in KEPT_ANSWER_HEADERS}
             or None,
+            refused_by=None if self.refused_by is None else _clean(self.refused_by, _MAX_NAME),
         )
 
     def _details(self) -> dict[str, Any]:
@@ -193,10 +196,8 @@ class Exchange:
             details["streamed"] = True
         if self.client_left:
             details["client_left"] = True
-        if self.limits is not None:
-            details["limits"] = self.limits
-            if self.ticket is not None and self.ticket.decision.is_degraded:
-                details["limits_without_redis"] = True
+        if self.decision is not None:
+            details |= self.decision
         if self.target.credential is not None:
             details["credential"] = self.target.credential.id
         if self.caller.parent_span_id:

@@ -20,12 +20,13 @@ from redis.asyncio import Redis
 from nexus.contracts.gateway import CredentialEntry, ProviderEntry, Reach
 from nexus.contracts.keys import KeyEntry
 from nexus.contracts.limits import Dimension
-from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded
+from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded, refusal
 from nexus.dataplane.decide.explanation import explain
 from nexus.dataplane.decide.gate import Gate, Ticket
 from nexus.dataplane.decide.headers import rate_limit_headers
 from nexus.dataplane.endpoints import guess_template
 from nexus.dataplane.gateway.bodies import Bodies, reader_of
+from nexus.dataplane.gateway.drain import ClientGoneError, Drain, send_to_client
 from nexus.dataplane.gateway.errors import (
     AllEndpointsDown,
     NoBaseUrl,
@@ -43,6 +44,7 @@ from nexus.dataplane.gateway.learned import LimitBook
 from nexus.dataplane.gateway.metrics import GatewayMetrics
 from nexus.dataplane.gateway.reading import AnswerReader
 from nexus.dataplane.gateway.recorder import Recorder
+from nexus.dataplane.gateway.refusals import Refusals
 from nexus.dataplane.gateway.request import client_headers, inspect, model_in_path, upstream_headers
 from nexus.dataplane.gateway.routing import (
     MAX_ATTEMPTS,
@@ -67,10 +69,6 @@ _WHOLE_BYTES = 256 * 1024
 _DISCARD_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
-
-
-class ClientGoneError(Exception):
-    """The client takes nothing any more."""
 
 
 class BrokenAnswerError(Exception):
@@ -100,6 +98,7 @@ class Gateway:
         self.upstream = Upstream(Guard(allowed), resolver=resolver)
         self.journal = Journal(journal_folder(settings))
         self.recorder = Recorder(ingest, self.journal, self.metrics)
+        self.refusals = Refusals()
         self.health = HealthBook()
         self.health_teller = HealthTeller(self.health, redis, self.clock)
         self.limits = LimitBook(redis)
@@ -218,8 +217,8 @@ class Gateway:
     ) -> tuple[Exchange, aiohttp.ClientResponse]:
         """Send one attempt and return it with the answer's beginning.
 
-        Raises what the client is told when there is no answer; the attempt is recorded then, unless a limit refused it: nothing
-        was sent. With an answer, `relay` must follow.
+        Raises what the client is told when there is no answer; the attempt is recorded then. What a limit refused is recorded
+        as refused, though of many only some. With an answer, `relay` must follow.
         """
         exchange = Exchange(caller, target, method, full_path(target), inquiry, attempt)
         exchange.request_bytes = request_bytes
@@ -254,13 +253,19 @@ class Gateway:
             return
         slug, facts = target.provider.slug, target.facts
         endpoint = self.snapshots.prices.endpoints.find(slug, exchange.method, exchange.path)
-        exchange.ticket = await self.gate.admit(
+        ticket = await self.gate.ask(
             key, provider=slug, model=inquiry.model, endpoint=endpoint or guess_template(exchange.path),
             method=exchange.method, region=target.region, tags=exchange.caller.tags, body=inquiry.body,
             input_tokens=inquiry.rough_input(), request_bytes=exchange.request_bytes,
             # As long as the call may last: a hold that ends before it would be charged as estimated.
             hold_seconds=facts.connect_seconds + facts.total_seconds + facts.drain_seconds,
         )  # fmt: skip
+        if ticket is not None and not ticket.decision.is_admitted:
+            error = refusal(ticket.decision)
+            if self.refusals.describes(exchange, ticket, error):
+                self.end(exchange)
+            raise error
+        exchange.ticket = ticket
 
     def _actual(self, gate: Gate, ticket: Ticket, exchange: Exchange) -> dict[Dimension, int] | None:
         """Say what the attempt took of what was reserved; what nobody knows is left out. None: it was never made."""
@@ -280,7 +285,7 @@ class Gateway:
         """Settle what was reserved to what the attempt took, and write down what was decided of it."""
         actual = self._actual(gate, ticket, exchange)
         if ticket.decision.standings:
-            exchange.limits = explain(ticket.decision, actual)
+            exchange.decision = explain(ticket.decision, actual)
         if actual is None:
             gate.release(ticket)
         else:
@@ -449,7 +454,7 @@ class Gateway:
     ) -> None:
         facts = exchange.target.facts
         exchange.was_sent = True
-        drain = _Drain(exchange, answer, facts.drain_seconds, facts.drain_bytes)
+        drain = Drain(exchange, answer, facts.drain_seconds, facts.drain_bytes)
         watching = asyncio.ensure_future(drain.watch(receive))
         error: Exception | None = None
         try:
@@ -486,7 +491,7 @@ class Gateway:
             if not last:
                 raise BrokenAnswerError from error
         with contextlib.suppress(ClientGoneError):
-            await _send(send, {"type": "http.response.body", "body": last})
+            await send_to_client(send, {"type": "http.response.body", "body": last})
 
     def _finish(self, exchange: Exchange, reader: AnswerReader) -> None:
         """Take from the reader what it learned, once the last byte has passed."""
@@ -522,6 +527,8 @@ class Gateway:
             self.metrics.unjournaled.inc()
             log.error("the gateway's journal cannot be written", error=repr(error))
             self.recorder.add_unjournaled(mark)
+        if exchange.refused_by is not None:
+            return
         self.metrics.ended(exchange.target.provider.slug, exchange.status_code)
         if exchange.client_left:
             self.metrics.hang_ups.inc()
@@ -529,58 +536,6 @@ class Gateway:
             self.metrics.estimated.inc()
         if exchange.capture is not None and self.bodies is not None:
             self.bodies.end(exchange, exchange.capture)
-
-
-class _Drain:
-    """What goes on when a client leaves: nothing is sent any more, and the answer is read on within a cap."""
-
-    def __init__(self, exchange: Exchange, answer: aiohttp.ClientResponse, seconds: float, count: int) -> None:
-        self._exchange = exchange
-        self._answer = answer
-        self._seconds = seconds
-        self._bytes = count
-        self._limit: int | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def watch(self, receive: Receive) -> None:
-        """Wait for the client to leave."""
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                self._left()
-                return
-
-    def _left(self) -> None:
-        if self._limit is None:
-            self._exchange.client_left = True
-            self._limit = self._exchange.response_bytes + self._bytes
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._answer.close)
-
-    async def to_client(self, send: Send, message: MutableMapping[str, Any]) -> None:
-        """Send to a client that is there."""
-        if self._limit is None:
-            try:
-                await _send(send, message)
-            except ClientGoneError:
-                self._left()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether as much was read on as may be."""
-        return self._limit is not None and self._exchange.response_bytes > self._limit
-
-    def end(self) -> None:
-        """Forget the time limit."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-
-async def _send(send: Send, message: MutableMapping[str, Any]) -> None:
-    """Send one message; `ClientGoneError` when the client takes it no more. The server ends who takes nothing for long."""
-    try:
-        await send(message)
-    except (OSError, RuntimeError) as error:
-        raise ClientGoneError from error
 
 
 def full_path(target: Target) -> str:

@@ -46,6 +46,7 @@ _NANO = Decimal("1e-9")
 _MONEY = Context(prec=60)
 _NO_NAMES = rows.NULL * 4
 _NULL_PAIR = rows.NULL * 2
+_NOTHING = Decimal(0)
 _NO_TRACES = rows.NULL * 6
 _CACHE_LIMIT = 50_000
 _SEPARATORS = re.compile(r"[\s_]+")
@@ -149,6 +150,11 @@ class Resolver:
                     kept_units = _keep_units(usage, call)
 
                 cost, source = call.cost, call.price_source
+                refused = rows.NULL
+                if call.refused_by is not None:
+                    if cost:
+                        raise ValueError("what was never made costs nothing")
+                    cost, source, refused = _NOTHING, "given", rows.text(redact_text(call.refused_by))
                 cost_nanos = None if cost is None else given_nanos(cost)
                 tail_key: tuple[str, str, UUID | None, str | None]
                 if cost is not None and (source is None or source == "given"):
@@ -202,6 +208,7 @@ class Resolver:
                         _attribution(call),
                         _traces(call),
                         _sighting(call),
+                        refused,
                     )
                 )
             except (ValueError, ArithmeticError) as error:
@@ -439,6 +446,8 @@ def faults_of_call(record: ApiCall, *, received_at: datetime, has_idempotency_ke
             faults.append(FieldFault("cost", fault))
     elif record.price_source == "given":
         faults.append(FieldFault("cost", "is missing, while `price_source` says it is given: send both or neither"))
+    if record.refused_by is not None and record.cost:
+        faults.append(FieldFault("cost", "is more than nothing, while `refused_by` says that the call was never made"))
     if record.tokens is not None:
         tokens = record.tokens
         faults += usage_faults({name: count for name in tokens.__struct_fields__ if (count := getattr(tokens, name))})

@@ -50,6 +50,8 @@ CREATE TABLE metering.calls (
     ip_address           inet,
     request_headers      jsonb,
     response_headers     jsonb,
+    -- The limit that refused it: it was never made, and no figure counts it.
+    refused_by           text,
     PRIMARY KEY (organization_id, key_at, id),
     -- The boundary refuses absurd times; were one to slip through, folding would stop for all.
     CONSTRAINT calls_occurred_at CHECK (occurred_at >= timestamptz '1980-01-01 00:00:00+00' AND occurred_at < received_at + interval '2 days')
@@ -59,6 +61,8 @@ CREATE INDEX calls_organization_id_occurred_at_id_idx ON metering.calls (organiz
 -- Answers: the list of failed calls newest first, and repricing of calls without a price; both are few among many.
 CREATE INDEX calls_errors_idx ON metering.calls (organization_id, occurred_at, id) WHERE status_code >= 400 OR status_code = 0;
 CREATE INDEX calls_unpriced_idx ON metering.calls (organization_id, occurred_at, id) WHERE cost IS NULL;
+-- Answers: the list of calls that limits refused, newest first.
+CREATE INDEX calls_refused_idx ON metering.calls (organization_id, occurred_at, id) WHERE refused_by IS NOT NULL;
 -- Answers: all attempts of one request, which the gateway gives an id that rises with time: its entries fill page after page.
 CREATE INDEX calls_request_id_idx ON metering.calls (organization_id, request_id) WHERE request_id IS NOT NULL;
 

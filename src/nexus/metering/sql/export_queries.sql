@@ -16,7 +16,8 @@ DELETE FROM metering.calls_to_export WHERE number <= (SELECT max(number) FROM me
 -- Those another worker is about to send are passed over. A call that was taken back since has no columns.
 SELECT q.organization_id, q.key_at, q.call_id, c.occurred_at, c.provider, c.endpoint, c.method, c.status_code,
        c.response_time_us, c.ttfb_us, c.model, c.application, c.session_id, c.trace_id, c.input_tokens, c.output_tokens,
-       c.cached_input_tokens, c.cache_write_tokens, c.reasoning_tokens, c.cost, c.currency, c.error_type, c.metadata
+       c.cached_input_tokens, c.cache_write_tokens, c.reasoning_tokens, c.cost, c.currency, c.error_type, c.metadata,
+       c.refused_by
 FROM metering.calls_to_export AS q
 LEFT JOIN metering.calls AS c ON c.organization_id = q.organization_id AND c.key_at = q.key_at AND c.id = q.call_id
 ORDER BY q.number

@@ -39,6 +39,7 @@ WHERE organization_id = $1
   AND ($6::text IS NULL OR provider = $6)
   AND ($7::text IS NULL OR model = $7)
   AND ($8 OR price_source <> 'given')
+  AND refused_by IS NULL
 ORDER BY occurred_at, id
 LIMIT $9
 FOR UPDATE

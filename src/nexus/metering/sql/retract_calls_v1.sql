@@ -34,7 +34,7 @@ BEGIN
         -g.response_bytes, -g.input_tokens, -g.output_tokens, -g.cached_input_tokens, -g.cache_write_tokens,
         -g.reasoning_tokens, -g.audio_input_tokens, -g.audio_output_tokens, -g.image_input_tokens, -g.image_output_tokens
     FROM gone AS g
-    WHERE g.id <> ALL (staged);
+    WHERE g.id <> ALL (staged) AND g.refused_by IS NULL;
 END
 $$;
 ALTER FUNCTION metering.retract_calls_v1(uuid[], timestamptz[], uuid[], uuid[]) OWNER TO nexus_system;

@@ -55,7 +55,8 @@ BEGIN
         ip_address inet,
         request_headers jsonb,
         response_headers jsonb,
-        sighting jsonb
+        sighting jsonb,
+        refused_by text
     ) ON COMMIT DROP;
 END
 $$;

@@ -11,7 +11,7 @@ DECLARE
     );
 BEGIN
     duplicates := duplicates || metering.settle_sightings_v1();
-    -- What is left in the staging table is what was stored.
+    -- What is left in the staging table is what was stored. A call that was refused was never made: no figure counts it.
     INSERT INTO metering.rollup_journal (
         organization_id, minute, provider, endpoint, method, model, region, status_code, key_id, application,
         user_ref, currency, tags, bin, requests, unpriced, cost, latency_sum_us, request_bytes, response_bytes,
@@ -29,6 +29,7 @@ BEGIN
         sum(s.reasoning_tokens), sum(s.audio_input_tokens), sum(s.audio_output_tokens), sum(s.image_input_tokens),
         sum(s.image_output_tokens)
     FROM pg_temp.staged_calls AS s
+    WHERE s.refused_by IS NULL
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
     IF EXISTS (SELECT FROM metering.call_exports) THEN
         INSERT INTO metering.calls_to_export (organization_id, key_at, call_id)

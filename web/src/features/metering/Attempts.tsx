@@ -16,11 +16,11 @@ const KINDS: Record<Stretch["kind"], string> = { queue: text.queue, firstByte: t
 
 /** Why an attempt was not the last one, and what came after it. */
 function outcomeOf(call: Call, next: Call | undefined): string {
-  const reason = call.error_type ?? (isFailure(call) ? `HTTP ${call.status_code}` : "");
+  const reason = call.refused_by !== null ? text.refusedBy(call.refused_by) : call.error_type ?? (isFailure(call) ? `HTTP ${call.status_code}` : "");
   if (!next) return isFailure(call) ? `${reason}: ${text.handedOn}` : text.answered;
   const ms = pauseBetween(call, next);
   const pause = ms < 1 ? text.atOnce : text.laterBy(duration(ms));
-  const told = call.status_code === 429 ? text.wasLimited : call.status_code ? text.hasFailed : text.notReached;
+  const told = call.refused_by !== null ? text.notSent : call.status_code === 429 ? text.wasLimited : call.status_code ? text.hasFailed : text.notReached;
   return `${told} (${reason}); ${next.provider === call.provider && next.model === call.model ? text.triedAgain(pause) : text.wentOn([next.provider, next.model].filter(Boolean).join("/"), pause)}`;
 }
 

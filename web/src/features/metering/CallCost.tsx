@@ -25,6 +25,7 @@ export function CallCost({ call }: { call: Call }) {
       usage, is_failure: call.status_code >= 400 || call.status_code === 0,
     }),
   });
+  if (call.refused_by !== null) return <Text size="sm">{text.neverSent}</Text>;
   if (call.unpriced_reason) return <Text size="sm">{text.noPrice}: {call.unpriced_reason}</Text>;
   if (!isByBook) return <Text size="sm">{exact(call.cost, call.currency)}. {call.price_source === "book" ? text.priceHidden : text.given}</Text>;
   if (sum.isError) return <Problem error={sum.error} retry={() => void sum.refetch()} />;

@@ -24,7 +24,7 @@ export function Calls() {
   const columns = useColumns();
   const nameOf = useNames();
   const sort = view.sort ?? NEWEST;
-  const filters = { ...filtersOf(view), errors: view.errors, unpriced: view.unpriced };
+  const filters = { ...filtersOf(view), errors: view.errors, unpriced: view.unpriced, refused: view.refused };
   const isFiltered = Object.values(filters).some(Boolean);
   const query = useInfiniteQuery({
     queryKey: ["metering", organization, "calls", span.from, span.to, filters, sort],
@@ -41,6 +41,7 @@ export function Calls() {
         <ColumnChoice />
         <Checkbox size="xs" label={text.onlyErrors} checked={Boolean(view.errors)} onChange={(event) => go({ errors: event.currentTarget.checked ? "true" : undefined })} />
         <Checkbox size="xs" label={text.onlyUnpriced} checked={Boolean(view.unpriced)} onChange={(event) => go({ unpriced: event.currentTarget.checked ? "true" : undefined })} />
+        <Checkbox size="xs" label={text.onlyRefused} checked={Boolean(view.refused)} onChange={(event) => go({ refused: event.currentTarget.checked ? "true" : undefined })} />
         <Button size="compact-xs" variant="default" onClick={() => go(span.isLive ? { range: undefined, from: rfc(span.from), to: rfc(Math.min(span.to, Date.now())) } : { from: undefined, to: undefined })}>{span.isLive ? text.pause : text.resume}</Button>
         {may("metrics:export") && <><Anchor size="xs" href={download("csv")} download>{text.exportCsv}</Anchor><Anchor size="xs" href={download("parquet")} download>{text.exportParquet}</Anchor></>}
       </Heading>

@@ -11,7 +11,7 @@ import { summaryOf } from "./queries";
 /** What stands where a filtered view finds nothing, with the two ways on. */
 export function Nothing() {
   const { view, go } = useScene();
-  const bare = Object.fromEntries([...Object.keys(filtersOf(view)), "errors", "unpriced"].map((name) => [name, undefined]));
+  const bare = Object.fromEntries([...Object.keys(filtersOf(view)), "errors", "unpriced", "refused"].map((name) => [name, undefined]));
   return (
     <Teach title={text.none}>
       <Group gap="sm" mt={4}>
@@ -43,6 +43,7 @@ export function FilterBar() {
     ...Object.entries(filtersOf(view)).map(([name, item]) => ({ name, label: `${dimensionName(name)}: ${nameOf(name, item)}` })),
     ...(view.errors ? [{ name: "errors", label: text.onlyErrors }] : []),
     ...(view.unpriced ? [{ name: "unpriced", label: text.onlyUnpriced }] : []),
+    ...(view.refused ? [{ name: "refused", label: text.onlyRefused }] : []),
   ];
   return (
     <Group gap={6}>
