@@ -43,6 +43,15 @@ class Limited:
         ):
             return answer.status, await answer.json()
 
+    async def settle(self, ending: dict[str, Any]) -> None:
+        """Settle one hold."""
+        headers = {"authorization": f"Bearer {self.key}"}
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(f"{self.url}/v1/settle", json=ending, headers=headers) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+
     async def use(self) -> None:
         """Ask for more calls than the application may have at once, once the limits are known."""
         question = {"operation": "write_large", "size_bytes": 4_000_000, "application": "shop"}

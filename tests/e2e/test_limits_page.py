@@ -54,6 +54,33 @@ async def test_a_call_moves_its_bucket_and_a_refusal_says_who_and_why(visit: Any
     await expect(page.locator("[data-bucket]")).to_have_count(1)
 
 
+async def test_a_hold_is_explained_by_its_id(visit: Any, site: Site, limited: Limited) -> None:
+    flight = {"name": "slots", "dimension": "tokens", "method": "fixed_window", "amount": "1000", "period": "year"}
+    quota = {"name": "slots", "scope": "application", "subject": "slots", "limits": [flight], "reason": "few"}
+    await limited.api("POST", "admission/quotas", quota)
+    while not (await limited.admit(application="slots"))[1].get("limits"):
+        pass
+    assert (await limited.admit(application="slots", tokens=300, hold_id="job-1"))[0] == 200
+    page = await (await visit()).page(PATH)
+    await page.get_by_role("search", name="Explain a hold").get_by_role("textbox").fill("job-1")
+    await page.keyboard.press("Enter")
+    panel = page.get_by_role("dialog", name="Hold")
+    again = panel.get_by_role("button", name="Try again")
+    row = panel.locator("[data-limit=slots]")
+    await row.or_(again).first.wait_for()
+    while await again.is_visible():
+        # The trail is a second behind.
+        await again.click()
+        await row.or_(again).first.wait_for()
+
+    await expect(panel.locator("[data-state]")).to_contain_text("open")
+    await expect(row).to_contain_text("1 000300700––".replace(" ", "\u202f"))
+    assert await fits(page, **PHONE), "the panel is wider than a phone"
+    await limited.settle({"hold_id": "job-1", "actual": {"tokens": 120}})
+    await expect(panel.locator("[data-state]")).to_contain_text("settled")
+    await expect(row).to_contain_text("700120180")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_everybody_can_read_the_limits_and_a_bucket(
     visit: Any, site: Site, limited: Limited, scheme: str

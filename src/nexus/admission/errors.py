@@ -53,6 +53,13 @@ class LimiterUnavailable(Unavailable):
     code = "limiter_unavailable"
 
 
+class UnknownHold(NotFound):
+    """The trail has no such hold: it was refused (then nothing is charged, and the refusal is counted), decided by a lease or
+    without Redis, is older than transactions are kept, or was made in this very second."""
+
+    code = "unknown_hold"
+
+
 class UnknownBorrowingRule(NotFound):
     """There is no such borrowing rule in this organization."""
 

@@ -1,5 +1,6 @@
 """`/api/admission`: how limits stand and what they did, to be looked at."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -7,16 +8,24 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, get
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
-from nexus.admission import store, views
-from nexus.admission.view_types import ActiveLimit, AdmissionStanding, ApplicationSummary, LowTokenEvent, TokenUsage
+from nexus.admission import holds, store, views
+from nexus.admission.view_types import (
+    ActiveLimit,
+    AdmissionStanding,
+    ApplicationSummary,
+    Hold,
+    LowTokenEvent,
+    TokenUsage,
+)
 from nexus.contracts.limits import Limit, LimitTable
 from nexus.identity.guards import actor_of, organization_of, principal_of, requires, signed_in
 from nexus.kit.errors import FieldFault, InvalidRequest
 from nexus.platform.web import Page, check_limit, id_of, page_of, web_state
 
 AnyRequest = Request[Any, Any, Any]
+_HOLD_ID = re.compile(r"[A-Za-z0-9._:\-]{1,100}")
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -81,6 +90,20 @@ async def show_token_usage(
         )  # fmt: skip
 
 
+@get("/holds/{hold_id:str}", guards=[requires("quota:read")])
+async def show_hold(request: AnyRequest, hold_id: FromPath[str]) -> Hold:
+    """Tell what became of a call that was held: what each limit had, was charged, and got back.
+
+    The hold's id is what `/v1/admit` answered, or was given. The trail is read, which is up to a second behind.
+    """
+    if not _HOLD_ID.fullmatch(hold_id):
+        message = "a hold's id has 1 to 100 letters, digits and . _ : -"
+        raise InvalidRequest(f"hold_id: {message}", faults=[FieldFault("hold_id", message)])
+    organization_id, state = organization_of(request), web_state(request)
+    async with state.database.tenant(organization_id, actor_of(request), readonly=True) as db:
+        return await holds.explain(db, state.redis, organization_id, _limits_of(request, organization_id), hold_id)
+
+
 @get("/application-summaries", guards=[requires("quota:read")])
 async def summarise_applications(request: AnyRequest) -> list[ApplicationSummary]:
     """Show what each application took of its own limits in the last 24 hours."""
@@ -106,4 +129,11 @@ async def list_low_token_events(
     return page_of(found, limit, lambda item: (item.id,))
 
 
-HANDLERS = [show_standing, list_active_limits, show_token_usage, summarise_applications, list_low_token_events]
+HANDLERS = [
+    show_standing,
+    list_active_limits,
+    show_token_usage,
+    show_hold,
+    summarise_applications,
+    list_low_token_events,
+]

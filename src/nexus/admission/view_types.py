@@ -63,6 +63,45 @@ class TokenUsage(msgspec.Struct, frozen=True):
     """The least a bucket's level was, or a window's use, after a transaction."""
 
 
+HoldState = Literal["open", "settled", "released", "expired"]
+
+
+class HoldLimit(msgspec.Struct, frozen=True):
+    """What one limit did to a held call. Amounts are units, as in the list of buckets."""
+
+    bucket: str
+    limit: str
+    """'' for a limit that is in force no more."""
+    scope: str
+    subject: str
+    dimension: str
+    scale: int
+    had: int | None
+    """Just before the call; null where nobody knows any more."""
+    charged: int
+    left: int | None
+    """Just after it was charged."""
+    settled: int | None
+    """What it came to: null while the call is held, and where the window was over when it ended."""
+    came_back: int | None
+    """Negative where it took more than was charged."""
+    was_over: bool
+    """The window was over when the call ended, so that nothing came back to it."""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A held call, as its transactions tell of it."""
+
+    hold_id: str
+    state: HoldState
+    """`expired`: nobody ended it in time, and it stays charged as estimated."""
+    began_at: datetime
+    ended_at: datetime | None
+    expires_at: datetime | None
+    """When it ends by itself, while it is open; null too where Redis cannot say."""
+    limits: list[HoldLimit]
+
+
 class ApplicationSummary(msgspec.Struct, frozen=True):
     """What an application took of its own limits in the last 24 hours, each dimension summed apart."""
 

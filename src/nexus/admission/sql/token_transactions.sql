@@ -32,6 +32,9 @@ CREATE TABLE admission.token_transactions (
 -- Answers a bucket's history and its last state, for rebuilding what Redis lost.
 CREATE INDEX token_transactions_organization_id_bucket_at_idx
     ON admission.token_transactions (organization_id, bucket, at DESC, sequence DESC);
+-- Answers what became of a hold. Most transactions are of none, and not in it.
+CREATE INDEX token_transactions_hold_idx ON admission.token_transactions (organization_id, reference)
+    WHERE kind IN ('charge', 'settle', 'release', 'reap') AND reference <> '';
 INSERT INTO platform.partitioned_tables (table_name, width, months_ahead, keep_days)
 VALUES ('admission.token_transactions', 'month', 3, 365);
 ALTER TABLE admission.token_transactions ENABLE ROW LEVEL SECURITY;

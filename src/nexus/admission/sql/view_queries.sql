@@ -11,6 +11,15 @@ GROUP BY begins, t.bucket
 ORDER BY begins DESC, t.bucket
 LIMIT $6;
 
+-- query: transactions_of_hold
+-- All that one hold did, first to last. Its own index finds it: the id says nothing of the time.
+SELECT t.kind, t.bucket, t.occurred_at, t.changed, t.level
+FROM admission.token_transactions AS t
+WHERE t.organization_id = $1 AND t.reference = $2 AND t.kind IN ('charge', 'settle', 'release', 'reap') AND t.reference <> ''
+  AND t.account = 'liquid'
+ORDER BY t.at, t.sequence, t.leg
+LIMIT 1000;
+
 -- query: list_low_token_events
 SELECT id, bucket, severity, fill::float8 AS fill, began_at, noted_at, ended_at
 FROM admission.low_token_events

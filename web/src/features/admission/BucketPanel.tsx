@@ -1,4 +1,4 @@
-import { Badge, Divider, Drawer, Group, Progress, Stack, Table, Text } from "@mantine/core";
+import { Anchor, Badge, Divider, Drawer, Group, Progress, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import type { BucketStatus, Refusal, Scope, TokenTransaction } from "../../api/admission";
 import { read } from "../../api/client";
@@ -15,6 +15,8 @@ import { RefusalList } from "./Refusals";
 import { unitsOf } from "./units";
 
 const EVERY_MS = 2000;
+/** Transactions whose reference is a hold. */
+const OF_HOLDS = new Set(["charge", "settle", "release", "reap"]);
 
 /** One bucket: how it stands, who is refused by it, and what the last transactions did to it. */
 export function BucketPanel({ item, refusals, nameOf, onClose }: { item: BucketStatus | null; refusals: Refusal[]; nameOf: (scope: Scope, subject: string) => string; onClose: () => void }) {
@@ -37,7 +39,7 @@ export function BucketPanel({ item, refusals, nameOf, onClose }: { item: BucketS
 }
 
 function Transactions({ item }: { item: BucketStatus }) {
-  const { organization, zone } = useScene();
+  const { organization, zone, go } = useScene();
   const query = useQuery({
     queryKey: ["transactions", organization, item.bucket], refetchInterval: EVERY_MS,
     queryFn: ({ signal }) => read<Page<TokenTransaction>>("/api/admission/token-transactions", { bucket: item.bucket, limit: "50" }, signal),
@@ -56,7 +58,7 @@ function Transactions({ item }: { item: BucketStatus }) {
             <Table.Td>{words.transaction[row.kind] ?? row.kind}</Table.Td>
             <Table.Td className="right">{signed(row.changed + row.adjusted)}</Table.Td>
             <Table.Td className="right" title={count(row.level)}>{unitsOf(row.level, item.dimension, item.scale, false)}</Table.Td>
-            <Table.Td className="cut" title={row.reference}>{row.reference || "–"}</Table.Td>
+            <Table.Td className="cut" title={row.reference}>{row.reference && OF_HOLDS.has(row.kind) ? <Anchor component="button" type="button" size="sm" onClick={() => go({ hold: row.reference, q: undefined })}>{row.reference}</Anchor> : row.reference || "–"}</Table.Td>
           </Table.Tr>
         ))}
       </List>

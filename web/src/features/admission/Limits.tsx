@@ -10,6 +10,7 @@ import { rfc } from "../../app/range";
 import { text } from "../../app/text";
 import { BucketPanel } from "./BucketPanel";
 import { COLORS } from "./colors";
+import { HoldPanel, HoldSearch } from "./HoldPanel";
 import { limitText as words } from "./limitText";
 import { quotasOf, useSubjects } from "./names";
 import { quotaText } from "./quotaText";
@@ -38,6 +39,7 @@ export function Limits() {
   return (
     <Stack gap="sm">
       <Heading title={text.limits}>
+        <HoldSearch />
         {all.length > 0 && <SegmentedControl size="xs" aria-label={words.only} value={view.tab ?? "all"} onChange={(tab) => go({ tab: tab === "all" ? undefined : tab })} data={[{ value: "all", label: words.all }, { value: "wanting", label: words.wanting }, { value: "refusing", label: words.refusing }]} />}
       </Heading>
       {buckets.isError && !buckets.data ? <Problem error={buckets.error} retry={() => void buckets.refetch()} /> : isEmpty ? (
@@ -67,6 +69,7 @@ export function Limits() {
       )}
       {!isEmpty && <Refusals query={refusals} nameOf={nameOf} />}
       {quotas.data && all.length > 0 && <Text size="xs" c="dimmed">{quotaText.lead} <Anchor size="xs" underline="always" href="/quotas" onClick={(event) => { event.preventDefault(); go({}, "/quotas"); }}>{text.quotas}</Anchor></Text>}
+      <HoldPanel id={view.hold} nameOf={nameOf} onClose={() => go({ hold: undefined })} />
       <BucketPanel item={chosen} refusals={(refusals.data ?? []).filter((item) => item.bucket === view.q)} nameOf={nameOf} onClose={() => go({ q: undefined })} />
     </Stack>
   );
