@@ -27,7 +27,8 @@ async def test_every_query_prepares_as_the_role_that_runs_it(postgres: TestServe
                     # The staging tables live for a transaction; the writer's queries name them.
                     await connection.execute("BEGIN")
                     await connection.execute(
-                        "SELECT metering.stage_calls_v1(), mcp.stage_tool_calls_v1(), mcp.stage_requests_v1()"
+                        "SELECT metering.stage_calls_v1(), mcp.stage_tool_calls_v1(), mcp.stage_requests_v1(),"
+                        " issues.stage_errors_v1()"
                     )
             try:
                 await connection.prepare(query.sql)

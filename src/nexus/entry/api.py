@@ -57,6 +57,7 @@ from nexus.identity.provider_credential_routes import router as credential_route
 from nexus.identity.routes import router as identity_router
 from nexus.kit.errors import NexusError, NotFound, Unauthenticated
 from nexus.kit.ids import uuid7
+from nexus.issues.routes import router as issues_router
 from nexus.mcp.routes import router as mcp_router
 from nexus.metering.body_routes import router as body_router
 from nexus.metering.routes import router as metering_router
@@ -101,6 +102,7 @@ def control_plane(state: WebState) -> Litestar:
             loans_router,
             metering_router,
             mcp_router,
+            issues_router,
             body_router,
             costs_router,
             governance_router,
@@ -326,7 +328,7 @@ def _area(path: str) -> str:
 
 
 _SLICES = frozenset(
-    {"identity", "catalog", "admission", "metering", "costs", "mcp", "governance", "operations", "live"}
+    {"identity", "catalog", "admission", "metering", "costs", "mcp", "errors", "governance", "operations", "live"}
 )
 
 

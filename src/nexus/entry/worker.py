@@ -14,6 +14,7 @@ from nexus.dataplane.gateway.metrics import CollectorMetrics
 from nexus.dataplane.ingest.service import Ingest
 from nexus.dataplane.snapshots import Snapshots
 from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
+from nexus.issues.jobs import PERIODIC as ISSUES_JOBS
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.mcp.jobs import PERIODIC as MCP_JOBS
 from nexus.metering.body_jobs import PERIODIC as BODY_JOBS
@@ -46,6 +47,7 @@ class Worker:
             *BODY_JOBS,
             *export_jobs(settings),
             *MCP_JOBS,
+            *ISSUES_JOBS,
             *DASHBOARDS_JOBS,
             *admission_jobs(self._redis),
             *costs_jobs(self._redis),

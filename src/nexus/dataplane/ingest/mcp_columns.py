@@ -69,7 +69,7 @@ def masked_content(value: object, masker: Masker, organization_id: UUID) -> str:
     return masker.json(organization_id, value)
 
 
-def content_faults(record: Record, names: tuple[str, ...], unusable: set[str]) -> list[FieldFault]:
+def content_faults(record: object, names: tuple[str, ...], unusable: set[str]) -> list[FieldFault]:
     """Return what is wrong with the fields of free JSON; those that are `unusable` were told of before."""
     faults = []
     for name in names:

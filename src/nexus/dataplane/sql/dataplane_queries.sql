@@ -83,6 +83,14 @@ SELECT mcp.stage_requests_v1();
 -- role: nexus_writer
 SELECT mcp.store_requests_v1();
 
+-- query: stage_errors
+-- role: nexus_writer
+SELECT issues.stage_errors_v1();
+
+-- query: store_errors
+-- role: nexus_writer
+SELECT issues.store_errors_v1();
+
 -- query: ensure_body_partition
 -- role: nexus_writer
 SELECT platform.ensure_partition_v1('metering.call_bodies', $1);

@@ -23,6 +23,8 @@ INSERT INTO identity.permissions (name, description) VALUES
     ('credential:manage', 'add, change and remove provider credentials'),
     ('metrics:read', 'read figures and calls'),
     ('metrics:export', 'export figures and calls'),
+    ('error:read', 'see errors and their samples'),
+    ('error:manage', 'resolve, assign, merge and note issues of errors'),
     ('metering:reprice', 'price stored calls again'),
     ('bodies:read', 'read the bodies of calls, where they are kept'),
     ('bodies:manage', 'say which bodies of calls are kept, and delete them'),

@@ -31,7 +31,7 @@ JOIN (
             'bodies:manage', 'catalog:read', 'catalog:write', 'audit:read', 'audit:export',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust',
-            'budget:read', 'budget:write']),
+            'budget:read', 'budget:write', 'error:read', 'error:manage']),
         ('organization_admin', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
             'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
@@ -39,20 +39,22 @@ JOIN (
             'bodies:manage', 'catalog:read', 'catalog:write', 'audit:read',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'budget:read',
-            'budget:write']),
+            'budget:write', 'error:read', 'error:manage']),
         ('organization_member', ARRAY[
             'organization:read', 'user:read', 'role:read', 'key:read', 'key:create', 'events:write', 'gateway:call',
             'credential:read', 'metrics:read', 'metrics:export', 'catalog:read', 'application:read', 'quota:read', 'calls:admit',
-            'budget:read']),
+            'budget:read', 'error:read', 'error:manage']),
         ('organization_viewer', ARRAY[
-            'organization:read', 'metrics:read', 'catalog:read', 'application:read', 'quota:read', 'budget:read']),
+            'organization:read', 'metrics:read', 'catalog:read', 'application:read', 'quota:read', 'budget:read', 'error:read']),
         ('application_admin', ARRAY[
             'application:create', 'application:read', 'application:update', 'application:delete', 'calls:admit', 'quota:create',
-            'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'metrics:read', 'catalog:read', 'budget:read']),
-        ('application_viewer', ARRAY['application:read', 'quota:read', 'metrics:read', 'catalog:read', 'budget:read']),
+            'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'metrics:read', 'catalog:read', 'budget:read',
+            'error:read', 'error:manage']),
+        ('application_viewer', ARRAY['application:read', 'quota:read', 'metrics:read', 'catalog:read', 'budget:read', 'error:read']),
         ('operations_admin', ARRAY[
             'system:configure', 'system:monitor', 'configuration:read', 'configuration:write', 'metrics:read', 'catalog:read']),
-        ('auditor', ARRAY['audit:read', 'audit:export', 'metrics:read', 'metrics:export', 'organization:read', 'user:read', 'budget:read'])
+        ('auditor', ARRAY['audit:read', 'audit:export', 'metrics:read', 'metrics:export', 'organization:read', 'user:read', 'budget:read',
+            'error:read'])
 ) AS grants (role, permissions) ON grants.role = r.name
 CROSS JOIN LATERAL unnest(grants.permissions) AS p (permission)
 WHERE r.organization_id IS NULL;

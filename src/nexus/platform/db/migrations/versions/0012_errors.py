@@ -1,0 +1,21 @@
+"""Errors: issues' tables and functions, and their permissions."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0012"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add what errors need. The SQL is frozen: later changes come as later revisions."""
+    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0012_errors.sql").read_text("utf-8")
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute("SET LOCAL check_function_bodies = off")
+    # No parameters: the driver then sends the script as it stands, per cent signs included.
+    cursor.execute(sql)
