@@ -17,6 +17,7 @@ import asyncpg
 import httpx
 
 from nexus.entry.api import Application
+from nexus.issues import jobs as issues_jobs
 from nexus.kit.ids import uuid7
 from nexus.mcp import jobs as mcp_jobs
 from nexus.metering import jobs, store
@@ -136,6 +137,20 @@ def events(slug: str, at: datetime) -> list[dict[str, Any]]:
                 **common,
             }
         )
+        made.append(
+            {
+                "type": "error",
+                "id": str(uuid7(then)) if number % 2 else f"{slug}-error-{uuid4()}",
+                "message": f"{slug} broke in way {'abc'[number % 3]}",
+                "stack_trace": f"Error\n    at {slug}Function (/{slug}/app.js:{number}:1)",
+                "context": {"note": f"{slug} context"},
+                "service": f"{slug}-service",
+                "environment": f"{slug}-environment",
+                "category": f"{slug}-category",
+                "trace_id": f"{slug}-trace",
+                **common,
+            }
+        )
     return made
 
 
@@ -197,7 +212,7 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
         await _ok(await owner.post(f"{identity}/provider-credentials", json=credential))
         await application.snapshots.refresh()
         sent = await owner.post("/v1/events", json=events(slug, datetime.now(UTC)), headers=tenant.bearer)
-        assert sent.status_code == 200 and sent.json()["stored"] == 24, sent.text
+        assert sent.status_code == 200 and sent.json()["stored"] == 30, sent.text
         order = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "provider": f"{slug}-provider"}
         await _ok(await owner.post("/api/metering/repricings", json=order))
         await _ok(await owner.get("/api/governance/audit-log/export"))
@@ -243,7 +258,7 @@ async def _background(database: Database) -> None:
     async with database.as_system() as connection:
         while await store.fold(connection, 100_000):
             pass
-    while await mcp_jobs.fold(database):
+    while await mcp_jobs.fold(database) or await issues_jobs.fold(database):
         pass
     await jobs.rebuild_changed_days(database)
     await jobs.reprice(database)

@@ -55,9 +55,9 @@ from nexus.identity.attempts import HEADERS_STATE
 from nexus.identity.authentication import AuthenticationMiddleware
 from nexus.identity.provider_credential_routes import router as credential_router
 from nexus.identity.routes import router as identity_router
+from nexus.issues.routes import router as issues_router
 from nexus.kit.errors import NexusError, NotFound, Unauthenticated
 from nexus.kit.ids import uuid7
-from nexus.issues.routes import router as issues_router
 from nexus.mcp.routes import router as mcp_router
 from nexus.metering.body_routes import router as body_router
 from nexus.metering.routes import router as metering_router

@@ -26,7 +26,8 @@ _log = structlog.get_logger("nexus.issues")
 async def fold(database: Database) -> int:
     """Move what waits in the journal into the figures; returns how many rows were moved."""
     async with database.as_system() as connection:
-        return max(0, await store.value(connection, "fold", FOLD_ROWS))
+        moved: int = await store.value(connection, "fold", FOLD_ROWS)
+    return max(0, moved)
 
 
 async def drop_old(database: Database, now: datetime | None = None) -> int:

@@ -46,7 +46,8 @@ def read_issues(parameters: Parameters, now: datetime, user_id: UUID | None) -> 
     reader = _reader(parameters, now, *_FILTERS)
     chosen = {item.dimension: tuple(value for value in item.values if value) for item in reader.filters()}
     seen_from, seen_to = reader.instant("from"), reader.instant("to")
-    sort: Sort = next((one for one in SORTS if one == reader.choice("sort", SORTS)), "-last_seen")
+    chosen_sort = reader.choice("sort", SORTS)
+    sort: Sort = next((one for one in SORTS if one == chosen_sort), "-last_seen")
     limit, cursor, words = _limit(reader), reader.one("cursor"), reader.one("q")
     if words is not None and (len(words) > MAX_WORDS_CHARS or "\x00" in words):
         reader.fault("q", f"give at most {MAX_WORDS_CHARS} characters, without NUL")
@@ -70,8 +71,8 @@ def read_issues(parameters: Parameters, now: datetime, user_id: UUID | None) -> 
     reader.finish()
     after: tuple[datetime | int, UUID] | None = None
     if cursor:
-        kind = tuple[int, UUID] if sort == "-occurrences" else tuple[datetime, UUID]
-        after = decode_cursor(cursor, kind)
+        is_count = sort == "-occurrences"
+        after = decode_cursor(cursor, tuple[int, UUID]) if is_count else decode_cursor(cursor, tuple[datetime, UUID])
     return IssuesQuestion(
         statuses=statuses,
         levels=levels,

@@ -40,7 +40,7 @@ class IssueChange(msgspec.Struct, forbid_unknown_fields=True):
     """What is to become of an issue; what is left out stays. `assignee_id` null: nobody's."""
 
     status: Literal["resolved", "ignored", "open"] | None = None
-    assignee_id: UUID | None | msgspec.UnsetType = msgspec.UNSET
+    assignee_id: UUID | msgspec.UnsetType | None = msgspec.UNSET
     notes: Note = ""
     """Why, where the status changes."""
 
@@ -50,7 +50,7 @@ class IssuesChange(msgspec.Struct, forbid_unknown_fields=True):
 
     ids: Ids
     status: Literal["resolved", "ignored", "open"] | None = None
-    assignee_id: UUID | None | msgspec.UnsetType = msgspec.UNSET
+    assignee_id: UUID | msgspec.UnsetType | None = msgspec.UNSET
     notes: Note = ""
 
 
@@ -159,7 +159,7 @@ async def _change(
     request: AnyRequest,
     ids: list[UUID],
     status: Literal["resolved", "ignored", "open"] | None,
-    assignee_id: UUID | None | msgspec.UnsetType,
+    assignee_id: UUID | msgspec.UnsetType | None,
     notes: str,
 ) -> list[Issue]:
     if status is None and assignee_id is msgspec.UNSET:

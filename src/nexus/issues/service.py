@@ -72,9 +72,7 @@ async def _shown(
         return []
     end = hour_of(now) + HOUR
     start = end - TREND_HOURS * HOUR
-    waiting = {
-        row["issue_id"]: row for row in await store.rows(connection, "waiting", organization_id, ids)
-    }
+    waiting = {row["issue_id"]: row for row in await store.rows(connection, "waiting", organization_id, ids)}
     trends = {issue_id: [0] * TREND_HOURS for issue_id in ids}
     for row in await store.rows(connection, "trends", organization_id, ids, start, end):
         trends[row["issue_id"]][(row["hour"] - start) // HOUR] = row["occurrences"]
@@ -107,9 +105,7 @@ async def get_page(connection: Connection, organization_id: UUID, issue_id: UUID
     causes = await store.many(connection, Cause, "causes", organization_id, issue_id, MAX_CAUSES)
     facets: dict[str, list[FacetValue]] = {name: [] for name in FACETS}
     for row in await store.rows(connection, "facets", organization_id, issue_id, MAX_FACET_VALUES):
-        facets[row["facet"]].append(
-            FacetValue(row["value"], row["occurrences"], row["first_seen"], row["last_seen"])
-        )
+        facets[row["facet"]].append(FacetValue(row["value"], row["occurrences"], row["first_seen"], row["last_seen"]))
     met = await store.value(connection, "count_met", organization_id, issue_id)
     events = await store.many(connection, Event, "events", organization_id, issue_id, MAX_EVENTS)
     return IssuePage(issue, causes, facets, met, events)
@@ -202,9 +198,7 @@ async def _note_down(
 ) -> None:
     """Write what somebody did into the issues' history and into the audit log."""
     if ids:
-        await store.add_events(
-            connection, organization_id, [uuid7() for _ in ids], ids, now, kind, actor.label, detail
-        )
+        await store.add_events(connection, organization_id, [uuid7() for _ in ids], ids, now, kind, actor.label, detail)
     for issue_id in ids:
         await store.run(connection, "record_issue_action", f"issue_{kind}", str(issue_id), detail)
 
@@ -242,9 +236,7 @@ async def assign(
         if not found:
             raise UnknownAssignee(faults=[FieldFault("assignee_id", "name a member of this organization")])
         person = found[0]
-    changed = [
-        row["id"] for row in await _lock(connection, organization_id, ids) if row["assignee_id"] != assignee_id
-    ]
+    changed = [row["id"] for row in await _lock(connection, organization_id, ids) if row["assignee_id"] != assignee_id]
     await store.run(connection, "assign", organization_id, changed, assignee_id)
     detail = {"to": None if person is None else str(person.id), "name": None if person is None else person.name}
     await _note_down(connection, organization_id, changed, "assigned", actor, now, detail)

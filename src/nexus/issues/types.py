@@ -1,4 +1,4 @@
-"""What is asked about issues, and what is answered. Times are instants with a zone; counts are exact at the moment they are read."""
+"""What is asked about issues, and what is answered. Counts are exact at the moment they are read."""
 
 # Annotations are read when the API is built, so this module does not postpone them.
 from dataclasses import dataclass

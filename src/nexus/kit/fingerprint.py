@@ -1,7 +1,7 @@
 """What makes two errors the same: their texts without all that changes from one time to the next.
 
-Out go numbers, ids, UUIDs, addresses, ports, paths, hexadecimal, times, quoted values, lines and columns. What names a cause stays:
-words, the class of the error, its code, the status of an answer, the places in the program.
+Out go numbers, ids, UUIDs, addresses, ports, paths, hexadecimal, times, quoted values, lines and columns. What names a
+cause stays: words, the class of the error, its code, the status of an answer, the places in the program.
 """
 
 from __future__ import annotations
@@ -37,23 +37,40 @@ _STATUS = re.compile(
 )
 _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\[(?:secret|field|word|email|card|iban|ip|phone)\](?::\d{1,5})?"), "<value>"),
-    (re.compile(r"\{?\b[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\b\}?", re.IGNORECASE), "<id>"),
+    # Before what stands in them is taken out.
+    (
+        re.compile(
+            r"(?<![\w<.:/\\])(?:[a-z]:)?(?:[\\/](?:[\w.@%+~$=\-]|[\\ ](?=\w+[\\/.]))+){2,40}[\\/]?(?::\d+){0,2}", re.IGNORECASE
+        ),
+        "<path>",
+    ),
+    (re.compile(r"(?<![\w<.])(?:\.{1,2}|~)?[\\/](?:[\w.@%+~$=\-]+[\\/])*[\w@%+~$=\-]+\.\w{1,8}(?::\d+){0,2}"), "<path>"),
+    (re.compile(r"\{?\b[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\b\}?", re.IGNORECASE), "<n>"),
     (re.compile(r"[\w.+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[a-z]{2,24}\b", re.IGNORECASE), "<value>"),
-    (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?: ?(?:Z|UTC|[+\-]\d\d:?\d\d))?)?"), "<time>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,12})?)?(?: ?(?:Z|UTC|[+\-]\d\d:?\d\d))?)?"), "<time>"),
     (re.compile(r"(?<![0-9.])(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?(?![0-9.])"), "<value>"),
-    (re.compile(r"\[?(?<![0-9a-z:])(?=[0-9a-f:]*[0-9])(?=[0-9a-f]{0,4}:[0-9a-f:]*:)(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![0-9a-z:])\]?(?::\d{1,5})?", re.IGNORECASE), "<value>"),
+    (
+        re.compile(
+            r"\[?(?<![0-9a-z:])(?=[0-9a-f:]*[0-9])(?=[0-9a-f]{0,4}:[0-9a-f:]*:)"
+            r"(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![0-9a-z:])\]?(?::\d{1,5})?",
+            re.IGNORECASE,
+        ),
+        "<value>",
+    ),
     # Text in quotes is somebody's value. An apostrophe within a word opens none.
     (re.compile(r"(?<![\w'])'(?:[^'\\\n]|\\.){0,500}'(?!\w)"), "<value>"),
     (re.compile(r"(?<![\w\"])b?\"(?:[^\"\\\n]|\\.){0,500}\"(?!\w)"), "<value>"),
     (re.compile(r"`[^`\n]{1,500}`|«[^»\n]{1,500}»|“[^”\n]{1,500}”|‘[^’\n]{1,500}’"), "<value>"),
-    (re.compile(r"(?<![\w<.:/\\])(?:[a-z]:)?(?:[\\/](?:[\w.@%+~$=\-]|[\\ ](?=\w+[\\/.]))+){2,40}[\\/]?(?::\d+){0,2}", re.IGNORECASE), "<path>"),
-    (re.compile(r"(?<![\w<.])(?:\.{1,2}|~)?[\\/](?:[\w.@%+~$=\-]+[\\/])*[\w@%+~$=\-]+\.\w{1,8}(?::\d+){0,2}"), "<path>"),
     (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<n>"),
-    (re.compile(r"(?<![A-Za-z0-9])(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{6,128}(?![A-Za-z0-9])", re.IGNORECASE), "<id>"),
-    (re.compile(r"(?<![A-Za-z0-9])[0-9a-f]{16,128}(?![A-Za-z0-9])", re.IGNORECASE), "<id>"),
-    (re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{12,128}(?![A-Za-z0-9])"), "<id>"),
-    (re.compile(r"[+\-]?(?<![.\w])\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?(?![,\w])"), "<n>"),
+    (re.compile(r"(?<![A-Za-z0-9])(?=[0-9a-f]*[0-9][a-f])[0-9a-f]{6,11}(?![A-Za-z0-9])", re.IGNORECASE), "<n>"),
+    (re.compile(r"(?<![A-Za-z0-9])(?:(?=[a-f]*[0-9])[0-9a-f]{12,128}|[0-9a-f]{16,128})(?![A-Za-z0-9])", re.IGNORECASE), "<n>"),
+    (
+        re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d[A-Za-z]*\d)(?=[A-Za-z0-9]*\d[A-Za-z])[A-Za-z0-9]{12,128}(?![A-Za-z0-9])"),
+        "<n>",
+    ),
     (re.compile(r"(?:(?<![\w>])[+\-])?\d+(?:\.\d+)*(?:e[+\-]?\d+(?![a-z]))?", re.IGNORECASE), "<n>"),
+    # Thousands, versions, lists and times: how many parts there are changes too.
+    (re.compile(r"<n>(?:[.,:_]<n>)+"), "<n>"),
 )  # fmt: skip
 # Of an address the host stays: it is whom could not be reached.
 _URL = re.compile(
@@ -104,9 +121,7 @@ def normalise(message: str) -> str:
     text = _WORDS_WITH_DIGITS.sub(lambda found: keep(found[0].lower()), text)
     for pattern, instead in _RULES:
         text = pattern.sub(instead, text)
-    text = _KEPT.sub(
-        lambda found: kept[int("".join(str(ord(letter) - ord("a")) for letter in found[1]))], text
-    )
+    text = _KEPT.sub(lambda found: kept[int("".join(str(ord(letter) - ord("a")) for letter in found[1]))], text)
     return _BLANK.sub(" ", text).strip()
 
 
@@ -122,9 +137,11 @@ def find_cause(
     stack: str = "",
     service: str = "",
     explicit: Sequence[str] = (),
+    clean: Callable[[str], str] = str,
 ) -> Cause:
-    """Return what an error is grouped by. Give texts that are masked already: the normalised text is shown.
+    """Return what an error is grouped by. Give texts without secrets; `clean` takes what is personal out of what is shown.
 
+    Personal data go last: their masks would cut ids and numbers to pieces, which then differed.
     `explicit` is the caller's own fingerprint and decides alone; `{{ default }}` in it stands for what would decide else.
     """
     frames = read_frames(stack) if stack else []
@@ -157,6 +174,6 @@ def find_cause(
                 parts += own
             else:
                 parts.append(f"fingerprint: {part}")
-    normalised = "\n".join(parts)
+    normalised = clean("\n".join(parts))
     digest = sha256(f"{VERSION}\n{normalised}".encode("utf-8", "surrogatepass")).digest()
-    return Cause(UUID(bytes=digest[:16]), rule, normalised, culprit)
+    return Cause(UUID(bytes=digest[:16]), rule, normalised, clean(culprit) if culprit else "")

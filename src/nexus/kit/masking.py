@@ -35,21 +35,38 @@ def mask_of(kind: str) -> str:
 # Tokens that are known by how they begin. What follows is bounded by the characters it may have.
 _TOKENS = re.compile(
     r"(?:nx_|sk-|sk_(?:live|test)_|rk_(?:live|test)_|pk_live_|whsec_|gsk_|xai-|pplx-|hf_|r8_|nvapi-|tvly-|fw_|vck_"
-    r"|gh[opsur]_|github_pat_|glpat-|npm_|pypi-|dop_v1_|shpat_|xox[abeoprs]-|xapp-|lin_api_|ATATT)[A-Za-z0-9_\-]{14,}"
+    r"|gh[opsur]_|github_pat_|glpat-|npm_|pypi-|dop_v1_|shpat_|xox[abeoprs]-|xapp-|lin_api_|ATATT|GOCSPX-)"
+    r"[A-Za-z0-9_\-]{14,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}"
     r"|AIza[0-9A-Za-z_\-]{30,}"
     r"|ya29\.[0-9A-Za-z_\-]{20,}"
     r"|SG\.[0-9A-Za-z_\-]{16,}\.[0-9A-Za-z_\-]{16,}"
+    r"|hv[sbr]\.[0-9A-Za-z_\-]{20,}"
+    r"|(?:dapi|key-)[0-9a-f]{32}(?:-[0-9])?(?![0-9a-f])"
+    r"|AGE-SECRET-KEY-1[0-9A-Z]{50,}"
 )
 _TOKEN_HINTS = (
     "nx_", "sk-", "sk_", "rk_", "pk_", "whsec_", "gsk_", "xai-", "pplx-", "hf_", "r8_", "nvapi-", "tvly-", "fw_", "vck_", "gh",
-    "glpat-", "npm_", "pypi-", "dop_v1_", "shpat_", "xox", "xapp-", "lin_api_", "ATATT", "AKIA", "ASIA", "AIza", "ya29.", "SG.",
+    "glpat-", "npm_", "pypi-", "github_pat_", "dop_v1_", "shpat_", "xox", "xapp-", "lin_api_", "ATATT", "AKIA", "ASIA",
+    "AIza", "ya29.", "SG.", "GOCSPX-", "hvs.", "hvb.", "hvr.", "dapi", "key-", "AGE-SECRET-KEY-1",
 )  # fmt: skip
 """One of these is in every text that holds such a token."""
 _JWT = re.compile(r"(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*){0,3}")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _PRIVATE_KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----")
 _URL_PASSWORD = re.compile(r"(?<=://)[^/\s:@\"']{0,200}:[^/\s@\"']{1,500}(?=@)")
+# Addresses that are secrets as a whole, or hold one in their path or query.
+_SECRET_PATH = re.compile(r"(?<=hooks\.slack\.com/)[\w/\-]{10,200}|(?<=/api/webhooks/)[0-9]{5,25}/[\w\-]{20,200}")
+_SECRET_PARAMETER = re.compile(
+    r"(?<=[?&])(?:sig|signature|x-(?:amz|goog)-(?:signature|security-token|credential)|code|token|key|auth|jwt|otp"
+    r"|sid|session(?:id)?)="
+    r"(?P<value>[^&\s\"'#<>\\]{8,4096})",
+    re.IGNORECASE,
+)
+_BOT_TOKEN = re.compile(r"(?<![0-9])[0-9]{8,10}:AA[A-Za-z0-9_\-]{30,40}")
+_COOKIES = re.compile(
+    r"cookie[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?P<value>[\w.\-]{1,100}=[^\r\n\"'\\]{1,4096})", re.IGNORECASE
+)
 _AUTHORIZATION = re.compile(
     r"(?:\bbearer|\btoken)\s{1,3}(?P<bearer>[A-Za-z0-9._~+/=\-]{8,})|\bbasic\s{1,3}(?P<basic>[A-Za-z0-9+/=]{8,})",
     re.IGNORECASE,
@@ -57,7 +74,7 @@ _AUTHORIZATION = re.compile(
 _AUTHORIZATION_HINTS = ("bearer", "token", "basic")
 _PROSE = re.compile(r"[a-z]+[.,]?")
 _NAMES = (
-    r"(?:passw(?:or)?d|passwort|passphrase|pwd|secret|api[_-]?key|access[_-]?key|private[_-]?key|(?:auth|access|refresh|id)[_-]?token"
+    r"(?:passw(?:or)?d|passwort|passphrase|pwd|secret|api[_-]?key|(?:access|private|account|signing|encryption)[_-]?key|(?:auth|access|refresh|id)[_-]?token"
     r"|authorization|credentials?|cvv|cvc)[A-Za-z0-9_\-]{0,20}"
 )
 _NAME_HINTS = ("passw", "passphrase", "pwd", "secret", "key", "token", "authorization", "credential", "cvv", "cvc")
@@ -95,6 +112,7 @@ _IPV4 = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\.?[0-9])")
 _IPV6 = re.compile(r"(?<![0-9A-Za-z:])[0-9A-Fa-f:]{6,39}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?(?![0-9A-Za-z:])")
 _PHONE = re.compile(r"(?<![0-9A-Za-z])(?:\+ ?)?\(?[0-9][0-9 \u00a0()./\-]{5,22}[0-9](?![0-9A-Za-z])")
 _NATIONAL = re.compile(r"\(?0[0-9]{1,4}\)?[ \u00a0./\-]|\(?[0-9]{3}\)?[ \u00a0.\-][0-9]{3}[ \u00a0.\-][0-9]{4}$")
+_PART_BEFORE, _PART_AFTER = re.compile(r"[0-9A-Za-z]-$"), re.compile(r"-[0-9A-Za-z]")
 _DATE = re.compile(r"[0-9]{1,4}[./\-][0-9]{1,2}[./\-][0-9]{1,4}")
 
 
@@ -186,10 +204,12 @@ def _secrets(text: str) -> Iterator[Span]:
             is_apart = found.start() == 0 or not text[found.start() - 1].isalnum()
             if is_apart or any(char.isdigit() for char in found[0]):
                 yield Span(*found.span(), "secret")
-    for hint, pattern in (("eyJ", _JWT), ("://", _URL_PASSWORD)):
+    for hint, pattern in (
+        ("eyJ", _JWT), ("://", _URL_PASSWORD), ("hooks", _SECRET_PATH), (":AA", _BOT_TOKEN), ("=", _SECRET_PARAMETER)
+    ):  # fmt: skip
         if hint in text:
             for found in pattern.finditer(text):
-                yield Span(*found.span(), "secret")
+                yield Span(*found.span("value" if "value" in pattern.groupindex else 0), "secret")
     start = 0
     while (begun := text.find("-----BEGIN", start)) >= 0:
         start = begun + 1
@@ -204,6 +224,9 @@ def _secrets(text: str) -> Iterator[Span]:
             # "basic understanding", "token economics".
             if not _PROSE.fullmatch(found[name]):
                 yield Span(*found.span(name), "secret")
+    if "cookie" in lower:
+        for found in _COOKIES.finditer(text):
+            yield Span(*found.span("value"), "secret")
     if any(hint in lower for hint in _NAME_HINTS):
         yield from _values(_NAMED, text, "secret")
 
@@ -312,6 +335,11 @@ def _phones(text: str) -> Iterator[Span]:
         if number.startswith(("+", "00")):
             is_phone = 8 <= digits <= 15
         else:
-            is_phone = 7 <= digits <= 12 and _NATIONAL.match(number) is not None and not _DATE.match(number)
+            # Groups of digits in a UUID, or in another name with hyphens, are no number.
+            before = text[max(0, found.start() - 2) : found.start()]
+            is_part = _PART_BEFORE.match(before) or _PART_AFTER.match(text, found.end())
+            is_phone = (
+                not is_part and 7 <= digits <= 12 and _NATIONAL.match(number) is not None and not _DATE.match(number)
+            )
         if is_phone:
             yield Span(*found.span(), "phone")

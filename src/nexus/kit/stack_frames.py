@@ -86,7 +86,9 @@ def _python_frames(lines: list[str]) -> list[Frame]:
 
 def _at_frame(text: str) -> Frame:
     found = _AT_PLACE.match(text)
-    if found and (":" in found["file"] or found["file"] in {"native", "<anonymous>", "Native Method", "Unknown Source"}):
+    if found and (
+        ":" in found["file"] or found["file"] in {"native", "<anonymous>", "Native Method", "Unknown Source"}
+    ):
         return _frame(found["function"], found["file"])
     if dotnet := _DOTNET.match(text):
         return _frame(dotnet["function"], dotnet["file"] or "")

@@ -53,14 +53,14 @@ class _Fields:
 
         message, stack, service = clean(record.message), clean(record.stack_trace), name(record.service)
         error_type, error_code = name(record.error_type), name(record.error_code)
-        # Of what is stored: whoever sees the text that was hashed can make the fingerprint, and no secret is in it.
         cause = find_cause(
-            message,
+            masker.name(record.message),
             error_type=error_type,
             error_code=error_code,
-            stack=stack,
+            stack=name(record.stack_trace),
             service=service,
-            explicit=[clean(part) for part in record.fingerprint or ()],
+            explicit=[masker.name(part) for part in record.fingerprint or ()],
+            clean=clean,
         )
         level = record.level or "error"
         key_id = UUID(record.key) if record.key else caller.key_id
