@@ -1,20 +1,21 @@
-"""`/otlp/v1/traces` as a bare ASGI application, as the OTLP/HTTP specification says.
+"""`/otlp/v1/traces` and `/otlp/v1/logs` as a bare ASGI application, as the OTLP/HTTP specification says.
 
 An answer, and an error too, has the type of its request. What was taken is answered with 200 even where single spans
-were refused (`partial_success`); 400 and 413 tell the exporter to give up, 429 and 503 to come again.
+or log records were refused (`partial_success`); 400 and 413 tell the exporter to give up, 429 and 503 to come again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
 from nexus.contracts.calls import ApiCall
+from nexus.contracts.error_records import ErrorRecord
 from nexus.contracts.keys import KeyEntry
 from nexus.contracts.tool_calls import ToolCall
 from nexus.dataplane.decide.asgi import refusal
@@ -37,8 +38,9 @@ from nexus.dataplane.http import (
 from nexus.dataplane.ingest.decode import UnknownMediaType, decompress, encoding_of
 from nexus.dataplane.ingest.held import HeldBytes
 from nexus.dataplane.ingest.otlp import json_form, protobuf
+from nexus.dataplane.ingest.otlp.exceptions import read_errors
 from nexus.dataplane.ingest.otlp.hosts import Hosts
-from nexus.dataplane.ingest.otlp.model import Span
+from nexus.dataplane.ingest.otlp.model import LogRecord, Span
 from nexus.dataplane.ingest.otlp.spans import Reporter, describe, read_calls
 from nexus.dataplane.ingest.service import Ingest
 from nexus.kit.errors import NexusError, NotFound
@@ -49,7 +51,6 @@ PREFIX = "/otlp/"
 SCOPE = "events:write"
 MAX_BODY_BYTES = 64 * 2**20
 """Of one request, after decompression: the specification's figure."""
-_TRACES = PREFIX + "v1/traces"
 # Reading less than this takes less time than handing it to a thread.
 _THREAD_FROM_BYTES = 64 * 1024
 _CODES = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 413: 8, 415: 3, 422: 3, 429: 8, 500: 13, 503: 14}
@@ -69,6 +70,18 @@ class OtlpMetrics:
             ("fate",),
             registry=registry,
         )
+        self.log_records = Counter(
+            "nexus_otlp_log_records",
+            "Log records received, by what became of them: kept, not_kept, rejected.",
+            ("fate",),
+            registry=registry,
+        )
+        self.exceptions = Counter(
+            "nexus_otlp_exceptions",
+            "Exceptions in spans, by what became of them: kept, rejected.",
+            ("fate",),
+            registry=registry,
+        )
         self.turned_away = Counter(
             "nexus_otlp_requests_turned_away",
             "Requests not answered with 200, by reason.",
@@ -84,15 +97,67 @@ class _Form:
     media_type: bytes
     read_spans: Callable[[bytes], Iterator[Span]]
     spans_answer: Callable[[int, str], bytes]
+    read_logs: Callable[[bytes], Iterator[LogRecord]]
+    logs_answer: Callable[[int, str], bytes]
     status_answer: Callable[[int, str], bytes]
 
 
 def _form(module: ModuleType) -> _Form:
-    return _Form(module.MEDIA_TYPE.encode(), module.read_spans, module.spans_answer, module.status_answer)
+    return _Form(
+        module.MEDIA_TYPE.encode(),
+        module.read_spans,
+        module.spans_answer,
+        module.read_logs,
+        module.logs_answer,
+        module.status_answer,
+    )
 
 
 _PROTOBUF, _JSON = _form(protobuf), _form(json_form)
 _FORMS = {"application/x-protobuf": _PROTOBUF, "application/protobuf": _PROTOBUF, "application/json": _JSON}
+
+
+Records = Sequence[ApiCall | ToolCall | ErrorRecord]
+
+
+@dataclass(slots=True)
+class _Read:
+    """What a request came to: the records made of its items, those made beside them, and the account of the other items."""
+
+    records: Records
+    beside: Records = ()
+    faults: Sequence[str] = ()
+    fates: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    """One kind of telemetry: how a request is read and answered, and where its items are counted."""
+
+    read: Callable[[_Form, bytes, Reporter], _Read]
+    answer: Callable[[_Form, int, str], bytes]
+    counter: Callable[[OtlpMetrics], Counter]
+
+
+def _read_traces(form: _Form, body: bytes, reporter: Reporter) -> _Read:
+    read = read_calls(form.read_spans(body), reporter)
+    fates = {"told_elsewhere": read.told_elsewhere, "not_kept": read.not_kept}
+    return _Read(read.records, read.errors, read.faults, fates)
+
+
+def _read_logs(form: _Form, body: bytes, _: Reporter) -> _Read:
+    read = read_errors(form.read_logs(body))
+    return _Read(read.records, fates={"not_kept": read.not_kept})
+
+
+_SIGNALS: Mapping[str, _Signal] = {
+    PREFIX + "v1/traces": _Signal(
+        _read_traces, lambda form, count, why: form.spans_answer(count, why), lambda metrics: metrics.spans
+    ),
+    PREFIX + "v1/logs": _Signal(
+        _read_logs, lambda form, count, why: form.logs_answer(count, why), lambda metrics: metrics.log_records
+    ),
+}
 
 
 class OtlpApp:
@@ -136,8 +201,9 @@ class OtlpApp:
         self, scope: Scope, headers: Mapping[bytes, bytes], form: _Form | None, receive: Receive
     ) -> Answer:
         path: str = scope["path"]
-        if path != _TRACES:
-            raise NotFound(f"there is nothing at {path}: spans go to {_TRACES}")
+        signal = _SIGNALS.get(path)
+        if signal is None:
+            raise NotFound(f"there is nothing at {path}: telemetry goes to {' and '.join(_SIGNALS)}")
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{path} takes POST only", allow="POST")
         if form is None:
@@ -158,23 +224,25 @@ class OtlpApp:
                 body = decompress(body, encoding, limit=MAX_BODY_BYTES)
             held.add(len(body))
             if len(body) > _THREAD_FROM_BYTES:
-                read = await asyncio.to_thread(lambda: read_calls(form.read_spans(body), reporter))
+                read = await asyncio.to_thread(signal.read, form, body, reporter)
             else:
-                read = read_calls(form.read_spans(body), reporter)
+                read = signal.read(form, body, reporter)
             refused, is_spooled = await self._store(key, read.records, len(body))
-        faults = read.faults + refused
-        fates = self.metrics.spans
+            # An exception that is refused takes nothing from its span: it is told of, and not counted as a span.
+            beside_refused, is_beside_spooled = await self._store(key, read.beside, 0)
+        faults = [*read.faults, *refused]
+        fates = signal.counter(self.metrics)
         fates.labels("kept").inc(len(read.records) - len(refused))
-        fates.labels("told_elsewhere").inc(read.told_elsewhere)
-        fates.labels("not_kept").inc(read.not_kept)
         fates.labels("rejected").inc(len(faults))
-        durability = b"spooled" if is_spooled else b"committed"
-        content = form.spans_answer(len(faults), describe(faults))
+        for fate, count in read.fates.items():
+            fates.labels(fate).inc(count)
+        self.metrics.exceptions.labels("kept").inc(len(read.beside) - len(beside_refused))
+        self.metrics.exceptions.labels("rejected").inc(len(beside_refused))
+        durability = b"spooled" if is_spooled or is_beside_spooled else b"committed"
+        content = signal.answer(form, len(faults), describe([*faults, *beside_refused]))
         return Answer(200, content, form.media_type, ((b"x-nexus-durability", durability),))
 
-    async def _store(
-        self, key: KeyEntry, records: Sequence[ApiCall | ToolCall], size_bytes: int
-    ) -> tuple[list[str], bool]:
+    async def _store(self, key: KeyEntry, records: Records, size_bytes: int) -> tuple[list[str], bool]:
         """Store records; returns why some were refused, and whether any went to the spool.
 
         What is stored when a later part is turned away is recognised by its ids when the whole comes again.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from nexus.dataplane.ingest.otlp.model import Event, Span, SpanKind
+from nexus.dataplane.ingest.otlp.model import Event, LogRecord, Span, SpanKind
 from nexus.kit.errors import MalformedRequest
 
 MEDIA_TYPE = "application/json"
@@ -120,7 +120,50 @@ class TraceRequest(_Form):
     resource_spans: list[ResourceSpans] | None = None
 
 
+class JsonLog(_Form):
+    """A log record."""
+
+    time_unix_nano: int | str | None = None
+    observed_time_unix_nano: int | str | None = None
+    severity_number: int | str | None = None
+    severity_text: str | None = None
+    body: AnyValue | None = None
+    attributes: list[KeyValue] | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    event_name: str | None = None
+
+
+class ScopeLogs(_Form):
+    """Log records of one instrumentation."""
+
+    scope: Scope | None = None
+    log_records: list[JsonLog] | None = None
+
+
+class ResourceLogs(_Form):
+    """Log records of one resource."""
+
+    resource: Resource | None = None
+    scope_logs: list[ScopeLogs] | None = None
+
+
+class LogsRequest(_Form):
+    """A request for logs."""
+
+    resource_logs: list[ResourceLogs] | None = None
+
+
 _TRACES = msgspec.json.Decoder(TraceRequest)
+_LOGS = msgspec.json.Decoder(LogsRequest)
+_SEVERITIES = {
+    "UNSPECIFIED": 0,
+    **{
+        f"{name}{place or ''}".replace("1", ""): first + max(0, place - 1)
+        for first, name in ((1, "TRACE"), (5, "DEBUG"), (9, "INFO"), (13, "WARN"), (17, "ERROR"), (21, "FATAL"))
+        for place in (1, 2, 3, 4)
+    },
+}
 
 
 def read_spans(body: bytes) -> Iterator[Span]:
@@ -151,9 +194,36 @@ def read_spans(body: bytes) -> Iterator[Span]:
                 )
 
 
+def read_logs(body: bytes) -> Iterator[LogRecord]:
+    """Read a request for logs; `MalformedRequest` for what is none."""
+    for resource_logs in decode(_LOGS, body).resource_logs or ():
+        resource = attributes(resource_logs.resource.attributes if resource_logs.resource else None)
+        for scope_logs in resource_logs.scope_logs or ():
+            scope = (scope_logs.scope.name if scope_logs.scope else None) or ""
+            for log in scope_logs.log_records or ():
+                yield LogRecord(
+                    time_ns=integer(log.time_unix_nano),
+                    observed_ns=integer(log.observed_time_unix_nano),
+                    severity=_enum(log.severity_number, "SEVERITY_NUMBER_", _SEVERITIES),
+                    severity_text=log.severity_text or "",
+                    body=_value(log.body),
+                    attributes=attributes(log.attributes),
+                    trace_id=(log.trace_id or "").lower(),
+                    span_id=(log.span_id or "").lower(),
+                    event_name=log.event_name or "",
+                    resource=resource,
+                    scope=scope,
+                )
+
+
 def spans_answer(rejected: int, message: str) -> bytes:
     """Write the answer to a request for traces."""
     return partial_answer("rejectedSpans", rejected, message)
+
+
+def logs_answer(rejected: int, message: str) -> bytes:
+    """Write the answer to a request for logs."""
+    return partial_answer("rejectedLogRecords", rejected, message)
 
 
 def partial_answer(name: str, rejected: int, message: str) -> bytes:

@@ -67,6 +67,26 @@ class Span:
         return None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LogRecord:
+    """One log record. Trace and span are empty where it belongs to none."""
+
+    time_ns: int
+    """When it happened; 0 where that is not known."""
+    observed_ns: int
+    """When it was seen; 0 where that is not known."""
+    severity: int
+    """1 to 24, or 0 where it does not say."""
+    severity_text: str
+    body: Any
+    attributes: Attributes
+    trace_id: str = ""
+    span_id: str = ""
+    event_name: str = ""
+    resource: Attributes = field(default_factory=dict)
+    scope: str = ""
+
+
 def is_id(text: str, digits: int) -> bool:
     """Tell whether a text is an id: so many hexadecimal digits, not all of them zero."""
     if len(text) != digits or not text.isascii() or not text.isalnum():

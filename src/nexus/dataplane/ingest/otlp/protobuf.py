@@ -7,6 +7,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceRequest,
@@ -14,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from nexus.dataplane.ingest.otlp.model import Event, Span
+from nexus.dataplane.ingest.otlp.model import Event, LogRecord, Span
 from nexus.kit.errors import MalformedRequest
 
 MEDIA_TYPE = "application/x-protobuf"
@@ -52,12 +57,46 @@ def read_spans(body: bytes) -> Iterator[Span]:
                 )
 
 
+def read_logs(body: bytes) -> Iterator[LogRecord]:
+    """Read a request for logs; `MalformedRequest` for bytes that are none."""
+    request = ExportLogsServiceRequest()
+    try:
+        request.ParseFromString(body)
+    except DecodeError as error:
+        raise MalformedRequest(f"the body is no ExportLogsServiceRequest in protobuf ({error})") from error
+    for resource_logs in request.resource_logs:
+        resource = _attributes(resource_logs.resource.attributes)
+        for scope_logs in resource_logs.scope_logs:
+            for log in scope_logs.log_records:
+                yield LogRecord(
+                    time_ns=log.time_unix_nano,
+                    observed_ns=log.observed_time_unix_nano,
+                    severity=log.severity_number,
+                    severity_text=log.severity_text,
+                    body=_value(log.body),
+                    attributes=_attributes(log.attributes),
+                    trace_id=log.trace_id.hex(),
+                    span_id=log.span_id.hex(),
+                    event_name=log.event_name,
+                    resource=resource,
+                    scope=scope_logs.scope.name,
+                )
+
+
 def spans_answer(rejected: int, message: str) -> bytes:
     """Write the answer to a request for traces."""
     if not rejected and not message:
         return ExportTraceServiceResponse().SerializeToString()
     partial = ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
     return ExportTraceServiceResponse(partial_success=partial).SerializeToString()
+
+
+def logs_answer(rejected: int, message: str) -> bytes:
+    """Write the answer to a request for logs."""
+    if not rejected and not message:
+        return ExportLogsServiceResponse().SerializeToString()
+    partial = ExportLogsPartialSuccess(rejected_log_records=rejected, error_message=message)
+    return ExportLogsServiceResponse(partial_success=partial).SerializeToString()
 
 
 def status_answer(code: int, message: str) -> bytes:

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from nexus.contracts.calls import ApiCall
+from nexus.contracts.error_records import ErrorRecord
 from nexus.contracts.prices import PriceBook
 from nexus.contracts.sightings import MAX_REQUESTS
 from nexus.contracts.tool_calls import ToolCall
-from nexus.dataplane.ingest.otlp import genai, http_spans, mcp_spans
+from nexus.dataplane.ingest.otlp import exceptions, genai, http_spans, mcp_spans
 from nexus.dataplane.ingest.otlp.http_spans import Address
 from nexus.dataplane.ingest.otlp.model import Span, text_in
 from nexus.dataplane.ingest.otlp.tree import Role, told_by_others
 
+_OWN = "nexus.call.id"
+"""In spans that Nexus itself exports."""
 _TOOL_OPERATIONS = frozenset({"execute_tool", "TOOL", "tool", "ai.toolCall"})
 
 
@@ -37,6 +40,8 @@ class Read:
     """What the spans of one request came to. Each is in exactly one of the four accounts."""
 
     records: list[ApiCall | ToolCall] = field(default_factory=list)
+    errors: list[ErrorRecord] = field(default_factory=list)
+    """Exceptions that spans of any account met."""
     faults: list[str] = field(default_factory=list)
     """Of each span that is refused, why."""
     told_elsewhere: int = 0
@@ -69,6 +74,7 @@ def read_calls(spans: Iterable[Span], reporter: Reporter) -> Read:
             read.told_elsewhere += 1
         else:
             _read_one(span, role, requests.get(index, []), reporter, read)
+    read.errors += exceptions.errors_of([span for span in sound if _OWN not in span.attributes])
     return read
 
 
@@ -87,7 +93,7 @@ def _role_of(span: Span) -> Role:
 
 def _is_gateways(span: Span, reporter: Reporter) -> bool:
     # What Nexus exports may come back to it, by way of a collector.
-    if "nexus.call.id" in span.attributes:
+    if _OWN in span.attributes:
         return True
     address = http_spans.address_of(span)
     return address is not None and reporter.is_gateway(address)
