@@ -74,7 +74,7 @@ CORPUS: tuple[Planted, ...] = (
     _bare("telegram bot token", "123456789:AA" + _A + "x"),
     _bare("age secret key", "AGE-SECRET-KEY-1" + (_UP + _UP + _UP + _UP)[:58]),
     _bare("json web token", "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0." + _A),
-    _named("private key", "MIIEvQIBADANBgkq" + _A, "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----"),
+    _named("private key", "MIIEvQIBADANBgkq" + _A, "-----BEGIN " + "PRIVATE KEY-----\n{}\n-----END " + "PRIVATE KEY-----"),
     _named("password in an address", "hunter2-" + _A[:6], "postgres://app:{}@db.internal:5432/app refused"),
     _named("bearer token", _A + "." + _A[:8], "Authorization: Bearer {} was refused"),
     _named("basic credentials", "YWxhZGRpbjpvcGVuc2VzYW1l" + "MTIz", "header Basic {} was refused"),
