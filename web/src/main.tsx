@@ -63,6 +63,7 @@ const pages = [
   page("/costs", part(() => import("./features/metering/Costs"), "Costs")),
   page("/limits", part(() => import("./features/admission/Limits"), "Limits")),
   page("/tools", part(() => import("./features/mcp/Mcp"), "Mcp")),
+  page("/servers", part(() => import("./features/mcp/Servers"), "Servers")),
   page("/tools/one", part(() => import("./features/mcp/ToolPage"), "ToolPage")),
   page("/tools/calls/$call", part(() => import("./features/mcp/ToolCallPage"), "ToolCallPage")),
   page("/quotas", part(() => import("./features/admission/Quotas"), "Quotas")),

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from nexus.contracts.bodies import BodyRule
+from nexus.contracts.mcp_servers import McpServerEntry
 
 AUTH_FORMS = ("bearer", "x-api-key", "api-key", "x-goog-api-key", "x-subscription-token", "query_key", "basic", "none")
 """How a credential is sent: `basic` takes `user:password`, `query_key` is `?key=`, `none` sends nothing."""
@@ -74,17 +75,21 @@ def _patterns(texts: Iterable[str]) -> re.Pattern[str]:
 class Reach:
     """What an access key may use through the gateway; None is everything."""
 
-    __slots__ = ("_endpoints", "_models", "_providers")
+    __slots__ = ("_endpoints", "_mcp_servers", "_mcp_tools", "_models", "_providers")
 
     def __init__(
         self,
         providers: Iterable[str] | None = None,
         models: Iterable[str] | None = None,
         endpoints: Iterable[str] | None = None,
+        mcp_servers: Iterable[str] | None = None,
+        mcp_tools: Iterable[str] | None = None,
     ) -> None:
         self._providers = None if providers is None else frozenset(providers)
         self._models = None if models is None else _patterns(models)
         self._endpoints = None if endpoints is None else _patterns(endpoints)
+        self._mcp_servers = None if mcp_servers is None else frozenset(mcp_servers)
+        self._mcp_tools = None if mcp_tools is None else _patterns(mcp_tools)
 
     @property
     def names_models(self) -> bool:
@@ -100,6 +105,21 @@ class Reach:
     def allows_model(self, model: str) -> bool:
         """Tell whether a model may be used, by the name it has at its provider."""
         return self._models is None or self._models.fullmatch(model.lower()) is not None
+
+    def allows_server(self, server: str) -> bool:
+        """Tell whether an MCP server may be used."""
+        return self._mcp_servers is None or server in self._mcp_servers
+
+    def allows_tool(self, server: str, tool: str) -> bool:
+        """Tell whether a tool of an MCP server may be listed and called; patterns are of `server/tool`."""
+        if not self.allows_server(server):
+            return False
+        return self._mcp_tools is None or self._mcp_tools.fullmatch(f"{server}/{tool}".lower()) is not None
+
+    @property
+    def names_tools(self) -> bool:
+        """Whether only certain tools may be used."""
+        return self._mcp_tools is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +139,8 @@ class GatewayTable:
     """By access key, of those that may not use everything."""
     bodies: Mapping[UUID, BodyRule] = field(default_factory=lambda: MappingProxyType({}))
     """By organization, of those that want bodies kept."""
+    mcp_servers: Mapping[tuple[UUID, str], McpServerEntry] = field(default_factory=lambda: MappingProxyType({}))
+    """By organization and name, of those that are enabled."""
 
     def provider(self, organization_id: UUID, name: str) -> ProviderEntry | None:
         """Return a provider; a shared name goes before one of the organization's own, as in the price book."""

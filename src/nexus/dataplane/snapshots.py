@@ -10,11 +10,12 @@ while PostgreSQL is away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -22,6 +23,7 @@ import structlog
 from nexus.contracts.bodies import BodyRule
 from nexus.contracts.gateway import CredentialEntry, GatewayTable, ProviderEntry, Reach, RouteEntry, credential_context
 from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
+from nexus.contracts.mcp_servers import STDIO, McpServerEntry, server_context
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane import store
 from nexus.dataplane.endpoints import EndpointTable
@@ -31,12 +33,14 @@ from nexus.dataplane.store import (
     CredentialRow,
     EndpointEntry,
     KeyRow,
+    McpServerRow,
     MemberRow,
     OrganizationRow,
     ProviderRow,
     ReachRow,
     RouteRow,
 )
+from nexus.kit.money import parse_decimal, round_nanos
 from nexus.platform.db import DATABASE_TROUBLE, Database
 from nexus.platform.db.secrets import write_private
 from nexus.platform.sealing import CannotOpen, Sealer
@@ -84,6 +88,7 @@ class GatewaySource(msgspec.Struct, frozen=True):
     routes: list[RouteRow] = []
     reaches: list[ReachRow] = []
     bodies: list[BodyRow] = []
+    mcp_servers: list[McpServerRow] = []
 
 
 def build_keys(source: KeySource) -> KeyTable:
@@ -173,9 +178,40 @@ def build_gateway(source: GatewaySource, sealer: Sealer | None) -> GatewayTable:
         MappingProxyType(providers),
         MappingProxyType({key: tuple(items) for key, items in credentials.items()}),
         MappingProxyType({key: tuple(items) for key, items in routes.items()}),
-        MappingProxyType({row.key_id: Reach(row.providers, row.models, row.endpoints) for row in source.reaches}),
+        MappingProxyType({row.key_id: _reach(row) for row in source.reaches}),
         MappingProxyType({row.organization_id: _body_rule(row) for row in source.bodies}),
+        MappingProxyType(_mcp_servers(source.mcp_servers, sealer)),
     )
+
+
+def _reach(row: ReachRow) -> Reach:
+    return Reach(row.providers, row.models, row.endpoints, row.mcp_servers, row.mcp_tools)
+
+
+def _mcp_servers(rows: Iterable[McpServerRow], sealer: Sealer | None) -> dict[tuple[UUID, str], McpServerEntry]:
+    """Build the entries of MCP servers. One whose secret does not open is left out and said; the others serve."""
+    found: dict[tuple[UUID, str], McpServerEntry] = {}
+    for row in rows:
+        secret, environment = "", {}
+        if row.sealed is not None:
+            try:
+                if sealer is None:
+                    continue
+                plain = sealer.open(bytes(row.sealed), server_context(row.organization_id, row.id))
+                if row.transport == STDIO:
+                    environment = msgspec.json.decode(plain, type=dict[str, str])
+                else:
+                    secret = plain.decode()
+            except (CannotOpen, UnicodeDecodeError, msgspec.MsgspecError):
+                log.error("an MCP server's secret cannot be opened: see NEXUS_SECRET_KEY", server_id=str(row.id))
+                continue
+        found[row.organization_id, row.name] = McpServerEntry(
+            row.id, row.organization_id, row.name, row.transport, row.url or "", tuple(row.command or ()), row.auth_form,
+            secret, MappingProxyType(environment), row.timeout_seconds,
+            None if row.price is None else round_nanos(parse_decimal(row.price)),
+            MappingProxyType({tool: round_nanos(parse_decimal(price)) for tool, price in row.tool_prices.items()}),
+        )  # fmt: skip
+    return found
 
 
 def _body_rule(row: BodyRow) -> BodyRule:
@@ -303,6 +339,7 @@ class Snapshots:
                     await store.snapshot_model_routes(connection),
                     await store.snapshot_key_reaches(connection),
                     await store.snapshot_body_settings(connection),
+                    await store.snapshot_mcp_servers(connection),
                 )
         if ways is not None:
             self.gateway = build_gateway(ways, self._sealer)

@@ -99,6 +99,24 @@ class ReachRow(msgspec.Struct, frozen=True, array_like=True):
     providers: list[str] | None
     models: list[str] | None
     endpoints: list[str] | None
+    mcp_servers: list[str] | None = None
+    mcp_tools: list[str] | None = None
+
+
+class McpServerRow(msgspec.Struct, frozen=True, array_like=True):
+    """One MCP server that may be called, its secret sealed."""
+
+    id: UUID
+    organization_id: UUID
+    name: str
+    transport: str
+    url: str | None
+    command: list[str] | None
+    auth_form: str
+    sealed: bytes | None
+    timeout_seconds: int
+    price: str | None
+    tool_prices: dict[str, str]
 
 
 class BodyRow(msgspec.Struct, frozen=True, array_like=True):
@@ -172,6 +190,11 @@ async def snapshot_model_routes(connection: Connection) -> list[RouteRow]:
 async def snapshot_key_reaches(connection: Connection) -> list[ReachRow]:
     """Return what each access key may use, of those that may not use everything."""
     return [ReachRow(*record) for record in await connection.fetch(QUERIES["snapshot_key_reaches"])]
+
+
+async def snapshot_mcp_servers(connection: Connection) -> list[McpServerRow]:
+    """Return every MCP server that may be called, its secret sealed."""
+    return [McpServerRow(*record) for record in await connection.fetch(QUERIES["snapshot_mcp_servers"])]
 
 
 async def snapshot_body_settings(connection: Connection) -> list[BodyRow]:

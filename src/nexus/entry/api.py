@@ -38,6 +38,11 @@ from nexus.dataplane.decide.tables import LimitSnapshots
 from nexus.dataplane.gateway.asgi import PREFIX as GATEWAY_PREFIX
 from nexus.dataplane.gateway.asgi import GatewayApp
 from nexus.dataplane.gateway.bodies import Bodies
+from nexus.dataplane.gateway.mcp.asgi import PATH as MCP_PATH
+from nexus.dataplane.gateway.mcp.asgi import McpApp
+from nexus.dataplane.gateway.mcp.facade import Facade
+from nexus.dataplane.gateway.mcp.programs import Programs
+from nexus.dataplane.gateway.mcp.service import McpGateway
 from nexus.dataplane.gateway.service import Gateway
 from nexus.dataplane.ingest.asgi import PATH as EVENTS_PATH
 from nexus.dataplane.ingest.asgi import IngestApp
@@ -59,6 +64,7 @@ from nexus.issues.routes import router as issues_router
 from nexus.kit.errors import NexusError, NotFound, Unauthenticated
 from nexus.kit.ids import uuid7
 from nexus.mcp.routes import router as mcp_router
+from nexus.mcp.server_check import ServerDesk
 from nexus.metering.body_routes import router as body_router
 from nexus.metering.routes import router as metering_router
 from nexus.operations.routes import router as operations_router
@@ -165,11 +171,18 @@ class Application:
         self.bodies = Bodies(self.snapshots, self.database, sealer)
         self.gateway = Gateway(ingest=self.ingest, settings=settings, gate=gate, redis=self.redis, bodies=self.bodies)
         self.forwarded = GatewayApp(self.gateway, on_use=self.key_use.note)
+        self.mcp = McpGateway(self.gateway)
+        self.programs = Programs(self.snapshots, settings.data_dir / "mcp", are_allowed=settings.mcp_commands_are_on)
+        facade = Facade(self.mcp, self.programs)
+        self.mcp_servers = McpApp(
+            self.mcp, facade, origins=(settings.url, settings.local_url), on_use=self.key_use.note
+        )
         self.health = HealthChecks(self.database, self.redis, self.ingest, self.limits, self.admission)
         self.state = WebState(self.database, settings, redis=self.redis)
         self.state.put(LimitsInForce(lambda: self.limits.table, lambda: self.admission.is_degraded))
         self.state.put(self.own_limits)
         self.state.put(LoanDesk(Lending(Scripts(self.redis), self.admission.open_cell)))
+        self.state.put(ServerDesk(facade, self.snapshots))
         self.live = live_hub(self.state)
         self.control = control_plane(self.state)
         self.events = IngestApp(self.ingest, on_use=self.key_use.note, limits=self.own_limits)
@@ -210,6 +223,8 @@ class Application:
 
     async def stop(self) -> None:
         """End in order: nothing that was acknowledged is lost, nothing new is taken."""
+        self.mcp.stop()
+        await self.programs.stop()
         await self.gateway.stop()
         await self.bodies.stop()
         await self.ingest.stop()
@@ -277,6 +292,8 @@ class Application:
             await self.events(scope, receive, send)
         elif path.startswith(OTLP_PREFIX):
             await self.telemetry(scope, receive, send)
+        elif path == MCP_PATH or path.startswith(f"{MCP_PATH}/"):
+            await self.mcp_servers(scope, receive, send)
         elif path in {ADMIT_PATH, SETTLE_PATH}:
             await self.decisions(scope, receive, send)
         elif path.startswith("/api/"):
@@ -316,14 +333,19 @@ class Application:
 
 
 _PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
-_QUIET_AREAS = frozenset({EVENTS_PATH, "/otlp", "/health", "/metrics"})
+_QUIET_AREAS = frozenset({EVENTS_PATH, "/otlp", MCP_PATH, "/health", "/metrics"})
 
 
 def _area(path: str) -> str:
     if path.startswith("/api/"):
         return "/".join(path.split("/", 3)[:3]) if path.split("/", 3)[2] in _SLICES else "/api"
     return next(
-        (prefix for prefix in (EVENTS_PATH, "/otlp", "/health", "/metrics", "/docs") if path.startswith(prefix)), "/"
+        (
+            prefix
+            for prefix in (EVENTS_PATH, "/otlp", MCP_PATH, "/health", "/metrics", "/docs")
+            if path.startswith(prefix)
+        ),
+        "/",
     )
 
 

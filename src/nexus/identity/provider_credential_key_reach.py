@@ -1,4 +1,4 @@
-"""What an access key may use through the gateway: providers by slug, models and endpoints by pattern."""
+"""What an access key may use through the gateway: providers and MCP servers by name; models, endpoints, tools by pattern."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class KeyReach(msgspec.Struct, forbid_unknown_fields=True):
     providers: Patterns | None = None
     models: Patterns | None = None
     endpoints: Patterns | None = None
+    mcp_servers: Patterns | None = None
+    mcp_tools: Patterns | None = None
+    """Patterns of `server/tool`."""
 
 
 async def get(connection: Connection, organization_id: UUID, key_id: UUID) -> KeyReach:
@@ -28,13 +31,22 @@ async def get(connection: Connection, organization_id: UUID, key_id: UUID) -> Ke
     record = await connection.fetchrow(QUERIES["key_reach"], organization_id, key_id)
     if record is None:
         raise UnknownAccessKey
-    return KeyReach(record["providers"], record["models"], record["endpoints"])
+    return KeyReach(
+        record["providers"], record["models"], record["endpoints"], record["mcp_servers"], record["mcp_tools"]
+    )
 
 
 async def put(connection: Connection, organization_id: UUID, key_id: UUID, reach: KeyReach) -> KeyReach:
     """Set what a key, and the keys it is rotated to, may use. In force within a second."""
     await get(connection, organization_id, key_id)
     await connection.execute(
-        QUERIES["set_key_reach"], organization_id, key_id, reach.providers, reach.models, reach.endpoints
+        QUERIES["set_key_reach"],
+        organization_id,
+        key_id,
+        reach.providers,
+        reach.models,
+        reach.endpoints,
+        reach.mcp_servers,
+        reach.mcp_tools,
     )
     return await get(connection, organization_id, key_id)

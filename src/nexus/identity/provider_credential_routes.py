@@ -119,7 +119,7 @@ async def delete_credential(request: AnyRequest, credential_id: FromPath[UUID]) 
 
 @get("/access-keys/{key_id:uuid}/gateway-reach", guards=[requires("key:read")])
 async def read_reach(request: AnyRequest, key_id: FromPath[UUID]) -> KeyReach:
-    """Show which providers, models and endpoints an access key may use through the gateway; null: all."""
+    """Show which providers, models, endpoints, MCP servers and tools an access key may use through the gateway; null: all."""
     organization_id = organization_of(request)
     async with web_state(request).database.tenant(organization_id, actor_of(request), readonly=True) as db:
         return await key_reach.get(db, organization_id, key_id)
@@ -127,7 +127,7 @@ async def read_reach(request: AnyRequest, key_id: FromPath[UUID]) -> KeyReach:
 
 @put("/access-keys/{key_id:uuid}/gateway-reach", guards=[requires("key:revoke")])
 async def set_reach(request: AnyRequest, key_id: FromPath[UUID], data: JSONBody[KeyReach]) -> KeyReach:
-    """Set which providers, models and endpoints an access key may use through the gateway."""
+    """Set which providers, models, endpoints, MCP servers and tools an access key may use through the gateway."""
     organization_id = organization_of(request)
     async with web_state(request).database.tenant(organization_id, actor_of(request)) as db:
         return await key_reach.put(db, organization_id, key_id, data)

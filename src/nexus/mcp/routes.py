@@ -9,6 +9,7 @@ from litestar.params import FromPath, QueryParameter
 from nexus.identity.guards import actor_of, organization_of, requires
 from nexus.mcp import service
 from nexus.mcp.parameters import read_groups, read_rows, read_series, read_uncalled
+from nexus.mcp.server_routes import HANDLERS as SERVER_HANDLERS
 from nexus.mcp.types import OUTCOMES, REQUESTS, SORTS, TOOLS
 from nexus.metering.cube import Cube
 from nexus.metering.parameters import Parameters, read_call_instant
@@ -308,6 +309,7 @@ router = Router(
         get_tool_call,
         get_requests,
         get_requests_log,
+        *SERVER_HANDLERS,
     ],
     tags=["mcp"],
 )

@@ -113,6 +113,12 @@ class Settings:
         "private hosts (name or name:port) and networks the gateway may call, comma separated; unset: none",
     )
 
+    mcp_commands: str = _setting(
+        "NEXUS_MCP_COMMANDS",
+        "off",
+        "`on`: MCP servers may be programs that Nexus starts on this machine, as its own user; off: none are started",
+    )
+
     otlp_endpoint: str | None = _setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         None,
@@ -167,6 +173,11 @@ class Settings:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
+    def mcp_commands_are_on(self) -> bool:
+        """Whether MCP servers may be programs on this machine."""
+        return self.mcp_commands == "on"
+
+    @property
     def embeds_postgres(self) -> bool:
         """Whether this node runs its own PostgreSQL."""
         return self.database_url is None and self.admin_url is None
@@ -193,6 +204,7 @@ def _check(values: Mapping[str, Any]) -> list[FieldFault]:
             faults.append(FieldFault(env, message))
 
     expect(0 < values.get("port", 8420) < 65_536, "NEXUS_PORT", "give a port from 1 to 65535")
+    expect(values.get("mcp_commands", "off") in {"on", "off"}, "NEXUS_MCP_COMMANDS", "give on or off")
     expect(0 < values.get("workers", 2) <= 256, "NEXUS_WORKERS", "give a number from 1 to 256")
     for item in fields(Settings):
         value = values.get(item.name)

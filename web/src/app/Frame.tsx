@@ -25,6 +25,7 @@ const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[]
   { path: "/budgets", label: text.budgets, needs: "budget:read" },
   { path: "/limits", label: text.limits, needs: "quota:read", isTimed: true },
   { path: "/tools", label: text.mcp, needs: "metrics:read", isTimed: true },
+  { path: "/servers", label: text.mcpServers, needs: "mcp_server:read" },
   { path: "/quotas", label: text.quotas, needs: "quota:read" },
   { path: "/loans", label: text.loans, needs: "quota:read" },
   { path: "/operations", label: text.operations, needs: "quota:read" },

@@ -164,9 +164,13 @@ class Gate:
         body: bytes = b"",
         input_tokens: int = 0,
         request_bytes: int = 0,
+        cost_nanos: int | None = None,
         hold_seconds: float = HOLD_SECONDS,
     ) -> Ticket | None:
-        """Ask for one call; the ticket says whether it may be made. None where its organization has no limits."""
+        """Ask for one call; the ticket says whether it may be made. None where its organization has no limits.
+
+        The cost is in nanos of the organization's currency; where it is not given, the price book estimates it.
+        """
         if not self.concerns(key):
             return None
         kind = self._kind(key, provider, model, endpoint, method, region, tags or {})
@@ -175,8 +179,8 @@ class Gate:
         if input_tokens or model:
             said = most_output_tokens(body)
             output = self._usual_output((provider, model)) if said is None else said
-        cost = 0
-        if "money" in plan.dimensions:
+        cost = min(cost_nanos or 0, MAX_UNITS)
+        if cost_nanos is None and "money" in plan.dimensions:
             usage = {"input": input_tokens, "output": output, "requests": 1}
             cost = min(self._price(kind.call, kind.organization, model, usage) or 0, MAX_UNITS)
         tokens = input_tokens + output

@@ -5,7 +5,6 @@ Requests and WebSockets take the same way until something is sent.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Awaitable, MutableMapping
 from dataclasses import dataclass, field
@@ -15,14 +14,13 @@ from urllib.parse import quote
 import structlog
 
 from nexus.contracts.keys import KeyEntry
-from nexus.dataplane.gateway.client_key import find_key, key_in_protocols
+from nexus.dataplane.gateway.callers import caller_of
+from nexus.dataplane.gateway.client_key import admitted, find_key, key_in_protocols
 from nexus.dataplane.gateway.drain import ClientGoneError
 from nexus.dataplane.gateway.errors import (
     BadPath,
     BodyTooLarge,
-    KeyRefused,
     RecordsWait,
-    ScopeMissing,
     error_body,
     error_headers,
 )
@@ -44,7 +42,6 @@ from nexus.dataplane.gateway.websocket import WebSocketSession
 from nexus.dataplane.http import (
     Answer,
     HungUpError,
-    NotLoaded,
     OnUse,
     Receive,
     Scope,
@@ -54,14 +51,11 @@ from nexus.dataplane.http import (
     read_headers,
     send_answer,
 )
-from nexus.kit.errors import FieldFault, NexusError
+from nexus.kit.errors import NexusError
 from nexus.kit.ids import uuid7_text
 from nexus.platform.web.problems import InternalError
 
 PREFIX = "/gw/"
-SCOPE = "gateway:call"
-# W3C Trace Context; what a later version adds behind the flags is passed over. Ids of zeros are none.
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-|$)")
 _NO_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _SAFE = "/:@!$&'()*+,;=-._~%"
 
@@ -115,7 +109,7 @@ class GatewayApp:
             return
         target = self._target(asked, key)
         method: str = asked.scope["method"]
-        caller = _caller(asked, key)
+        caller = asked.caller(key)
         inquiry = Inquiry(model=model_in_path(path))
         body: Any = None
         size = 0
@@ -169,7 +163,7 @@ class GatewayApp:
         candidates = gateway.router.candidates(key, inquiry.model, path, asked.query, gateway.clock.now())
         candidates = gateway.within_reach(key, candidates)
         exchange, answer = await gateway.forward_routed(
-            _caller(asked, key), candidates, method="POST", inquiry=inquiry,
+            asked.caller(key), candidates, method="POST", inquiry=inquiry,
             headers=scope["headers"], body=body,
         )  # fmt: skip
         await gateway.relay(exchange, answer, receive, send)
@@ -191,7 +185,12 @@ class GatewayApp:
                 return False
 
         session = WebSocketSession(
-            self._gateway, _caller(asked, key), target, asked.scope, model=inquiry.model, is_allowed=is_allowed
+            self._gateway,
+            asked.caller(key),
+            target,
+            asked.scope,
+            model=inquiry.model,
+            is_allowed=is_allowed,
         )
         await session.run(receive, send)
 
@@ -208,15 +207,8 @@ class GatewayApp:
         return target
 
     def _authenticate(self, asked: _Asked) -> KeyEntry:
-        gateway = self._gateway
-        if not gateway.snapshots.is_loaded:
-            raise NotLoaded(retry_after_seconds=1)
         text = find_key(asked.headers, asked.query) or key_in_protocols(asked.scope.get("subprotocols") or ())
-        key = gateway.snapshots.keys.find(text) if text else None
-        if key is None or not key.is_valid_at(gateway.clock.now()):
-            raise KeyRefused
-        if not key.allows(SCOPE):
-            raise ScopeMissing(faults=[FieldFault("scope", SCOPE)])
+        key = admitted(text, self._gateway.snapshots, self._gateway.clock.now())
         self._on_use(key)
         return key
 
@@ -251,6 +243,10 @@ class _Asked:
     """In whose words an error is told, as far as the provider is known by then."""
     came: float = field(default_factory=time.perf_counter)
 
+    def caller(self, key: KeyEntry) -> Caller:
+        """Return who makes the call."""
+        return caller_of(key, self.scope, self.headers, self.request_id, came=self.came)
+
 
 class _Counter:
     """Bytes of a body of unknown length."""
@@ -275,29 +271,3 @@ def split_path(scope: Scope) -> tuple[str, str]:
         raise BadPath("name a provider: /gw/{provider}/{path}")
     check_path(path)
     return name.lower(), slash + path
-
-
-def _caller(asked: _Asked, key: KeyEntry) -> Caller:
-    headers, client = asked.headers, asked.scope.get("client")
-    agent = headers.get(b"user-agent", b"").decode("latin-1")
-    caller = Caller(key, asked.request_id, agent, client[0] if client else None, came=asked.came)
-    parent = _TRACEPARENT.match(headers.get(b"traceparent", b"").strip())
-    if parent is not None:
-        caller.trace_id, caller.parent_span_id = (part.decode() for part in parent.groups())
-    session = headers.get(b"x-nexus-session-id")
-    if session:
-        caller.session_id = session.decode("latin-1")[:200]
-    tags = headers.get(b"x-nexus-tags")
-    if tags:
-        caller.tags = _tags(tags.decode("latin-1"))
-    return caller
-
-
-def _tags(text: str) -> dict[str, str] | None:
-    """Read `team=search, feature=chat`; what is no pair is left out."""
-    tags: dict[str, str] = {}
-    for part in text.split(",")[:32]:
-        name, equals, value = part.partition("=")
-        if equals and name.strip():
-            tags[name.strip()[:64]] = value.strip()[:256]
-    return tags or None

@@ -5,8 +5,16 @@ from __future__ import annotations
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
+from datetime import datetime
 from urllib.parse import unquote_plus
 
+from nexus.contracts.keys import KeyEntry
+from nexus.dataplane.gateway.errors import KeyRefused, ScopeMissing
+from nexus.dataplane.http import NotLoaded
+from nexus.dataplane.snapshots import Snapshots
+from nexus.kit.errors import FieldFault
+
+SCOPE = "gateway:call"
 CREDENTIAL_HEADERS = frozenset(
     {
         b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"x-subscription-token", b"proxy-authorization",
@@ -43,6 +51,18 @@ def find_key(headers: dict[bytes, bytes], query: bytes) -> str:
             if name.decode("latin-1").lower() in _QUERY_NAMES and given.startswith(b"nx_"):
                 return unquote_plus(given.decode("latin-1"))
     return ""
+
+
+def admitted(text: str, snapshots: Snapshots, at: datetime) -> KeyEntry:
+    """Return the entry of a key that may call at an instant. `NotLoaded`, `KeyRefused`, `ScopeMissing`."""
+    if not snapshots.is_loaded:
+        raise NotLoaded(retry_after_seconds=1)
+    key = snapshots.keys.find(text) if text else None
+    if key is None or not key.is_valid_at(at):
+        raise KeyRefused
+    if not key.allows(SCOPE):
+        raise ScopeMissing(faults=[FieldFault("scope", SCOPE)])
+    return key
 
 
 def key_in_protocols(offered: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ import structlog
 from nexus.contracts.calls import ApiCall
 from nexus.dataplane.gateway.duty import Duty
 from nexus.dataplane.gateway.exchange import interrupted
-from nexus.dataplane.gateway.journal import Begin, End, Leftover, clear_unfinished, leftovers
+from nexus.dataplane.gateway.journal import Begin, BeginRecords, End, Leftover, Record, clear_unfinished, leftovers
 from nexus.dataplane.gateway.metrics import CollectorMetrics
 from nexus.dataplane.ingest.record_type import Caller
 from nexus.dataplane.ingest.service import Ingest
@@ -116,7 +116,7 @@ class Collector:
                 return False
 
     async def _record(self, files: Sequence[Leftover], ended: set[str]) -> bool:
-        groups: dict[Behalf, list[ApiCall]] = {}
+        groups: dict[Behalf, list[Record]] = {}
         interruptions = 0
         for file in files:
             if file.damages:
@@ -125,17 +125,19 @@ class Collector:
                     file=file.path.name, damages=file.damages,
                 )  # fmt: skip
             for end in file.ended:
-                groups.setdefault(_behalf(end), []).append(end.call)
+                groups.setdefault(_behalf(end), []).extend((end.call, *end.more))
             for begin in file.begun.values():
                 if begin.id not in ended:
-                    groups.setdefault(_behalf(begin), []).append(interrupted(begin))
+                    groups.setdefault(_behalf(begin), []).extend(
+                        begin.records if isinstance(begin, BeginRecords) else (interrupted(begin),)
+                    )
                     interruptions += 1
         if not await self._store_all(groups):
             return False
         for calls in groups.values():
             self._metrics.collected.inc(len(calls))
             for call in calls:
-                if call.time_to_first_byte_ms is not None:
+                if isinstance(call, ApiCall) and call.time_to_first_byte_ms is not None:
                     self._metrics.first_byte_seconds.observe(call.time_to_first_byte_ms / 1000)
         if interruptions:
             self._metrics.interrupted.inc(interruptions)
@@ -163,7 +165,7 @@ class Collector:
             )
         return caller
 
-    async def _store(self, behalf: Behalf, calls: list[ApiCall]) -> bool:
+    async def _store(self, behalf: Behalf, calls: list[Record]) -> bool:
         """Give calls to ingest; False when it cannot take them now."""
         caller = await self._caller(behalf)
         limit = self._ingest.limits.records
@@ -185,14 +187,14 @@ class Collector:
 
     async def store(self, marks: Sequence[End]) -> bool:
         """Record calls that could not be noted in a journal; False when ingest does not take all of them now."""
-        groups: dict[Behalf, list[ApiCall]] = {}
+        groups: dict[Behalf, list[Record]] = {}
         for mark in marks:
-            groups.setdefault(_behalf(mark), []).append(mark.call)
+            groups.setdefault(_behalf(mark), []).extend((mark.call, *mark.more))
         return await self._store_all(groups)
 
-    async def _store_all(self, groups: Mapping[Behalf, list[ApiCall]]) -> bool:
+    async def _store_all(self, groups: Mapping[Behalf, list[Record]]) -> bool:
         return all(await asyncio.gather(*(self._store(behalf, calls) for behalf, calls in groups.items())))
 
 
-def _behalf(mark: Begin | End) -> Behalf:
+def _behalf(mark: Begin | BeginRecords | End) -> Behalf:
     return mark.organization_id, mark.key_id, mark.application, mark.user_id

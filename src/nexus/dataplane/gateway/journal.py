@@ -27,6 +27,8 @@ from uuid import UUID
 import msgspec
 
 from nexus.contracts.calls import ApiCall
+from nexus.contracts.mcp_requests import McpRequest
+from nexus.contracts.tool_calls import ToolCall
 from nexus.dataplane.held_files import clear_drafts, create_held, read_nobodys
 from nexus.dataplane.ingest.segments import read_frames, write_frame
 from nexus.platform.settings import Settings
@@ -40,6 +42,9 @@ SEGMENT_BYTES = 8 * 2**20
 def journal_folder(settings: Settings) -> Path:
     """Return where the gateways of a node keep their journals."""
     return settings.data_dir / "gateway"
+
+
+Record = ApiCall | ToolCall | McpRequest
 
 
 # An upgrade can find the marks of the release before: fields are added at the end, with a default.
@@ -62,15 +67,28 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag="b"):
     user_id: UUID | None = None
 
 
+class BeginRecords(msgspec.Struct, frozen=True, array_like=True, tag="r"):
+    """A call was sent upstream, with the records to keep should its process die before it ends."""
+
+    id: str
+    key_id: UUID
+    organization_id: UUID
+    records: tuple[Record, ...]
+    application: str = ""
+    user_id: UUID | None = None
+
+
 class End(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     """A call ended; this is its record, and on whose behalf it was made, as the key may be gone when it is read."""
 
     id: str
     key_id: UUID
     organization_id: UUID
-    call: ApiCall
+    call: Record
     application: str = ""
     user_id: UUID | None = None
+    more: tuple[Record, ...] = ()
+    """Further records of the same call: what a tool did, and the request of the protocol that asked for it."""
 
 
 class Over(msgspec.Struct, frozen=True, array_like=True, tag="o"):
@@ -80,7 +98,7 @@ class Over(msgspec.Struct, frozen=True, array_like=True, tag="o"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_DECODER = msgspec.msgpack.Decoder(Begin | End | Over)
+_DECODER = msgspec.msgpack.Decoder(Begin | BeginRecords | End | Over)
 
 
 class _File:
@@ -137,7 +155,7 @@ class Leftover:
 
     path: Path
     descriptor: int
-    begun: dict[str, Begin] = field(default_factory=dict)
+    begun: dict[str, Begin | BeginRecords] = field(default_factory=dict)
     ended: list[End] = field(default_factory=list)
     damages: int = 0
 
@@ -167,7 +185,7 @@ class Journal:
         """Whether records wait for the file to be turned over."""
         return self._active is not None and self._active.records > 0
 
-    def begin(self, mark: Begin) -> OpenCall:
+    def begin(self, mark: Begin | BeginRecords) -> OpenCall:
         """Note that a call is sent; `end` must be given what is returned. `OSError` when it cannot be noted."""
         file = self._writable()
         frame = write_frame(_encode(mark))
@@ -282,7 +300,7 @@ def _read(path: Path, descriptor: int, content: bytes) -> Leftover:
         except msgspec.MsgspecError:
             found.damages += 1
             continue
-        if isinstance(mark, Begin):
+        if isinstance(mark, (Begin, BeginRecords)):
             found.begun[mark.id] = mark
             continue
         found.begun.pop(mark.id, None)

@@ -18,7 +18,7 @@ from nexus.dataplane.gateway.errors import (
     UpstreamNotConnected,
     UpstreamTimeout,
 )
-from nexus.dataplane.gateway.exchange import Exchange, Target
+from nexus.dataplane.gateway.exchange import Exchange
 from nexus.dataplane.gateway.guard import Guard, GuardedResolver, RefusedAddressError
 from nexus.dataplane.gateway.request import target_url
 from nexus.dataplane.http import HungUpError
@@ -70,10 +70,10 @@ class Upstream:
             raise RuntimeError("the gateway was not started")
         return self._session
 
-    def check(self, url: URL, target: Target) -> None:
+    def check(self, url: URL, name: str) -> None:
         """Raise unless the URL may be called, as far as that can be told before its host is resolved."""
         if url.host is None or url.scheme not in {"http", "https"}:
-            raise NoBaseUrl(f"the base URL of {target.provider.slug} is no http or https URL")
+            raise NoBaseUrl(f"the base URL of {name} is no http or https URL")
         if not self._guard.allows_literal(url.host, url.port or 0):
             raise AddressRefused
 
@@ -84,7 +84,7 @@ class Upstream:
         target, facts = exchange.target, exchange.target.facts
         try:
             url = target_url(target)
-            self.check(url, target)
+            self.check(url, target.provider.slug)
         except ValueError as error:
             raise NoBaseUrl(f"the base URL of {target.provider.slug} cannot be read") from error
         timeout = _timeout(facts.connect_seconds, facts.idle_seconds)

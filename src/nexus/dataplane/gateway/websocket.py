@@ -83,7 +83,7 @@ class WebSocketSession:
             headers.popall(name, None)
         try:
             url = target_url(target)
-            gateway.upstream.check(url, target)
+            gateway.upstream.check(url, target.provider.slug)
         except ValueError as error:
             raise NoBaseUrl(f"the base URL of {target.provider.slug} cannot be read") from error
         try:

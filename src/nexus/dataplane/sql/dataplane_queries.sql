@@ -46,8 +46,13 @@ FROM catalog.snapshot_model_routes_v1();
 
 -- query: snapshot_key_reaches
 -- role: nexus_system
-SELECT key_id, providers, models, endpoints
+SELECT key_id, providers, models, endpoints, mcp_servers, mcp_tools
 FROM identity.snapshot_key_reaches_v1();
+
+-- query: snapshot_mcp_servers
+-- role: nexus_system
+SELECT id, organization_id, name, transport, url, command, auth_form, sealed, timeout_seconds, price, tool_prices
+FROM mcp.snapshot_servers_v1();
 
 -- query: snapshot_body_settings
 -- role: nexus_system

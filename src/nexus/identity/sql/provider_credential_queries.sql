@@ -39,13 +39,14 @@ SELECT organization_id, id, sealed FROM identity.provider_credentials ORDER BY o
 UPDATE identity.provider_credentials SET sealed = $3 WHERE organization_id = $1 AND id = $2
 
 -- query: key_reach
-SELECT r.providers, r.models, r.endpoints
+SELECT r.providers, r.models, r.endpoints, r.mcp_servers, r.mcp_tools
 FROM identity.access_keys AS k
 LEFT JOIN identity.key_reaches AS r ON r.organization_id = k.organization_id AND r.key_id = k.id
 WHERE k.organization_id = $1 AND k.id = $2
 
 -- query: set_key_reach
-INSERT INTO identity.key_reaches AS r (organization_id, key_id, providers, models, endpoints)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO identity.key_reaches AS r (organization_id, key_id, providers, models, endpoints, mcp_servers, mcp_tools)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (organization_id, key_id) DO UPDATE
-SET providers = excluded.providers, models = excluded.models, endpoints = excluded.endpoints, updated_at = now()
+SET providers = excluded.providers, models = excluded.models, endpoints = excluded.endpoints,
+    mcp_servers = excluded.mcp_servers, mcp_tools = excluded.mcp_tools, updated_at = now()

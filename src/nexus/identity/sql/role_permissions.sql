@@ -31,7 +31,7 @@ JOIN (
             'bodies:manage', 'catalog:read', 'catalog:write', 'audit:read', 'audit:export',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'token:adjust',
-            'budget:read', 'budget:write', 'error:read', 'error:manage']),
+            'budget:read', 'budget:write', 'error:read', 'error:manage', 'mcp_server:read', 'mcp_server:manage']),
         ('organization_admin', ARRAY[
             'organization:read', 'organization:update', 'user:read', 'user:create', 'user:update', 'member:manage',
             'role:read', 'role:manage', 'key:read', 'key:create', 'key:revoke', 'events:write', 'gateway:call',
@@ -39,11 +39,11 @@ JOIN (
             'bodies:manage', 'catalog:read', 'catalog:write', 'audit:read',
             'application:create', 'application:read', 'application:update', 'application:delete',
             'calls:admit', 'quota:create', 'quota:read', 'quota:update', 'quota:delete', 'token:borrow', 'budget:read',
-            'budget:write', 'error:read', 'error:manage']),
+            'budget:write', 'error:read', 'error:manage', 'mcp_server:read', 'mcp_server:manage']),
         ('organization_member', ARRAY[
             'organization:read', 'user:read', 'role:read', 'key:read', 'key:create', 'events:write', 'gateway:call',
             'credential:read', 'metrics:read', 'metrics:export', 'catalog:read', 'application:read', 'quota:read', 'calls:admit',
-            'budget:read', 'error:read', 'error:manage']),
+            'budget:read', 'error:read', 'error:manage', 'mcp_server:read']),
         ('organization_viewer', ARRAY[
             'organization:read', 'metrics:read', 'catalog:read', 'application:read', 'quota:read', 'budget:read', 'error:read']),
         ('application_admin', ARRAY[

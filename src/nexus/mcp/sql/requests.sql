@@ -56,6 +56,8 @@ CREATE TABLE mcp.requests (
 CREATE INDEX requests_organization_id_occurred_at_id_idx ON mcp.requests (organization_id, occurred_at, id);
 -- Answers: the list of failed requests newest first; they are few among many.
 CREATE INDEX requests_failed_idx ON mcp.requests (organization_id, occurred_at, id) WHERE outcome <> 'ok';
+-- Answers: which tools servers listed; few requests are lists.
+CREATE INDEX requests_tool_lists_idx ON mcp.requests (organization_id, occurred_at) WHERE method = 'tools/list' AND response_body IS NOT NULL;
 -- Answers: the requests of one trace.
 CREATE INDEX requests_trace_id_idx ON mcp.requests (organization_id, trace_id) WHERE trace_id IS NOT NULL;
 

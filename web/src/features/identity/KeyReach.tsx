@@ -9,15 +9,17 @@ import { keyText } from "../../app/keyText";
 import { Problem } from "../../app/Problem";
 import { text } from "../../app/text";
 
-interface Reach { providers: string[] | null; models: string[] | null; endpoints: string[] | null }
+interface Reach { providers: string[] | null; models: string[] | null; endpoints: string[] | null; mcp_servers: string[] | null; mcp_tools: string[] | null }
 
 const FIELDS = [
   { name: "providers", label: keyText.providers, hint: keyText.providersHint },
   { name: "models", label: keyText.models, hint: keyText.modelsHint },
   { name: "endpoints", label: keyText.endpoints, hint: keyText.endpointsHint },
+  { name: "mcp_servers", label: keyText.mcpServers, hint: keyText.mcpServersHint },
+  { name: "mcp_tools", label: keyText.mcpTools, hint: keyText.mcpToolsHint },
 ] as const;
 
-/** Which providers, models and endpoints one access key may use through the gateway: read anew each time, since it is filled into fields. */
+/** Which providers, models, endpoints, MCP servers and tools one access key may use through the gateway: read anew each time, since it is filled into fields. */
 export function KeyReach({ item, onClose }: { item: AccessKey; onClose: () => void }) {
   const { organization } = useScene();
   const place = `/api/identity/access-keys/${item.id}/gateway-reach`;
