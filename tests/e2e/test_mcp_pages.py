@@ -108,3 +108,56 @@ async def test_tools_one_tool_and_one_call_from_nothing_to_the_parameters_that_f
     await expect(page.get_by_role("table", name="Tool calls of this trace").get_by_role("row")).to_have_count(3)
     assert await faults_of_access(page) == []
     assert await fits(page, PHONE["width"], PHONE["height"])
+
+
+async def test_a_server_is_added_tested_changed_and_removed_and_its_secret_is_never_shown(
+    visit: Any, site: Site
+) -> None:
+    made = await visit()
+    page = await made.page("/")
+    created = await page.request.post(
+        f"{site.url}/api/identity/organizations", data={"name": "Offerers", "slug": "offerers"},
+        headers={"origin": site.url},
+    )  # fmt: skip
+    assert created.ok, await created.text()
+    await page.goto(f"{site.url}/servers?organization=offerers")
+    await settled(page)
+    await expect(page.get_by_text("No MCP servers yet")).to_be_visible()
+
+    await page.get_by_role("button", name="Add a server").click()
+    form = page.get_by_role("dialog", name="Add a server")
+    await form.get_by_role("textbox", name="Name", exact=True).fill("My Files")
+    await form.get_by_role("textbox", name="Address").fill("http://10.0.0.7/mcp")
+    await form.get_by_label("Secret", exact=False).last.fill("sk-never-shown-again")
+    await form.get_by_role("button", name="Save").click()
+    await expect(form).to_contain_text("give up to 40 of a-z")
+    await form.get_by_role("textbox", name="Name", exact=True).fill("files")
+    await form.get_by_role("textbox", name="Prices of single tools").fill("render")
+    await form.get_by_role("button", name="Save").click()
+    await expect(form).to_contain_text("Give NAME=value on each line.")
+    await form.get_by_role("textbox", name="Prices of single tools").fill("render=0.05")
+    assert await faults_of_access(page) == []
+    await form.get_by_role("button", name="Save").click()
+    row = page.locator("[data-server=files]")
+    await expect(row).to_contain_text("sk-nev…")
+    await expect(row).to_contain_text("1 tool of its own")
+
+    await row.get_by_role("button", name="Test files").click()
+    await expect(page.get_by_role("alert")).to_contain_text("NEXUS_GATEWAY_ALLOW")
+    for size in (WIDE, PHONE):
+        assert await fits(page, size["width"], size["height"])
+    assert await faults_of_access(page) == []
+    await row.get_by_role("button", name="Edit files").click()
+    form = page.get_by_role("dialog", name="Edit files")
+    await form.get_by_role("textbox", name="Price of a call").fill("0.001")
+    await form.get_by_role("switch", name="Enabled").press("Space")
+    await form.get_by_role("button", name="Save").click()
+    await expect(row).to_contain_text("0.001")
+    await expect(row).to_contain_text("off")
+    assert "sk-never-shown-again" not in await page.content()
+
+    await row.get_by_role("button", name="Remove files").click()
+    dialog = page.get_by_role("dialog", name="Remove")
+    await dialog.get_by_role("textbox").fill("files")
+    await dialog.get_by_role("button", name="Remove").click()
+    await expect(page.get_by_text("No MCP servers yet")).to_be_visible()

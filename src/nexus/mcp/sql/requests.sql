@@ -72,4 +72,5 @@ CREATE POLICY requests_writer ON mcp.requests TO nexus_writer
     WITH CHECK (organization_id = ANY ((SELECT platform.writer_organization_ids())::uuid[]));
 CREATE POLICY requests_system ON mcp.requests TO nexus_system USING (true);
 GRANT SELECT ON mcp.requests TO nexus_service, nexus_readonly, nexus_system;
+GRANT DELETE ON mcp.requests TO nexus_system;
 GRANT SELECT, INSERT ON mcp.requests TO nexus_writer;

@@ -1,5 +1,5 @@
 -- mcp.store_tool_calls_v1: stores the staged tool calls once each and journals their sums, in the caller's transaction.
--- requires: mcp.tool_calls, mcp.rollup_journal, metering.keep_new_records_v1, metering.latency_bin_v1
+-- requires: mcp.tool_calls, mcp.rollup_journal, metering.keep_new_records_v1, metering.latency_bin_v1, mcp.settle_sightings_v1
 -- Returns the ordinals of duplicates: of stored records, or of earlier ordinals in the batch. Runs as nexus_writer.
 CREATE FUNCTION mcp.store_tool_calls_v1() RETURNS integer[]
     LANGUAGE plpgsql SECURITY INVOKER
@@ -7,7 +7,8 @@ CREATE FUNCTION mcp.store_tool_calls_v1() RETURNS integer[]
 DECLARE
     duplicates  integer[] := metering.keep_new_records_v1('tool_call', 'staged_tool_calls', 'mcp.tool_calls');
 BEGIN
-    -- What is left in the staging table is what was stored.
+    duplicates := coalesce(duplicates, '{}') || mcp.settle_sightings_v1('tool');
+    -- What is left in the staging table is what was stored and counts.
     INSERT INTO mcp.rollup_journal (
         organization_id, minute, subject, server, name, outcome, status_code, principal, client_name, client_version, bin,
         calls, duration_count, duration_sum_us, duration_min_us, duration_max_us, response_bytes

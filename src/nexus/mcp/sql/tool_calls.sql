@@ -71,4 +71,5 @@ CREATE POLICY tool_calls_writer ON mcp.tool_calls TO nexus_writer
     WITH CHECK (organization_id = ANY ((SELECT platform.writer_organization_ids())::uuid[]));
 CREATE POLICY tool_calls_system ON mcp.tool_calls TO nexus_system USING (true);
 GRANT SELECT ON mcp.tool_calls TO nexus_service, nexus_readonly, nexus_system;
+GRANT DELETE ON mcp.tool_calls TO nexus_system;
 GRANT SELECT, INSERT ON mcp.tool_calls TO nexus_writer;

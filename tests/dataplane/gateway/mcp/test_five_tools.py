@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,3 +83,41 @@ async def test_a_program_and_all_servers_together(mcp: Mcp, package: str) -> Non
     assert [(call["server"], call["tool"]) for call in calls[len(CALLS) + 1 :]] == [
         ("five", name) for name, _, _ in log
     ]
+
+
+@pytest.mark.parametrize("server_first", [True, False], ids=["the server tells first", "the gateway does"])
+async def test_what_server_and_gateway_both_tell_counts_once_and_as_the_gateway_tells_it(
+    mcp: Mcp, tmp_path: Path, server_first: bool
+) -> None:
+    spool = tmp_path / "spool"
+    collector = mcp.node.gateway.recorder
+    caller = mcp.node.ingest.caller_of(next(iter(mcp.node.snapshots.keys.keys.values())))
+
+    async def told_by_server() -> None:
+        lines = [line for path in sorted(spool.rglob("*.ndjson")) for line in path.read_bytes().splitlines()]
+        kinds = [json.loads(line)["type"] for line in lines]
+        assert kinds.count("tool_call") == len(CALLS)
+        await mcp.node.ingest.take(caller, b"\n".join(lines), is_lines=True)
+
+    if server_first:
+        # Nobody takes the gateway's records while its journal is held.
+        await collector.stop()
+    with five_over_http("mcp", str(spool)) as url:
+        await mcp.add("five", url=url)
+        async with client(mcp, "/mcp/five") as found:
+            log = await drive(found)
+    if server_first:
+        await told_by_server()
+        collector.start()
+        await check(mcp, log, server="five", transport="streamable_http")
+    else:
+        await check(mcp, log, server="five", transport="streamable_http")
+        await told_by_server()
+    calls = await mcp.stored("tool_call", len(CALLS))
+    assert all("gateway" in call["metadata"] for call in calls)
+    await mcp.stored("request", len(CALLS), method="tools/call")
+    async with mcp.node.database.as_system() as connection:
+        journal = await connection.fetchrow(
+            "SELECT sum(calls) AS calls, sum(duration_sum_us) AS us FROM mcp.rollup_journal WHERE subject = 'tool'"
+        )
+    assert (journal["calls"], journal["us"]) == (len(CALLS), sum(call["duration_us"] for call in calls))
