@@ -6,5 +6,5 @@ on) have neither, and each request says itself what it needs.
 
 Invariants. A client's key never goes upstream, a server's secret never to a client. A request that was sent on is recorded
 once, whoever dies: `tools/call` as what the tool did and as a request, all others as a request. What a key may not use it
-neither sees nor calls. `docs/decisions/0023-mcp-gateway.md` shows the way of a call.
+neither sees nor calls. `docs/decisions/0024-mcp-gateway.md` shows the way of a call.
 """
