@@ -11,6 +11,7 @@ from litestar import Request, Router, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from nexus.admission import buckets, service, store
+from nexus.admission.provider_limit_routes import HANDLERS as PROVIDER_LIMITS
 from nexus.admission.types import (
     Application,
     BucketStatus,
@@ -427,7 +428,7 @@ router = Router(
         list_clusters, create_cluster, update_cluster, list_applications, create_application, update_application,
         list_operation_types, create_operation_type, compute_charge, list_cost_rules, create_cost_rule, list_quotas,
         create_quota, preview_version, read_quota, list_versions, publish_version, roll_back, show_difference, list_buckets,
-        list_transactions, list_refusals, *VIEWS,
+        list_transactions, list_refusals, *VIEWS, *PROVIDER_LIMITS,
     ],
     tags=["admission"],
 )  # fmt: skip

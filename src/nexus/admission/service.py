@@ -159,12 +159,19 @@ def _quota(row: Any) -> Quota:
 
 async def list_quotas(connection: Connection, after: UUID | None, limit: int, at: datetime) -> list[Quota]:
     """Return quotas with the version in force at an instant."""
-    return [_quota(row) for row in await store.rows(connection, "list_quotas", None, after, limit, at)]
+    return [_quota(row) for row in await store.rows(connection, "list_quotas", None, after, limit, at, None, None)]
+
+
+async def find_quotas(
+    connection: Connection, at: datetime, limit: int, *, name: str | None = None, scopes: Sequence[str] | None = None
+) -> list[Quota]:
+    """Return the quota of a name, or those of one subject in some scopes, with the version in force at an instant."""
+    return [_quota(row) for row in await store.rows(connection, "list_quotas", None, None, limit, at, name, scopes)]
 
 
 async def get_quota(connection: Connection, quota_id: UUID, at: datetime) -> Quota:
     """Return a quota with the version in force at an instant."""
-    found = await store.rows(connection, "list_quotas", quota_id, None, 1, at)
+    found = await store.rows(connection, "list_quotas", quota_id, None, 1, at, None, None)
     if not found:
         raise UnknownQuota
     return _quota(found[0])

@@ -11,6 +11,7 @@ from litestar import Request, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from nexus.admission import holds, store, views
+from nexus.admission.errors import UnknownHold
 from nexus.admission.view_types import (
     ActiveLimit,
     AdmissionStanding,
@@ -97,8 +98,8 @@ async def show_hold(request: AnyRequest, hold_id: FromPath[str]) -> Hold:
     The hold's id is what `/v1/admit` answered, or was given. The trail is read, which is up to a second behind.
     """
     if not _HOLD_ID.fullmatch(hold_id):
-        message = "a hold's id has 1 to 100 letters, digits and . _ : -"
-        raise InvalidRequest(f"hold_id: {message}", faults=[FieldFault("hold_id", message)])
+        # Nothing that admits calls takes such a name.
+        raise UnknownHold("a hold's id has 1 to 100 letters, digits and . _ : -")
     organization_id, state = organization_of(request), web_state(request)
     async with state.database.tenant(organization_id, actor_of(request), readonly=True) as db:
         return await holds.explain(db, state.redis, organization_id, _limits_of(request, organization_id), hold_id)

@@ -30,4 +30,6 @@ export interface Refusal { bucket: string; limit_id: string; limit: string; scop
 /** What one limit did to a held call; null where nobody knows, or not yet. */
 export interface HoldLimit { bucket: string; limit: string; scope: Scope | ""; subject: string; dimension: Dimension | ""; scale: number; had: number | null; charged: number; left: number | null; settled: number | null; came_back: number | null; was_over: boolean }
 export interface Hold { hold_id: string; state: "open" | "settled" | "released" | "expired"; began_at: string; ended_at: string | null; expires_at: string | null; limits: HoldLimit[] }
+/** What a provider's account, or a model, may be asked a minute; null: no such limit is in force. */
+export interface ProviderLimit { scope: "provider" | "model"; subject: string; requests_per_minute: number | null; tokens_per_minute: number | null; quota_id: string; quota: string; version: number | null; author: string; reason: string; valid_from: string | null }
 export interface TokenTransaction { at: string; sequence: number; leg: number; kind: string; reference: string; bucket: string; occurred_at: string; opened: boolean; refilled: number; adjusted: number; changed: number; level: number; held: number; leased: number }

@@ -61,6 +61,8 @@ export interface OrganizationDetails { id: string; name: string; slug: string; p
 export interface ConfigurationValue { key: string; value: boolean | number | string; default: boolean | number | string; is_changed: boolean; description: string }
 export interface Provider {
   id: string; slug: string; name: string; description: string; category: string; status: string; base_url: string | null; docs_url: string | null; status_url: string | null; website_url: string | null; source: string; is_shared: boolean;
+  /** As published; null where nobody says. */
+  requests_per_minute: number | null; tokens_per_minute: number | null;
 }
 export interface Endpoint { id: string; provider: string; method: string; path_template: string; name: string; is_deprecated: boolean }
 export interface ProviderCredential {

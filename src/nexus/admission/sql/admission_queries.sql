@@ -72,7 +72,8 @@ LEFT JOIN LATERAL (
     ORDER BY lower(n.validity)
     LIMIT 1
 ) AS s ON true
-WHERE ($1::uuid IS NULL OR q.id = $1) AND ($2::uuid IS NULL OR q.id > $2)
+WHERE ($1::uuid IS NULL OR q.id = $1) AND ($2::uuid IS NULL OR q.id > $2) AND ($5::text IS NULL OR q.name = $5)
+  AND ($6::text[] IS NULL OR (q.scope = ANY ($6) AND q.subject IS NOT NULL))
 ORDER BY q.id
 LIMIT $3;
 

@@ -11,6 +11,7 @@ import { text } from "../../app/text";
 import { summaryOf } from "../metering/queries";
 import { Credentials } from "./Credentials";
 import { EndpointHealth, useHealth } from "./EndpointHealth";
+import { ProviderRates } from "./ProviderRates";
 
 interface Row { provider: Provider | null; slug: string; figures: Figures | undefined; credentials: ProviderCredential[] }
 
@@ -76,6 +77,7 @@ function One({ row }: { row: Row }) {
       </Group>
       {row.provider?.base_url && <Text size="xs" c="dimmed" style={{ overflowWrap: "anywhere" }}>{text.upstream} <code>{row.provider.base_url}</code></Text>}
       {row.provider && <EndpointHealth health={health} credentials={row.credentials} />}
+      {row.provider && may("quota:read") && <ProviderRates provider={row.provider} />}
       {may("credential:read") && <Credentials provider={row.slug} items={row.credentials} health={health.data?.items ?? []} />}
       {endpoints.isError ? <Problem error={endpoints.error} retry={() => void endpoints.refetch()} /> : endpoints.data && !endpoints.data.items.length ? <Text size="sm" c="dimmed">{text.noEndpoints}</Text> : row.provider && (
         <List name={text.endpoints} minWidth={360} isLoading={endpoints.isPending} columns={[text.endpoints, ""]}>
