@@ -27,6 +27,9 @@ export interface BucketStatus {
   bucket: string; limit: string; scope: Scope; subject: string; dimension: Dimension; method: Method; capacity: number; available: number; held: number; shadow_refusals: number; scale: number; fill: number; status: "healthy" | "warning" | "critical";
 }
 export interface Refusal { bucket: string; limit_id: string; limit: string; scope: Scope; subject: string; dimension: Dimension; kind: "refused" | "impossible" | "unavailable" | "shadow"; key_id: string | null; application: string; calls: number; retry_after_ms: number | null; last_at: string }
+export interface ActiveLimit { id: string; name: string; scope: Scope; subject: string; dimension: Dimension; method: Method; capacity: number; scale: number; rate_per_second: number | null; period: string | null }
+/** What was taken from a bucket in a period, in its units. */
+export interface TokenUsage { begins: string; bucket: string; consumed: number; refunded: number; lowest: number }
 /** What one limit did to a held call; null where nobody knows, or not yet. */
 export interface HoldLimit { bucket: string; limit: string; scope: Scope | ""; subject: string; dimension: Dimension | ""; scale: number; had: number | null; charged: number; left: number | null; settled: number | null; came_back: number | null; was_over: boolean }
 export interface Hold { hold_id: string; state: "open" | "settled" | "released" | "expired"; began_at: string; ended_at: string | null; expires_at: string | null; limits: HoldLimit[] }

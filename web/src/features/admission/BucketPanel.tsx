@@ -9,6 +9,7 @@ import { Copyable, List } from "../../app/parts";
 import { Problem } from "../../app/Problem";
 import { text } from "../../app/text";
 import { COLORS } from "./colors";
+import { HourChart } from "./HourChart";
 import { limitText as words } from "./limitText";
 import { quotaText } from "./quotaText";
 import { RefusalList } from "./Refusals";
@@ -29,6 +30,7 @@ export function BucketPanel({ item, refusals, nameOf, onClose }: { item: BucketS
           <Progress value={item.fill * 100} color={COLORS[item.status]} aria-label={words.fill(item.limit, percent(item.fill))} />
           <Text size="sm">{words.held}: <Text span className="figure">{unitsOf(item.held, item.dimension, item.scale)}</Text> <Text span size="xs" c="dimmed">{words.heldLead}</Text></Text>
           <Copyable value={item.bucket} />
+          <HourChart item={item} />
           {refusals.length > 0 && <><Divider label={words.refusals} labelPosition="left" /><RefusalList items={refusals} nameOf={nameOf} /></>}
           <Divider label={words.transactions} labelPosition="left" />
           <Transactions item={item} />
