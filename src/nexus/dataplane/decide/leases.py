@@ -269,9 +269,9 @@ class Leases:
         paced = self._demand(key, now_us).units_in(HORIZON_US, now_us)
         if limit.method != "concurrency":
             return paced
-        # Slots are used again and again: as many as there were, twice as many where those were too few.
+        # Slots are used again and again: as many free ones as are in use, twice as many where there were too few.
         left = lease.rest if lease is not None else 0
-        return min(paced, max(_FEWEST_SLOTS, left if left > 0 else 2 * self.kept(key)))
+        return min(paced, max(_FEWEST_SLOTS, self.kept(key) if left > 0 else 2 * self.kept(key)))
 
     def _end(self, key: BucketKey) -> HeldLease | None:
         """Forget a lease, with what of it is set aside put back."""

@@ -103,30 +103,33 @@ class Lessee:
         if hold_id in self._holds:
             # The same call again may ask for something else: Redis would know.
             return Decision("spent", hold_id=hold_id, is_replay=True)
-        decision = self.decide_now(plan, charges, hold_id, life_us)
+        decision = self._by_purse(plan, charges, hold_id, life_us)
         if decision is not None:
             return decision
         asked = plan.asked(charges)
-        decision = await self._decide(plan, charges, asked)
-        if decision is not None and decision.is_admitted and life_us:
-            self._hold(plan, charges, hold_id, life_us)
-            return Decision("admitted", decision.standings, hold_id, decided_by=decision.decided_by)
-        return decision
-
-    async def _decide(self, plan: Plan, charges: Charges, asked: Asked) -> Decision | None:
-        cell, began_us = plan.cell, monotonic_us()
-        if not self.leases.note(cell, asked, began_us):
+        if not self.leases.note(plan.cell, asked, monotonic_us()):
             return None
+        began_us = monotonic_us()
         while True:
             now_us = monotonic_us()
-            local = self.leases.decide(cell, asked, now_us)
+            local = self.leases.decide(plan.cell, asked, now_us)
             if local is None:
-                async with self._locks.setdefault(cell, asyncio.Lock()):
+                async with self._locks.setdefault(plan.cell, asyncio.Lock()):
                     # Another call may have asked for more while this one waited.
-                    local = self.leases.decide(cell, asked, monotonic_us())
+                    decision = self._by_purse(plan, charges, hold_id, life_us)
+                    if decision is not None:
+                        return decision
+                    local = self.leases.decide(plan.cell, asked, monotonic_us())
                     if local is None:
-                        decision = await self._ask(cell, asked)
-                        if decision is None or decision.outcome != "scarce":
+                        is_hot = plan.purse.calls > 0
+                        decision = await self._ask(plan.cell, asked)
+                        if decision is None:
+                            return None
+                        if decision.outcome != "scarce":
+                            decision = self._held(decision, plan, charges, hold_id, life_us)
+                            if is_hot and decision.is_admitted:
+                                # It was closed with the leases it was paid from; calls that it holds are charged to it again.
+                                self._fill_purse(plan, charges, monotonic_us())
                             return decision
                         if now_us - began_us > _LONGEST_WAIT_US:
                             return Decision(
@@ -134,22 +137,38 @@ class Lessee:
                             )
             if local is not None:
                 self._decided += 1
-                decision = self._tell(cell, asked, local)
+                decision = self._held(self._tell(plan.cell, asked, local), plan, charges, hold_id, life_us)
                 if local.is_admitted:
                     self._open_purse(plan, charges, now_us)
                 return decision
             # What others have of a window comes back within the life of a lease, and this call would be admitted then.
             await asyncio.sleep(_AWAY_SECONDS)
 
+    def _by_purse(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision | None:
+        decision = self.decide_now(plan, charges, hold_id, life_us)
+        if decision is None and plan.purse.refill(self.leases, charges, monotonic_us()):
+            decision = self.decide_now(plan, charges, hold_id, life_us)
+        return decision
+
+    def _held(self, decision: Decision, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision:
+        """Return a decision that leases made, with its hold."""
+        if not (decision.is_admitted and life_us):
+            return decision
+        self._hold(plan, charges, hold_id, life_us)
+        return Decision("admitted", decision.standings, hold_id, decided_by=decision.decided_by)
+
     def _open_purse(self, plan: Plan, charges: Charges, now_us: int) -> None:
         """Set units aside for calls that are like one that was just decided by leases, where there are many of them."""
         plan.asked_of_late += 1
-        if plan.asked_of_late >= _CALLS_TO_OPEN:
-            if plan.purse.open(self.leases, charges, now_us):
-                self._purses.add(plan.purse)
-            else:
-                # Not with the next ones either.
-                plan.asked_of_late = -_CALLS_TO_OPEN
+        if plan.asked_of_late >= _CALLS_TO_OPEN and now_us >= plan.purse.until_us:
+            self._fill_purse(plan, charges, now_us)
+
+    def _fill_purse(self, plan: Plan, charges: Charges, now_us: int) -> None:
+        if plan.purse.open(self.leases, charges, now_us):
+            self._purses.add(plan.purse)
+        else:
+            # Not with the next ones either.
+            plan.asked_of_late = -_CALLS_TO_OPEN
 
     def _hold(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> None:
         windows = [self.leases.window(key) for key in plan.keys]
@@ -174,16 +193,19 @@ class Lessee:
                 else limit.charge(amount) if plan.has_scales else amount
                 for limit, charged in zip(plan.columns, charges, strict=True)
             ]  # fmt: skip
+        more: Charges | None
         if purse.epoch == held.epoch:
-            if purse.settle(charges, taken):
+            more = purse.settle(charges, taken)
+            if more is None:
                 return Finished(plan, charges, taken)
         else:
+            more = [took - charged for took, charged in zip(taken, charges, strict=True)]
             for (limit, _), key, place in zip(plan.limits, plan.keys, plan.units_of, strict=True):
                 if limit.method != "token_bucket" or held.epoch >= 0:
                     self.leases.keep(key, -charges[place])
         for (limit, _), key, place, window in zip(plan.limits, plan.keys, plan.units_of, held.windows, strict=True):
-            if taken[place] != charges[place]:
-                self.leases.correct(key, limit, taken[place] - charges[place], window)
+            if more[place]:
+                self.leases.correct(key, limit, more[place], window)
         self._keep_sweeping()
         return Finished(plan, charges, taken)
 

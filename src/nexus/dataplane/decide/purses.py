@@ -118,6 +118,10 @@ class Page:
         self.headers: list[tuple[bytes, bytes]] | None = None
         """What callers are told of it, once somebody asks."""
 
+    def with_taken(self, taken: Charges) -> Page:
+        """Return the page as it is when more is set aside."""
+        return Page(self.plan, taken, self.lefts, self.resets)
+
     def standings(self, charges: Charges | None, left: Charges) -> list[LimitStanding]:
         """Return how each limit stands while so much is left of what was set aside."""
         made: list[LimitStanding] = []
@@ -175,19 +179,20 @@ class Purse:
         """Count a call that is under way."""
         self.under_way = list(map(add, self.under_way, charges))
 
-    def settle(self, charges: Charges, taken: Charges) -> bool:
-        """End a call that is under way, and charge it what it took; False where that is for each lease to do."""
+    def settle(self, charges: Charges, taken: Charges) -> Charges | None:
+        """End a call that is under way, and charge it what it took; returns what is left of that for each lease to do."""
         self.under_way = list(map(sub, self.under_way, charges))
-        if not self.until_us:
-            return False
         more = list(map(sub, taken, charges))
+        if not self.until_us:
+            return more
         left = list(map(sub, self.left, more))
-        if any(map(gt, left, self.most)):
-            return False
-        self.left = left
         if max(more) > 0:
             self.gross = [charged + max(0, extra) for charged, extra in zip(self.gross, more, strict=True)]
-        return True
+        if not any(map(gt, left, self.most)):
+            self.left = left
+            return None
+        self.left = list(map(min, left, self.most))
+        return list(map(sub, self.left, left))
 
     def open(self, leases: Leases, charges: Charges, now_us: int) -> bool:
         """Set units aside, a half of what each lease has; False where that is too little to be worth it."""
@@ -205,7 +210,9 @@ class Purse:
                 return False
             has = lease.spendable(now_us)
             share = has // 2 if lease.purses else has - has // 4
-            if share < _FEWEST_CALLS * charges[place]:
+            # Slots come back to it, and more are added when they are too few.
+            fewest = 1 if limit.method == "concurrency" else _FEWEST_CALLS
+            if share < fewest * charges[place]:
                 return False
             shares[place] = share if shares[place] < 0 else min(shares[place], share)
             if limit.method == "token_bucket":
@@ -225,6 +232,30 @@ class Purse:
         self.left = self.taken = shares
         self.most = list(map(add, shares, rooms))
         self.leases, self.until_us = found, until_us
+        return True
+
+    def refill(self, leases: Leases, charges: Charges, now_us: int) -> bool:
+        """Set more aside of what it has too little of for one call; False where leases have too little as well.
+
+        Most of all it is slots: a purse pays for as many calls at a time as it has of them, and all others come back.
+        """
+        if now_us >= self.until_us:
+            return False
+        lacking = [place for place, charge in enumerate(charges) if self.left[place] < charge]
+        shares = {place: MAX_UNITS for place in lacking}
+        for lease, place in zip(self.leases, self.plan.units_of, strict=True):
+            if place in shares:
+                has = lease.spendable(now_us)
+                shares[place] = min(shares[place], has // 2 if len(lease.purses) > 1 else has - has // 4)
+        if any(self.left[place] + share < charges[place] for place, share in shares.items()):
+            return False
+        more = [shares.get(place, 0) for place in range(len(charges))]
+        for lease, place in zip(self.leases, self.plan.units_of, strict=True):
+            lease.spent += more[place]
+            lease.promised += more[place]
+        self.left, self.taken, self.most = (list(map(add, had, more)) for had in (self.left, self.taken, self.most))
+        if self.page is not None:
+            self.page = self.page.with_taken(self.taken)
         return True
 
     def _register(self, leases: Leases, windows: tuple[int, ...]) -> None:
