@@ -242,7 +242,7 @@ class Purse:
         if now_us >= self.until_us:
             return False
         lacking = [place for place, charge in enumerate(charges) if self.left[place] < charge]
-        shares = {place: MAX_UNITS for place in lacking}
+        shares = dict.fromkeys(lacking, MAX_UNITS)
         for lease, place in zip(self.leases, self.plan.units_of, strict=True):
             if place in shares:
                 has = lease.spendable(now_us)
