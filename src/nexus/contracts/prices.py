@@ -201,6 +201,7 @@ class PriceBook:
         # In the order of names, as the lists that bring the rules have it; the database gives none.
         self._provider_rules.sort(key=lambda item: item[1])
         self._cache: dict[tuple[object, ...], Resolution] = {}
+        self._priced_by: dict[tuple[UUID | None, str, str, str], str] = {}
 
     @classmethod
     def from_documents(cls, documents: Iterable[object]) -> PriceBook:
@@ -262,6 +263,15 @@ class PriceBook:
         """Return the model a call is priced by: the answer's where the book knows it, else the request's if it knows that."""
         if not answered or not asked or answered == asked:
             return answered or asked
+        key = (organization_id, provider, answered, asked)
+        found = self._priced_by.get(key)
+        if found is None:
+            if len(self._priced_by) >= _CACHE_ENTRIES:
+                self._priced_by.clear()
+            found = self._priced_by[key] = self._model_to_price(*key)
+        return found
+
+    def _model_to_price(self, organization_id: UUID | None, provider: str, answered: str, asked: str) -> str:
         known = self.provider_of(provider, organization_id)
         if known is None or self.find_model(known, answered, organization_id) is not None:
             return answered
