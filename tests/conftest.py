@@ -30,8 +30,8 @@ from tests.postgres_apart import PostgresApart
 pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight", "tests.sdk.programs")
 
 # A run that failed must fail again: examples follow from the test itself. `HYPOTHESIS_PROFILE=random` looks for new ones.
-settings.register_profile("repeatable", derandomize=True)
-settings.register_profile("random", derandomize=False)
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("random", derandomize=False, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # One line for each request would bury what a failed test has to say.

@@ -76,7 +76,7 @@ class TestServer:
         try:
             # A pooler keeps connections for a while; a database that is copied must have none.
             await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", template)
-            await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER nexus_owner")
+            await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER nexus_owner STRATEGY file_copy")
             await grant_connect(admin, name)
         finally:
             await admin.close()

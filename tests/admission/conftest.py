@@ -12,18 +12,15 @@ from uuid import UUID
 import httpx
 import pytest
 import redis.asyncio
-from litestar import Litestar
 
-from nexus.admission.loans.routes import router as loans_router
-from nexus.admission.routes import router
 from nexus.admission.view_routes import LimitsInForce
 from nexus.dataplane.decide.tables import LimitSnapshots
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import access_keys
-from nexus.identity.authentication import AuthenticationMiddleware
 from nexus.kit.clock import FixedClock
 from nexus.platform.db import Database
 from nexus.platform.settings import Settings
-from nexus.platform.web import WebState, exception_handlers
+from nexus.platform.web import WebState
 from tests.conftest import TestOrganization
 
 
@@ -65,13 +62,12 @@ class Api:
 @asynccontextmanager
 async def opened(database: Database, organization: TestOrganization, redis_url: str) -> AsyncIterator[Api]:
     """Give the API as the organization's key sees it."""
-    app = Litestar([router, loans_router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
     clock = FixedClock(datetime.now(UTC))
     client = redis.asyncio.Redis.from_url(redis_url)
     limits = LimitSnapshots(database, clock=clock)
     state = WebState(database, Settings.from_environment({}), clock, redis=client)
     state.put(LimitsInForce(lambda: limits.table))
-    app.state.nexus = state
+    app = ControlPlane(state)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
         yield Api(http, await make_key(database, organization.id, "*"), limits, clock, client)

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from litestar import Litestar
 
 from nexus.admission import jobs
 from nexus.admission.loans import jobs as loan_jobs
@@ -17,6 +16,7 @@ from nexus.contracts.limits import Call
 from nexus.dataplane.decide.engine import CELLS, Admission
 from nexus.dataplane.decide.lending import Lending
 from nexus.dataplane.decide.scripts import BucketState, Scripts, keys_of
+from nexus.entry.control_plane import ControlPlane
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import reset_configuration, set_configuration
 from tests.admission.conftest import Api, make_key
@@ -87,8 +87,8 @@ async def shop(api: Api, database: Database, organization: TestOrganization) -> 
     made = Shop(api, database, organization)
     desk = LoanDesk(Lending(Scripts(api.redis), made.engine.open_cell))
     transport: Any = api.http._transport
-    app: Litestar = transport.app
-    app.state.nexus.put(desk)
+    app: ControlPlane = transport.app
+    app.state.put(desk)
     await made.begin()
     yield made
     await made.engine.stop()

@@ -7,11 +7,11 @@ from datetime import timedelta
 import httpx
 import msgspec
 import pytest
-from litestar import Litestar
 from redis.asyncio import from_url
 
 from nexus.contracts.health import ToldHealth
 from nexus.contracts.redis_keys import endpoint_health
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity.types import FirstStart
 from nexus.kit.clock import FixedClock
 
@@ -21,7 +21,7 @@ URL = "/api/catalog/providers/{}/health"
 async def test_health_is_what_the_gateway_told_and_addresses_are_for_who_may_read_credentials(
     client: httpx.AsyncClient,
     first: FirstStart,
-    app: Litestar,
+    app: ControlPlane,
     redis_url: str,
     clock: FixedClock,
     monkeypatch: pytest.MonkeyPatch,
@@ -36,7 +36,7 @@ async def test_health_is_what_the_gateway_told_and_addresses_are_for_who_may_rea
     )
     async with from_url(redis_url) as redis:
         away = await client.get(URL.format("openai"))
-        monkeypatch.setattr(app.state.nexus, "redis", redis)
+        monkeypatch.setattr(app.state, "redis", redis)
         nothing, unknown = await client.get(URL.format("openai")), await client.get(URL.format("no-such"))
         await redis.hset(endpoint_health(first.organization_id, "openai"), "a field", msgspec.json.encode(told))
         found = await client.get(URL.format("openai"))

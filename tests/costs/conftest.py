@@ -12,19 +12,16 @@ from uuid import UUID
 import httpx
 import pytest
 import redis.asyncio
-from litestar import Litestar
 
 from nexus.contracts.limits import Call
-from nexus.costs.routes import router
 from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.tables import LimitSnapshots
-from nexus.identity.authentication import AuthenticationMiddleware
+from nexus.entry.control_plane import ControlPlane
 from nexus.kit.clock import FixedClock
 from nexus.kit.money import NANOS
-from nexus.metering.routes import router as metering_router
 from nexus.platform.db import Database
 from nexus.platform.settings import Settings
-from nexus.platform.web import WebState, exception_handlers
+from nexus.platform.web import WebState
 from tests.admission.conftest import make_key
 from tests.conftest import TestOrganization
 from tests.metering.records import record, store_batch
@@ -85,12 +82,9 @@ async def opened(
     database: Database, organization: TestOrganization, redis_url: str, clock: FixedClock
 ) -> AsyncIterator[Api]:
     """Give the API as the organization's key sees it."""
-    app = Litestar(
-        [router, metering_router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware]
-    )
     client = redis.asyncio.Redis.from_url(redis_url)
     limits = LimitSnapshots(database, clock=clock)
-    app.state.nexus = WebState(database, Settings.from_environment({}), clock, redis=client)
+    app = ControlPlane(WebState(database, Settings.from_environment({}), clock, redis=client))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
         key = await make_key(database, organization.id, "*")

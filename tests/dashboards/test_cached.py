@@ -9,25 +9,22 @@ from typing import Any
 
 import httpx
 import pytest
-from litestar import Litestar
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from nexus.contracts.redis_keys import cache_version
 from nexus.dashboards import cached
 from nexus.dashboards.cached import kind_of
-from nexus.dashboards.routes import router
 from nexus.dataplane.ingest.live import LivePublisher
 from nexus.dataplane.ingest.metrics import IngestMetrics
-from nexus.identity.authentication import AuthenticationMiddleware
+from nexus.entry.control_plane import ControlPlane
 from nexus.kit.clock import FixedClock
 from nexus.kit.ids import uuid7
-from nexus.metering.routes import router as metering_router
 from nexus.metering.types import Question
 from nexus.platform.db import Database
 from nexus.platform.redis.cache import Kind, ReadCache
 from nexus.platform.settings import Settings
-from nexus.platform.web import WebState, exception_handlers
+from nexus.platform.web import WebState
 from tests.conftest import TestOrganization
 from tests.dashboards.test_live import make_key
 from tests.metering.records import record, store_batch
@@ -48,10 +45,7 @@ def clock() -> FixedClock:
 
 
 def application(database: Database, redis: Redis | None, clock: FixedClock) -> httpx.AsyncClient:
-    app = Litestar(
-        [router, metering_router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware]
-    )
-    app.state.nexus = WebState(database, Settings.from_environment({}), clock, redis=redis)
+    app = ControlPlane(WebState(database, Settings.from_environment({}), clock, redis=redis))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver")  # type: ignore[arg-type]
 
 

@@ -11,14 +11,13 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from litestar import Litestar
 from redis.asyncio import Redis
 
 from nexus.contracts.keys import key_hash
 from nexus.contracts.redis_keys import live_channel
 from nexus.dashboards import service
-from nexus.dashboards.routes import router
 from nexus.dashboards.service import UNSURE_SECONDS, Announcement, LiveHub, TooManyViewers
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import access_keys, principals, sessions, store
 from nexus.identity.authentication import COOKIE, AuthenticationMiddleware
 from nexus.kit.clock import FixedClock
@@ -26,7 +25,7 @@ from nexus.kit.ids import uuid7
 from nexus.platform.db import SYSTEM_ACTOR, Database
 from nexus.platform.db.configuration import get_configuration
 from nexus.platform.settings import Settings
-from nexus.platform.web import WebState, exception_handlers
+from nexus.platform.web import WebState
 from tests.conftest import TestOrganization
 
 NOW = datetime(2026, 4, 3, 12, tzinfo=UTC)
@@ -40,10 +39,9 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def app(database: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Litestar:
+def app(database: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> ControlPlane:
     monkeypatch.setattr(service, "CHECK_SECONDS", 0.02)
-    made = Litestar([router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
-    made.state.nexus = WebState(database, Settings.from_environment({}), FixedClock(NOW), redis=redis)
+    made = ControlPlane(WebState(database, Settings.from_environment({}), FixedClock(NOW), redis=redis))
     return made
 
 
@@ -108,7 +106,7 @@ async def stored(stream: Stream, count: int) -> None:
 
 
 async def test_viewers_hear_of_their_own_organization_only(
-    app: Litestar, database: Database, redis: Redis, two_organizations: tuple[TestOrganization, TestOrganization]
+    app: ControlPlane, database: Database, redis: Redis, two_organizations: tuple[TestOrganization, TestOrganization]
 ) -> None:
     mine, other = two_organizations
     first = Stream(app, (await make_key(database, mine.id, ["metrics:read"]))[0])
@@ -134,7 +132,7 @@ async def test_viewers_hear_of_their_own_organization_only(
 
 
 async def test_a_revoked_key_ends_its_stream_and_no_other(
-    app: Litestar, database: Database, redis: Redis, organization: TestOrganization
+    app: ControlPlane, database: Database, redis: Redis, organization: TestOrganization
 ) -> None:
     key, key_id = await make_key(database, organization.id, ["metrics:read"])
     ended = Stream(app, key)
@@ -155,7 +153,7 @@ async def test_a_revoked_key_ends_its_stream_and_no_other(
 
 
 async def test_who_may_not_read_metrics_gets_no_stream(
-    app: Litestar, database: Database, organization: TestOrganization
+    app: ControlPlane, database: Database, organization: TestOrganization
 ) -> None:
     stream = Stream(app, (await make_key(database, organization.id, ["events:write"]))[0])
 
@@ -348,7 +346,7 @@ async def member_with_sessions(
     ],
 )
 async def test_streams_of_sessions_that_hold_no_more_end_and_the_others_are_not_asked_one_by_one(
-    app: Litestar,
+    app: ControlPlane,
     database: Database,
     redis: Redis,
     organization: TestOrganization,

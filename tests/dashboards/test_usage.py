@@ -8,20 +8,17 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import httpx
 import pytest
-from litestar import Litestar
 
 from nexus.dashboards import jobs, usage
-from nexus.dashboards.routes import router
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import service
-from nexus.identity.authentication import AuthenticationMiddleware
-from nexus.identity.routes import router as identity_router
 from nexus.identity.types import FirstStart
 from nexus.kit.clock import FixedClock
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import set_configuration
 from nexus.platform.settings import Settings
-from nexus.platform.web import WebState, exception_handlers
+from nexus.platform.web import WebState
 
 PASSWORD = "correct horse battery"
 PATH = "/api/dashboards/usage"
@@ -37,11 +34,8 @@ async def first(database: Database) -> FirstStart:
 
 @pytest.fixture
 async def client(database: Database, first: FirstStart) -> AsyncIterator[httpx.AsyncClient]:
-    app = Litestar(
-        [router, identity_router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware]
-    )
     settings = Settings.from_environment({"NEXUS_SECRET_KEY": "a key for tests, long enough to be one"})
-    app.state.nexus = WebState(database, settings, FixedClock(datetime.now(UTC)))
+    app = ControlPlane(WebState(database, settings, FixedClock(datetime.now(UTC))))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app),
         base_url="http://testserver",  # type: ignore[arg-type]

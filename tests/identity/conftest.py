@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from litestar import Litestar
 
-from nexus.entry.api import control_plane
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import service
 from nexus.identity.types import FirstStart
 from nexus.kit.clock import FixedClock
@@ -37,12 +36,12 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def app(database: Database, clock: FixedClock, first: FirstStart, settings: Settings) -> Litestar:
-    return control_plane(WebState(database, settings, clock))
+def app(database: Database, clock: FixedClock, first: FirstStart, settings: Settings) -> ControlPlane:
+    return ControlPlane(WebState(database, settings, clock))
 
 
 @pytest.fixture
-async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+async def client(app: ControlPlane) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as test_client:
         yield test_client

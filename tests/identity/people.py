@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from litestar import Litestar
+
+from nexus.entry.control_plane import ControlPlane
 
 PASSWORD = "correct horse battery"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -16,7 +17,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def browser(app: Litestar, address: str = "192.0.2.1") -> httpx.AsyncClient:
+def browser(app: ControlPlane, address: str = "192.0.2.1") -> httpx.AsyncClient:
     """Another browser, with no cookies yet, at another address."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 40_000))  # type: ignore[arg-type]
     return httpx.AsyncClient(transport=transport, base_url="http://testserver")

@@ -16,10 +16,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from litestar import Litestar
 from litestar.routes import HTTPRoute
 
-from nexus.entry.documentation import describe
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import sessions, store
 from nexus.identity.authentication import COOKIE
 from nexus.identity.guards import permission_of
@@ -44,7 +43,7 @@ class Call:
     permission: str
 
 
-def calls_of(app: Litestar) -> Iterator[Call]:
+def calls_of(app: ControlPlane) -> Iterator[Call]:
     for route in app.routes:
         if not isinstance(route, HTTPRoute):
             continue
@@ -60,7 +59,7 @@ def calls_of(app: Litestar) -> Iterator[Call]:
 
 
 async def ask(
-    app: Litestar, call: Call, token: str | None, more: tuple[tuple[bytes, bytes], ...] = ()
+    app: ControlPlane, call: Call, token: str | None, more: tuple[tuple[bytes, bytes], ...] = ()
 ) -> tuple[int, str]:
     """Return the status and, of a problem, its name. A stream is left as soon as it begins."""
     headers = [(b"host", b"testserver"), (b"content-type", b"application/json"), *more]
@@ -136,7 +135,7 @@ async def table_of(database: Database, role: str) -> frozenset[str]:
 
 @pytest.mark.parametrize("role", MEMBERSHIPS + GRANTED)
 async def test_a_role_opens_what_the_table_says_and_nothing_else(
-    app: Litestar, database: Database, first: FirstStart, role: str
+    app: ControlPlane, database: Database, first: FirstStart, role: str
 ) -> None:
     user_id = await person_with(database, first, role)
     held = await table_of(database, role)
@@ -170,7 +169,7 @@ async def test_a_role_opens_what_the_table_says_and_nothing_else(
     [(b"origin", b"https://evil.example"), (b"sec-fetch-site", b"cross-site"), (b"sec-fetch-site", b"same-site")],
 )
 async def test_no_route_that_changes_something_takes_the_cookie_from_another_site(
-    app: Litestar, database: Database, first: FirstStart, header: tuple[bytes, bytes]
+    app: ControlPlane, database: Database, first: FirstStart, header: tuple[bytes, bytes]
 ) -> None:
     # CSRF: the owner's browser sends the cookie along with what another site wrote.
     user_id = await person_with(database, first, "owner")
@@ -184,7 +183,7 @@ async def test_no_route_that_changes_something_takes_the_cookie_from_another_sit
     assert [call for call in changing if outcomes[call] != (403, "cross_site_request")] == []
 
 
-async def test_nobody_opens_what_needs_somebody(app: Litestar) -> None:
+async def test_nobody_opens_what_needs_somebody(app: ControlPlane) -> None:
     calls = list(calls_of(app))
     outcomes = {call: await ask(app, call, None) for call in calls}
     closed = [call for call in calls if call.permission != PUBLIC]
@@ -203,10 +202,10 @@ async def test_nobody_opens_what_needs_somebody(app: Litestar) -> None:
     }, "a route that is open to everybody is listed here on purpose"
 
 
-async def test_every_permission_a_route_asks_for_exists_and_is_described(app: Litestar, database: Database) -> None:
+async def test_every_permission_a_route_asks_for_exists_and_is_described(app: ControlPlane, database: Database) -> None:
     async with database.as_system() as db:
         known = {item.name for item in await store.list_permissions(db)}
-    document = msgspec.json.decode(describe(app))
+    document = msgspec.json.decode(app.description())
 
     for call in calls_of(app):
         assert call.permission in known | {PUBLIC, SIGNED_IN}, call
@@ -215,7 +214,7 @@ async def test_every_permission_a_route_asks_for_exists_and_is_described(app: Li
             assert operation["x-permission"] == call.permission, call
 
 
-async def test_routes_without_a_guard_are_none(app: Litestar) -> None:
+async def test_routes_without_a_guard_are_none(app: ControlPlane) -> None:
     bare = [
         f"{method} {route.path}"
         for route in app.routes

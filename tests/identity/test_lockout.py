@@ -7,19 +7,19 @@ from datetime import timedelta
 import asyncpg
 import httpx
 import pytest
-from litestar import Litestar
 
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import lockout, passwords
 from nexus.kit.clock import FixedClock
 from tests.identity.people import PASSWORD, browser, member, problem, sign_in
 
 
-async def exhaust(app: Litestar, address: str, email: str = "ada@example.com", times: int = 6) -> list[int]:
+async def exhaust(app: ControlPlane, address: str, email: str = "ada@example.com", times: int = 6) -> list[int]:
     async with browser(app, address) as attacker:
         return [(await sign_in(attacker, email, f"guess {n}")).status_code for n in range(times)]
 
 
-async def test_an_attacker_locks_only_their_own_address(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_an_attacker_locks_only_their_own_address(client: httpx.AsyncClient, app: ControlPlane) -> None:
     guesses = await exhaust(app, "198.51.100.7")
     async with browser(app, "198.51.100.7") as attacker:
         right_but_locked = await sign_in(attacker)
@@ -31,7 +31,7 @@ async def test_an_attacker_locks_only_their_own_address(client: httpx.AsyncClien
     assert owner.status_code == 200
 
 
-async def test_addresses_of_one_ipv6_network_share_a_lane(app: Litestar, client: httpx.AsyncClient) -> None:
+async def test_addresses_of_one_ipv6_network_share_a_lane(app: ControlPlane, client: httpx.AsyncClient) -> None:
     await exhaust(app, "2001:db8:1:1::1", times=4)
 
     assert await exhaust(app, "2001:db8:1:1:ffff::2", times=1) == [429]
@@ -39,7 +39,7 @@ async def test_addresses_of_one_ipv6_network_share_a_lane(app: Litestar, client:
 
 
 async def test_guesses_from_very_many_addresses_close_the_account_to_strangers_but_not_to_a_known_browser(
-    client: httpx.AsyncClient, app: Litestar, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock
 ) -> None:
     await sign_in(client)
     await client.post("/api/identity/sign-out")
@@ -59,7 +59,9 @@ async def test_guesses_from_very_many_addresses_close_the_account_to_strangers_b
     assert later.status_code == 200
 
 
-async def test_one_address_alone_cannot_close_the_account_to_others(app: Litestar, client: httpx.AsyncClient) -> None:
+async def test_one_address_alone_cannot_close_the_account_to_others(
+    app: ControlPlane, client: httpx.AsyncClient
+) -> None:
     await exhaust(app, "198.51.100.7", times=5 * lockout.WIDE_FACTOR + 10)
 
     async with browser(app, "192.0.2.99") as stranger:
@@ -77,7 +79,7 @@ async def test_a_known_browser_is_slowed_down_too(client: httpx.AsyncClient) -> 
 
 
 async def test_a_device_cookie_of_one_person_is_worth_nothing_for_another(
-    client: httpx.AsyncClient, app: Litestar
+    client: httpx.AsyncClient, app: ControlPlane
 ) -> None:
     await member(client, "mallory@example.com", "viewer")
     async with browser(app, "198.51.100.7") as mallory:
@@ -96,7 +98,7 @@ async def test_a_password_that_is_right_in_between_begins_the_count_anew(client:
 
 
 async def test_accounts_that_do_not_exist_answer_and_lock_like_those_that_do(
-    app: Litestar, client: httpx.AsyncClient, admin_connection: asyncpg.Connection
+    app: ControlPlane, client: httpx.AsyncClient, admin_connection: asyncpg.Connection
 ) -> None:
     await member(client, "gone@example.com", "viewer")
     await admin_connection.execute("UPDATE identity.users SET is_active = false WHERE email = 'gone@example.com'")
@@ -130,7 +132,7 @@ async def test_the_same_work_is_done_whoever_is_unknown(
     assert verified == [True, False]
 
 
-async def test_another_password_lifts_the_locks(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_another_password_lifts_the_locks(client: httpx.AsyncClient, app: ControlPlane) -> None:
     await sign_in(client)
     await exhaust(app, "198.51.100.7")
 

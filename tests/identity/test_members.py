@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from litestar import Litestar
 
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import jobs
 from nexus.identity.types import FirstStart
 from nexus.kit.clock import FixedClock
@@ -44,7 +44,7 @@ async def test_an_invitation_link_keeps_its_token_from_every_log(client: httpx.A
 
 
 async def test_a_holder_of_the_token_sees_what_it_offers_and_joins_once(
-    client: httpx.AsyncClient, app: Litestar
+    client: httpx.AsyncClient, app: ControlPlane
 ) -> None:
     await sign_in(client)
     token = (await invite(client, "new@example.com", "member"))["token"]
@@ -61,7 +61,7 @@ async def test_a_holder_of_the_token_sees_what_it_offers_and_joins_once(
     assert entered.json()["organization"]["role"] == "member"
 
 
-async def test_of_two_acceptances_at_once_one_wins(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_of_two_acceptances_at_once_one_wins(client: httpx.AsyncClient, app: ControlPlane) -> None:
     await sign_in(client)
     token = (await invite(client, "new@example.com"))["token"]
 
@@ -73,7 +73,7 @@ async def test_of_two_acceptances_at_once_one_wins(client: httpx.AsyncClient, ap
 
 
 async def test_whoever_made_the_invitation_cannot_make_an_existing_person_join(
-    client: httpx.AsyncClient, app: Litestar
+    client: httpx.AsyncClient, app: ControlPlane
 ) -> None:
     await sign_in(client)
     await client.post("/api/identity/organizations", json={"name": "Globex", "slug": "globex"})
@@ -93,7 +93,7 @@ async def test_whoever_made_the_invitation_cannot_make_an_existing_person_join(
 
 
 async def test_invitations_are_withdrawn_replaced_and_expire(
-    client: httpx.AsyncClient, app: Litestar, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock
 ) -> None:
     await sign_in(client)
     withdrawn = await invite(client, "a@example.com")
@@ -116,7 +116,7 @@ async def test_a_member_is_not_invited_again(client: httpx.AsyncClient) -> None:
     assert problem(await client.post(INVITATIONS, json={"email": "Bob@example.com"})) == (409, "already_taken")
 
 
-async def test_invitations_end_with_the_rights_of_who_made_them(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_invitations_end_with_the_rights_of_who_made_them(client: httpx.AsyncClient, app: ControlPlane) -> None:
     bob = await member(client, "bob@example.com", "admin")
     async with browser(app) as theirs:
         await sign_in(theirs, "bob@example.com")
@@ -158,7 +158,7 @@ async def test_a_granted_role_is_listed_until_it_ends_and_the_worker_takes_it_ba
 
 
 async def test_a_role_that_ends_takes_the_scopes_of_the_person_s_keys_along(
-    client: httpx.AsyncClient, app: Litestar, clock: FixedClock, database: Database
+    client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock, database: Database
 ) -> None:
     # The snapshot's function asks the database for the time.
     clock.advance(datetime.now(UTC) - NOW)
@@ -195,7 +195,7 @@ async def test_a_role_that_ends_takes_the_scopes_of_the_person_s_keys_along(
     assert gone.status_code == 401 and snapshot == []
 
 
-async def test_who_comes_back_holds_nothing_from_before(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_who_comes_back_holds_nothing_from_before(client: httpx.AsyncClient, app: ControlPlane) -> None:
     bob = await member(client, "bob@example.com", "viewer")
     path = f"/api/identity/members/{bob['user_id']}"
     await client.post(f"{path}/roles", json={"role_id": (await roles(client))["auditor"]})
@@ -211,7 +211,7 @@ async def test_who_comes_back_holds_nothing_from_before(client: httpx.AsyncClien
     assert "audit:read" not in permissions and "metrics:read" in permissions
 
 
-async def test_two_owners_who_leave_at_once_leave_one(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_two_owners_who_leave_at_once_leave_one(client: httpx.AsyncClient, app: ControlPlane) -> None:
     bob = await member(client, "bob@example.com", "owner")
     me = (await client.get("/api/identity/me")).json()["user"]["id"]
     async with browser(app) as theirs:
@@ -235,7 +235,7 @@ async def test_an_owner_who_is_shut_out_does_not_count_as_the_last(
 
 
 async def test_a_link_sets_a_password_once_and_ends_every_session(
-    client: httpx.AsyncClient, app: Litestar, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock
 ) -> None:
     bob = await member(client, "bob@example.com", "viewer")
     async with browser(app) as theirs:
@@ -270,7 +270,7 @@ async def test_a_link_ends_after_a_day_and_when_a_newer_one_is_made(
 
 
 async def test_a_link_is_the_way_back_in_for_whom_strangers_keep_locked(
-    client: httpx.AsyncClient, app: Litestar
+    client: httpx.AsyncClient, app: ControlPlane
 ) -> None:
     bob = await member(client, "bob@example.com", "viewer")
     token = (await client.post(f"/api/identity/members/{bob['user_id']}/password-reset")).json()["token"]
@@ -285,7 +285,7 @@ async def test_a_link_is_the_way_back_in_for_whom_strangers_keep_locked(
 
 
 async def test_nobody_takes_over_an_account_that_can_do_more_than_theirs(
-    client: httpx.AsyncClient, app: Litestar
+    client: httpx.AsyncClient, app: ControlPlane
 ) -> None:
     carol = await member(client, "carol@example.com", "admin")
     owner = await member(client, "olga@example.com", "owner")
@@ -334,7 +334,7 @@ async def test_an_ended_session_s_cookie_is_no_hindrance_to_signing_in(
     assert (await sign_in(client)).status_code == 200
 
 
-async def test_an_administrator_ends_a_member_s_sessions(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_an_administrator_ends_a_member_s_sessions(client: httpx.AsyncClient, app: ControlPlane) -> None:
     bob = await member(client, "bob@example.com", "viewer")
     carol = await member(client, "carol@example.com", "admin")
     root = (await client.get("/api/identity/me")).json()["user"]["id"]

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from nexus.contracts.learned import LearnedLimit, LearnedLimits
 from nexus.contracts.redis_keys import learned_limits
-from nexus.entry.api import control_plane
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import provider_credentials
 from nexus.identity.types import FirstStart
 from nexus.kit.clock import FixedClock
@@ -65,7 +65,7 @@ async def test_limits_are_those_the_provider_told(
     made = (await signed.post(URL, json=NEW)).json()
     where = f"{URL}/{made['id']}/limits"
     async with Redis.from_url(redis_url) as redis:
-        app = control_plane(WebState(database, settings, clock, redis=redis))
+        app = ControlPlane(WebState(database, settings, clock, redis=redis))
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         client = httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=signed.headers)
         untold, unknown = await client.get(where), await client.get(f"{URL}/{uuid7()}/limits")

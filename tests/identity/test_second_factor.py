@@ -11,8 +11,8 @@ import asyncpg
 import httpx
 import pyotp
 import pytest
-from litestar import Litestar
 
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity.second_factor import step_of_code
 from nexus.kit.clock import FixedClock
 from tests.identity.people import NOW, PASSWORD, browser, problem, sign_in
@@ -66,7 +66,7 @@ async def test_a_pending_factor_changes_nothing_at_sign_in(client: httpx.AsyncCl
     assert (await sign_in(client)).status_code == 200
 
 
-async def test_sign_in_has_two_steps_then(client: httpx.AsyncClient, app: Litestar, clock: FixedClock) -> None:
+async def test_sign_in_has_two_steps_then(client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock) -> None:
     secret, _ = await enrol(client, clock)
     async with browser(app) as other:
         first = await sign_in(other)
@@ -81,7 +81,7 @@ async def test_sign_in_has_two_steps_then(client: httpx.AsyncClient, app: Litest
 
 
 async def test_enrolling_ends_the_sessions_that_were_opened_without_it(
-    client: httpx.AsyncClient, app: Litestar, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock
 ) -> None:
     async with browser(app) as other:
         await sign_in(other)
@@ -91,7 +91,7 @@ async def test_enrolling_ends_the_sessions_that_were_opened_without_it(
     assert (await client.get("/api/identity/me")).status_code == 200
 
 
-async def test_a_code_is_never_accepted_twice(client: httpx.AsyncClient, app: Litestar, clock: FixedClock) -> None:
+async def test_a_code_is_never_accepted_twice(client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock) -> None:
     secret, _ = await enrol(client, clock)
     given = code(secret, clock)
     async with browser(app) as other:
@@ -104,7 +104,7 @@ async def test_a_code_is_never_accepted_twice(client: httpx.AsyncClient, app: Li
 
 
 async def test_of_many_answers_at_once_with_one_code_one_is_taken(
-    client: httpx.AsyncClient, app: Litestar, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock
 ) -> None:
     secret, _ = await enrol(client, clock)
     given = code(secret, clock)
@@ -137,7 +137,7 @@ async def test_a_challenge_is_answered_once_and_ends(client: httpx.AsyncClient, 
 
 
 async def test_another_password_ends_a_sign_in_that_is_half_done(
-    client: httpx.AsyncClient, app: Litestar, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock
 ) -> None:
     secret, _ = await enrol(client, clock)
     async with browser(app) as thief:
@@ -152,7 +152,7 @@ async def test_another_password_ends_a_sign_in_that_is_half_done(
     assert problem(answer) == (401, "challenge_ended")
 
 
-async def test_a_recovery_code_is_taken_once(client: httpx.AsyncClient, app: Litestar, clock: FixedClock) -> None:
+async def test_a_recovery_code_is_taken_once(client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock) -> None:
     _, codes = await enrol(client, clock)
     async with browser(app) as other:
         first = await second_step(other, f" {codes[0].lower()} ")
@@ -163,7 +163,9 @@ async def test_a_recovery_code_is_taken_once(client: httpx.AsyncClient, app: Lit
     assert problem(again) == (401, "wrong_code")
 
 
-async def test_new_recovery_codes_replace_the_old(client: httpx.AsyncClient, app: Litestar, clock: FixedClock) -> None:
+async def test_new_recovery_codes_replace_the_old(
+    client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock
+) -> None:
     _, old = await enrol(client, clock)
     new = (await client.post(f"{PATH}/recovery-codes")).json()["recovery_codes"]
     async with browser(app) as other:
@@ -174,7 +176,7 @@ async def test_new_recovery_codes_replace_the_old(client: httpx.AsyncClient, app
 
 
 async def test_guesses_of_the_code_add_up_over_addresses_and_challenges(
-    client: httpx.AsyncClient, app: Litestar, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, clock: FixedClock
 ) -> None:
     secret, _ = await enrol(client, clock)
     outcomes = []

@@ -7,14 +7,14 @@ from datetime import timedelta
 import asyncpg
 import httpx
 import pytest
-from litestar import Litestar
 
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity.authentication import COOKIE
 from nexus.kit.clock import FixedClock
 from tests.identity.people import PASSWORD, browser, member, problem, sign_in
 
 
-async def test_the_list_says_which_session_is_this_one(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_the_list_says_which_session_is_this_one(client: httpx.AsyncClient, app: ControlPlane) -> None:
     await sign_in(client)
     async with browser(app) as other:
         await sign_in(other)
@@ -25,7 +25,7 @@ async def test_the_list_says_which_session_is_this_one(client: httpx.AsyncClient
     assert items[0]["ip_address"] == "192.0.2.1" and "token" not in str(items)
 
 
-async def test_a_session_is_ended_from_another_one(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_a_session_is_ended_from_another_one(client: httpx.AsyncClient, app: ControlPlane) -> None:
     await sign_in(client)
     async with browser(app) as other:
         await sign_in(other)
@@ -37,7 +37,7 @@ async def test_a_session_is_ended_from_another_one(client: httpx.AsyncClient, ap
     assert (await client.get("/api/identity/me")).status_code == 401
 
 
-async def test_nobody_ends_another_person_s_session(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_nobody_ends_another_person_s_session(client: httpx.AsyncClient, app: ControlPlane) -> None:
     await member(client, "bob@example.com", "viewer")
     mine = (await client.get("/api/identity/sessions")).json()["items"][0]["id"]
     async with browser(app) as bob:
@@ -50,7 +50,9 @@ async def test_nobody_ends_another_person_s_session(client: httpx.AsyncClient, a
 
 
 @pytest.mark.parametrize("keep", [True, False])
-async def test_sign_out_everywhere_may_keep_this_session(client: httpx.AsyncClient, app: Litestar, keep: bool) -> None:
+async def test_sign_out_everywhere_may_keep_this_session(
+    client: httpx.AsyncClient, app: ControlPlane, keep: bool
+) -> None:
     await sign_in(client)
     async with browser(app) as other:
         await sign_in(other)
@@ -78,7 +80,7 @@ async def test_sensitive_changes_need_a_fresh_proof(client: httpx.AsyncClient, c
     assert done.status_code == 200
 
 
-async def test_a_proof_gives_the_session_a_new_token(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_a_proof_gives_the_session_a_new_token(client: httpx.AsyncClient, app: ControlPlane) -> None:
     await sign_in(client)
     old = client.cookies[COOKIE]
     await client.post("/api/identity/me/confirm", json={"password": PASSWORD})
@@ -114,7 +116,7 @@ async def test_a_session_that_lies_idle_ends(client: httpx.AsyncClient, clock: F
     assert problem(await client.get("/api/identity/me")) == (401, "session_ended")
 
 
-async def test_a_planted_session_is_not_the_one_signed_in_to(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_a_planted_session_is_not_the_one_signed_in_to(client: httpx.AsyncClient, app: ControlPlane) -> None:
     # Session fixation: the attacker's own session, or a made-up one, is in the victim's browser before sign-in.
     await member(client, "mallory@example.com", "viewer")
     async with browser(app) as mallory, browser(app) as victim:
@@ -130,7 +132,7 @@ async def test_a_planted_session_is_not_the_one_signed_in_to(client: httpx.Async
 
 
 async def test_the_password_changes_and_other_sessions_and_the_old_token_end(
-    client: httpx.AsyncClient, app: Litestar
+    client: httpx.AsyncClient, app: ControlPlane
 ) -> None:
     await sign_in(client)
     old = client.cookies[COOKIE]

@@ -15,8 +15,8 @@ import asyncpg
 import httpx
 import pyotp
 import pytest
-from litestar import Litestar
 
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity.authentication import COOKIE
 from nexus.identity.single_sign_on_routes import FLOW_COOKIE
 from nexus.kit.clock import FixedClock
@@ -88,7 +88,7 @@ async def enter(client: httpx.AsyncClient, person: str, next_path: str = "/") ->
 
 
 async def test_a_new_person_of_an_allowed_domain_gets_an_account_and_comes_back_to_where_they_were(
-    client: httpx.AsyncClient, app: Litestar, issuer: str
+    client: httpx.AsyncClient, app: ControlPlane, issuer: str
 ) -> None:
     await configure(client, issuer)
     async with browser(app) as grace:
@@ -108,7 +108,7 @@ async def test_a_new_person_of_an_allowed_domain_gets_an_account_and_comes_back_
 
 
 async def test_claims_that_are_not_in_the_token_are_asked_for(
-    client: httpx.AsyncClient, app: Litestar, issuer: str
+    client: httpx.AsyncClient, app: ControlPlane, issuer: str
 ) -> None:
     await configure(client, issuer)
     async with browser(app) as quiet:
@@ -138,7 +138,7 @@ async def test_what_left_carries_state_nonce_and_pkce_and_a_fixed_way_back(
     "person", ["unverified", "stranger", "takeover"], ids=["unverified address", "other domain", "existing account"]
 )
 async def test_who_is_not_let_in_gets_no_session(
-    client: httpx.AsyncClient, app: Litestar, issuer: str, person: str
+    client: httpx.AsyncClient, app: ControlPlane, issuer: str, person: str
 ) -> None:
     await configure(client, issuer)
     async with browser(app) as somebody:
@@ -154,7 +154,7 @@ async def test_who_is_not_let_in_gets_no_session(
     ["nonce", "audience", "expired", "old", "token_issuer", "azp", "none", "hmac", "signature"],
 )
 async def test_a_token_that_does_not_hold_lets_nobody_in(
-    client: httpx.AsyncClient, app: Litestar, issuer: str, fault: str
+    client: httpx.AsyncClient, app: ControlPlane, issuer: str, fault: str
 ) -> None:
     await configure(client, issuer)
     httpx.post(f"{issuer}/misbehave", json={"fault": fault})
@@ -165,7 +165,9 @@ async def test_a_token_that_does_not_hold_lets_nobody_in(
         assert COOKIE not in somebody.cookies
 
 
-async def test_userinfo_of_somebody_else_is_not_believed(client: httpx.AsyncClient, app: Litestar, issuer: str) -> None:
+async def test_userinfo_of_somebody_else_is_not_believed(
+    client: httpx.AsyncClient, app: ControlPlane, issuer: str
+) -> None:
     await configure(client, issuer)
     httpx.post(f"{issuer}/misbehave", json={"fault": "userinfo"})
     async with browser(app) as somebody:
@@ -181,7 +183,7 @@ async def test_a_provider_that_calls_itself_otherwise_is_not_asked(client: httpx
     assert answer.headers["location"] == "/sign-in?problem=provider_failed"
 
 
-async def test_a_new_key_of_the_provider_is_fetched(client: httpx.AsyncClient, app: Litestar, issuer: str) -> None:
+async def test_a_new_key_of_the_provider_is_fetched(client: httpx.AsyncClient, app: ControlPlane, issuer: str) -> None:
     await configure(client, issuer)
     async with browser(app) as grace:
         await enter(grace, "grace")
@@ -191,7 +193,7 @@ async def test_a_new_key_of_the_provider_is_fetched(client: httpx.AsyncClient, a
 
 
 async def test_a_flow_comes_back_once_in_time_and_to_its_own_browser(
-    client: httpx.AsyncClient, app: Litestar, issuer: str, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, issuer: str, clock: FixedClock
 ) -> None:
     await configure(client, issuer)
     ended = "/sign-in?problem=flow_ended"
@@ -213,7 +215,9 @@ async def test_a_flow_comes_back_once_in_time_and_to_its_own_browser(
     assert first.headers["location"] == "/"
 
 
-async def test_an_answer_of_another_issuer_is_refused(client: httpx.AsyncClient, app: Litestar, issuer: str) -> None:
+async def test_an_answer_of_another_issuer_is_refused(
+    client: httpx.AsyncClient, app: ControlPlane, issuer: str
+) -> None:
     await configure(client, issuer)
     async with browser(app) as grace:
         away = (await grace.get(f"{PATH}/corp/start")).headers["location"]
@@ -247,7 +251,7 @@ async def test_another_site_cannot_begin_a_sign_in(client: httpx.AsyncClient, is
 
 
 async def test_a_person_links_a_provider_and_enters_by_it_then(
-    client: httpx.AsyncClient, app: Litestar, issuer: str, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, issuer: str, clock: FixedClock
 ) -> None:
     clock.advance(timedelta(minutes=-16))
     await configure(client, issuer)
@@ -276,7 +280,7 @@ async def test_a_person_links_a_provider_and_enters_by_it_then(
     assert unlinked.status_code == 204 and after.headers["location"] == "/sign-in?problem=link_first"
 
 
-async def test_the_last_way_in_is_not_taken_away(client: httpx.AsyncClient, app: Litestar, issuer: str) -> None:
+async def test_the_last_way_in_is_not_taken_away(client: httpx.AsyncClient, app: ControlPlane, issuer: str) -> None:
     await configure(client, issuer)
     async with browser(app) as grace:
         await enter(grace, "grace")
@@ -285,7 +289,7 @@ async def test_the_last_way_in_is_not_taken_away(client: httpx.AsyncClient, app:
 
 
 async def test_a_second_factor_here_is_asked_for_unless_the_provider_had_one(
-    client: httpx.AsyncClient, app: Litestar, issuer: str, clock: FixedClock
+    client: httpx.AsyncClient, app: ControlPlane, issuer: str, clock: FixedClock
 ) -> None:
     await configure(client, issuer)
     for person in ("grace", "strong"):
@@ -311,7 +315,7 @@ async def test_a_second_factor_here_is_asked_for_unless_the_provider_had_one(
             ] == "single_sign_on"
 
 
-async def test_an_inactive_provider_lets_nobody_in(client: httpx.AsyncClient, app: Litestar, issuer: str) -> None:
+async def test_an_inactive_provider_lets_nobody_in(client: httpx.AsyncClient, app: ControlPlane, issuer: str) -> None:
     made = (await configure(client, issuer)).json()
     async with browser(app) as grace:
         away = (await grace.get(f"{PATH}/corp/start")).headers["location"]

@@ -13,7 +13,6 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
-from litestar import Litestar
 from prometheus_client import CollectorRegistry
 
 from nexus.contracts.prices import PriceBook
@@ -21,15 +20,14 @@ from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.dataplane.ingest.record_type import Caller
 from nexus.dataplane.ingest.service import Ingest, Receipt
 from nexus.dataplane.snapshots import PriceTable, Snapshots
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import access_keys
-from nexus.identity.authentication import AuthenticationMiddleware
 from nexus.issues import jobs
-from nexus.issues.routes import router
 from nexus.kit.clock import FixedClock
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
 from nexus.platform.settings import Settings
-from nexus.platform.web import WebState, exception_handlers
+from nexus.platform.web import WebState
 from tests.conftest import TestOrganization
 
 NOW = datetime(2026, 4, 3, 12, tzinfo=UTC)
@@ -125,8 +123,7 @@ async def api_of(database: Database, organization_id: UUID, http: httpx.AsyncCli
 
 @pytest.fixture
 async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    app = Litestar([router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
-    app.state.nexus = WebState(database, Settings.from_environment({}), FixedClock(NOW))
+    app = ControlPlane(WebState(database, Settings.from_environment({}), FixedClock(NOW)))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield client

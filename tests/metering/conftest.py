@@ -10,15 +10,13 @@ from uuid import UUID
 
 import httpx
 import pytest
-from litestar import Litestar
 
+from nexus.entry.control_plane import ControlPlane
 from nexus.identity import access_keys
-from nexus.identity.authentication import AuthenticationMiddleware
 from nexus.kit.clock import FixedClock
-from nexus.metering.routes import router
 from nexus.platform.db import Database
 from nexus.platform.settings import Settings
-from nexus.platform.web import WebState, exception_handlers
+from nexus.platform.web import WebState
 from tests.conftest import TestOrganization
 
 NOW = datetime(2026, 4, 3, 12, tzinfo=UTC)
@@ -50,8 +48,7 @@ class Api:
 
 @pytest.fixture
 async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    app = Litestar([router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
-    app.state.nexus = WebState(database, Settings.from_environment({}), FixedClock(NOW))
+    app = ControlPlane(WebState(database, Settings.from_environment({}), FixedClock(NOW)))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield client

@@ -256,7 +256,7 @@ async def test_exported_calls_are_all_calls_and_no_cell_is_run(api: Api, calls: 
 async def test_exports_leave_connections_for_others(
     api: Api, calls: list[dict[str, Any]], http: httpx.AsyncClient
 ) -> None:
-    state = http._transport.app.state.nexus  # type: ignore[attr-defined]
+    state = http._transport.app.state  # type: ignore[attr-defined]
     slots = ExportSlots(1)
     state.put(slots)
 

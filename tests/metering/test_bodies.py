@@ -10,20 +10,18 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import pytest
-from litestar import Litestar
 
 from nexus.contracts.bodies import StoredBody, body_context, is_sampled, pack, unpack
 from nexus.dataplane import store as dataplane_store
-from nexus.identity.authentication import AuthenticationMiddleware
+from nexus.entry.control_plane import ControlPlane
 from nexus.kit.clock import FixedClock
 from nexus.kit.ids import uuid7, uuid7_time
 from nexus.metering import body_jobs
 from nexus.metering.body_jobs import delete_old_bodies, drop_body_days
-from nexus.metering.body_routes import router
 from nexus.platform.db import Database
 from nexus.platform.sealing import Sealer
 from nexus.platform.settings import Settings
-from nexus.platform.web import WebState, exception_handlers
+from nexus.platform.web import WebState
 from tests.conftest import TestOrganization, make_organization
 from tests.metering.conftest import NOW, Api, make_key
 from tests.metering.records import record, store_batch
@@ -35,8 +33,7 @@ ON = {"is_on": True}
 
 @pytest.fixture
 async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    app = Litestar([router], exception_handlers=exception_handlers, middleware=[AuthenticationMiddleware])
-    app.state.nexus = WebState(database, Settings.from_environment({"NEXUS_SECRET_KEY": SECRET_KEY}), FixedClock(NOW))
+    app = ControlPlane(WebState(database, Settings.from_environment({"NEXUS_SECRET_KEY": SECRET_KEY}), FixedClock(NOW)))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield client

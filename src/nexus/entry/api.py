@@ -14,19 +14,11 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from litestar import Litestar
-from litestar.openapi import OpenAPIConfig
 from prometheus_client import Counter, Histogram
 
-import nexus
 from nexus.admission.loans.routes import LoanDesk
-from nexus.admission.loans.routes import router as loans_router
-from nexus.admission.routes import router as admission_router
 from nexus.admission.view_routes import LimitsInForce
-from nexus.catalog.routes import router as catalog_router
-from nexus.costs.routes import router as costs_router
 from nexus.dashboards.routes import live_hub
-from nexus.dashboards.routes import router as dashboards_router
 from nexus.dataplane.decide.asgi import ADMIT_PATH, SETTLE_PATH, AdmissionApp
 from nexus.dataplane.decide.engine import Admission, CellHistory
 from nexus.dataplane.decide.gate import Gate
@@ -52,29 +44,21 @@ from nexus.dataplane.ingest.otlp.asgi import OtlpApp
 from nexus.dataplane.ingest.service import Ingest
 from nexus.dataplane.key_use import KeyUse
 from nexus.dataplane.snapshots import Snapshots
-from nexus.entry.documentation import DocumentationPage, describe
+from nexus.entry.control_plane import ControlPlane
+from nexus.entry.documentation import DocumentationPage
 from nexus.entry.health import HealthChecks
 from nexus.entry.web_files import WebFiles
-from nexus.governance.routes import router as governance_router
 from nexus.identity.attempts import HEADERS_STATE
-from nexus.identity.authentication import AuthenticationMiddleware
-from nexus.identity.provider_credential_routes import router as credential_router
-from nexus.identity.routes import router as identity_router
-from nexus.issues.routes import router as issues_router
 from nexus.kit.errors import NexusError, NotFound, Unauthenticated
 from nexus.kit.ids import uuid7
-from nexus.mcp.routes import router as mcp_router
 from nexus.mcp.server_check import ServerDesk
-from nexus.metering.body_routes import router as body_router
-from nexus.metering.routes import router as metering_router
-from nexus.operations.routes import router as operations_router
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.secrets import secret_keys
 from nexus.platform.redis import connect as connect_redis
 from nexus.platform.sealing import Sealer
 from nexus.platform.settings import Settings
 from nexus.platform.telemetry import render_metrics
-from nexus.platform.web import PROBLEM_TYPE, WebState, exception_handlers, problem_body
+from nexus.platform.web import PROBLEM_TYPE, WebState, problem_body
 from nexus.platform.web.problems import InternalError, MethodNotAllowed, problem_headers
 from nexus.platform.web.proxies import TrustedProxies, read_networks
 
@@ -85,7 +69,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _REQUESTS = Counter("nexus_http_requests", "HTTP requests, by area of the API.", ("area", "method", "status"))
 _SECONDS = Histogram("nexus_http_request_seconds", "Duration of HTTP requests.", ("area",))
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_MAX_BODY_BYTES = 1024 * 1024
 _MAX_REQUEST_ID_CHARS = 128
 
 _SECURITY_HEADERS = (
@@ -95,40 +78,6 @@ _SECURITY_HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
 )
 _log = structlog.get_logger("nexus.http")
-
-
-def control_plane(state: WebState) -> Litestar:
-    """Build the control plane's application from the routers of the slices."""
-    app = Litestar(
-        [
-            identity_router,
-            credential_router,
-            catalog_router,
-            admission_router,
-            loans_router,
-            metering_router,
-            mcp_router,
-            issues_router,
-            body_router,
-            costs_router,
-            governance_router,
-            operations_router,
-            dashboards_router,
-        ],
-        exception_handlers=exception_handlers,
-        middleware=[AuthenticationMiddleware],
-        openapi_config=OpenAPIConfig(
-            title="Nexus",
-            version=nexus.__version__,
-            description="Self-hosted control plane for API consumption.",
-            path="/_openapi",
-            render_plugins=[],
-        ),
-        request_max_body_size=_MAX_BODY_BYTES,
-        logging_config=None,
-    )
-    app.state.nexus = state
-    return app
 
 
 class Application:
@@ -184,7 +133,7 @@ class Application:
         self.state.put(LoanDesk(Lending(Scripts(self.redis), self.admission.open_cell)))
         self.state.put(ServerDesk(facade, self.snapshots))
         self.live = live_hub(self.state)
-        self.control = control_plane(self.state)
+        self.control = ControlPlane(self.state)
         self.events = IngestApp(self.ingest, on_use=self.key_use.note, limits=self.own_limits)
         self.telemetry = OtlpApp(
             self.ingest,
@@ -198,7 +147,7 @@ class Application:
             is_loaded=lambda: self.snapshots.is_loaded and self.limits.is_loaded,
             on_use=self.key_use.note,
         )
-        self.documentation = DocumentationPage(describe(self.control))
+        self.documentation = DocumentationPage(self.control.description)
         self.files = WebFiles()
 
     async def _history(self, cell: UUID) -> CellHistory:
@@ -297,7 +246,7 @@ class Application:
         elif path in {ADMIT_PATH, SETTLE_PATH}:
             await self.decisions(scope, receive, send)
         elif path.startswith("/api/"):
-            await self.control(scope, receive, send)  # type: ignore[arg-type]
+            await self.control(scope, receive, send)
         elif path in _PROBES or self.documentation.has(path):
             if scope["method"] not in {"GET", "HEAD"}:
                 refusal = MethodNotAllowed(f"{path} takes GET only", allow="GET, HEAD")

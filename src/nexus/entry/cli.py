@@ -8,27 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated
 
-import asyncpg
 import cyclopts
-import redis.exceptions
-import sqlalchemy.exc
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
 import nexus
-from nexus.admission.commands import app as admission_app
-from nexus.catalog.commands import app as catalog_app
-from nexus.costs.commands import app as costs_app
-from nexus.entry.doctor import doctor
-from nexus.identity.commands import key_app, org_app, user_app
-from nexus.identity.provider_credential_commands import app as credential_app
 from nexus.kit.errors import NexusError
-from nexus.metering.commands import app as metering_app
-from nexus.metering.replay_commands import replay
-from nexus.platform.db.commands import app as db_app
 from nexus.platform.settings import Settings
-from nexus.sandbox.commands import sandbox
 
 app = cyclopts.App(
     name="nexus",
@@ -38,14 +25,19 @@ app = cyclopts.App(
 )
 _error = Console(stderr=True, highlight=False, soft_wrap=True)
 _EXPECTED = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    sqlalchemy.exc.OperationalError,
-    redis.exceptions.RedisError,
+    ("builtins", "OSError"),
+    ("builtins", "TimeoutError"),
+    ("asyncpg", "PostgresError"),
+    ("asyncpg", "InterfaceError"),
+    ("sqlalchemy.exc", "OperationalError"),
+    ("redis.exceptions", "RedisError"),
 )
 """What a command meets when something it needs is away or closed to it."""
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Return them as types: of what no command imported nothing was raised."""
+    return tuple(getattr(sys.modules[module], name) for module, name in _EXPECTED if module in sys.modules)
 
 
 @app.command
@@ -104,18 +96,36 @@ def version() -> None:
     Console(highlight=False).print(nexus.__version__)
 
 
-app.command(db_app)
-app.command(key_app)
-app.command(user_app)
-app.command(org_app)
-app.command(credential_app)
-app.command(catalog_app)
-app.command(admission_app)
-app.command(metering_app)
-app.command(costs_app)
-app.command(replay, name="replay")
-app.command(sandbox, name="sandbox")
-app.command(doctor, name="doctor")
+_ELSEWHERE = (
+    ("db", "nexus.platform.db.commands:app", "Make, migrate and check the database."),
+    ("key", "nexus.identity.commands:key_app", "Make, list, rotate and revoke access keys."),
+    ("user", "nexus.identity.commands:user_app", "Make, list, unlock and deactivate people."),
+    ("org", "nexus.identity.commands:org_app", "Make and list organizations."),
+    (
+        "credential",
+        "nexus.identity.provider_credential_commands:app",
+        "Keep, list, remove and reseal provider credentials.",
+    ),
+    ("catalog", "nexus.catalog.commands:app", "Providers, models, prices: list, import, price a call."),
+    ("quota", "nexus.admission.commands:app", "List, publish, compare and roll back quotas."),
+    ("metering", "nexus.metering.commands:app", "Price stored calls again, fold rollups."),
+    ("costs", "nexus.costs.commands:app", "Take exchange rates in, list budgets."),
+    (
+        "replay",
+        "nexus.metering.replay_commands:replay",
+        "Send a recording: NDJSON of records, an Azure LLM trace (CSV), or an access log of Apache or nginx.",
+    ),
+    (
+        "sandbox",
+        "nexus.sandbox.commands:sandbox",
+        "Serve a provider on this machine that answers as OpenAI and Anthropic do; Ctrl-C stops it.",
+    ),
+    ("doctor", "nexus.entry.doctor:doctor", "Say what is wrong and how to mend it; exit code 1 when something is."),
+)
+"""Commands, where they are, what they are for. They are imported when they are used: none waits for what another needs."""
+
+for _name, _place, _help in _ELSEWHERE:
+    app.command(_place, name=_name, help=_help)
 
 
 def main() -> None:
@@ -130,7 +140,7 @@ def main() -> None:
         # Whoever read our output has gone (`nexus … | head`); nothing more can be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except _EXPECTED as error:
+    except _expected() as error:
         text = " ".join(str(error).split()) or type(error).__name__
         _fail(f"{text} (`nexus doctor` tells what is wrong)")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.resources
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -239,10 +240,12 @@ def describe(app: Litestar) -> bytes:
 class DocumentationPage:
     """Serves the document and the page that shows it, without a request to anybody else."""
 
-    def __init__(self, document: bytes) -> None:
+    def __init__(self, document: Callable[[], bytes]) -> None:
+        """Make it; `document` is asked for when somebody wants it, beside the loop: it takes a while."""
+        self._document = document
         folder = importlib.resources.files("nexus.entry") / "docs_page"
         self._files = {
-            "/openapi.json": (b"application/json", document),
+            "/openapi.json": (b"application/json", b""),
             "/docs": (b"text/html; charset=utf-8", (folder / "index.html").read_bytes()),
             "/docs/docs.js": (b"text/javascript; charset=utf-8", (folder / "docs.js").read_bytes()),
             "/docs/docs.css": (b"text/css; charset=utf-8", (folder / "docs.css").read_bytes()),
@@ -254,7 +257,11 @@ class DocumentationPage:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for one of the files there are."""
-        media_type, content = self._files[scope["path"].rstrip("/")]
+        path = scope["path"].rstrip("/")
+        media_type, content = self._files[path]
+        if not content:
+            content = await asyncio.to_thread(self._document)
+            self._files[path] = (media_type, content)
         headers = [
             (b"content-type", media_type),
             (b"content-length", str(len(content)).encode()),

@@ -2,7 +2,7 @@
 
 from nexus.platform.web.pages import Page, check_limit, decode_cursor, encode_cursor, id_of, page_of
 from nexus.platform.web.problems import PROBLEM_TYPE, exception_handlers, problem_body
-from nexus.platform.web.state import WebState, web_state
+from nexus.platform.web.state import WebState, give_web_state, web_state
 
 __all__ = [
     "PROBLEM_TYPE",
@@ -12,6 +12,7 @@ __all__ = [
     "decode_cursor",
     "encode_cursor",
     "exception_handlers",
+    "give_web_state",
     "id_of",
     "page_of",
     "problem_body",

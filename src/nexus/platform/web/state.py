@@ -1,6 +1,6 @@
 """What every route can reach: the database, the settings, the clock, Redis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -12,6 +12,7 @@ from nexus.platform.db import Database
 from nexus.platform.settings import Settings
 
 Part = TypeVar("Part")
+_NAME = "nexus"
 
 
 @dataclass
@@ -35,8 +36,13 @@ class WebState:
         self._parts[type(part)] = part
 
 
+def give_web_state(scope: MutableMapping[str, Any], state: WebState) -> None:
+    """Put the parts of the process that serves a request where `web_state` finds them."""
+    scope.setdefault("state", {})[_NAME] = state
+
+
 def web_state(connection: ASGIConnection[Any, Any, Any, Any]) -> WebState:
     """Return the shared parts of the process that serves this request."""
-    state = connection.app.state.nexus
+    state = connection.scope["state"][_NAME]
     assert isinstance(state, WebState)
     return state
