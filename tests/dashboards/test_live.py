@@ -41,8 +41,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 def app(database: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> ControlPlane:
     monkeypatch.setattr(service, "CHECK_SECONDS", 0.02)
-    made = ControlPlane(WebState(database, Settings.from_environment({}), FixedClock(NOW), redis=redis))
-    return made
+    return ControlPlane(WebState(database, Settings.from_environment({}), FixedClock(NOW), redis=redis))
 
 
 async def make_key(database: Database, organization_id: UUID, scopes: list[str]) -> tuple[str, UUID]:
