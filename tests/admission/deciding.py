@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import redis.asyncio
+import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -155,4 +156,6 @@ async def serve(told: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    # What is printed is read as answers.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(serve(json.loads(sys.argv[1])))
