@@ -79,6 +79,16 @@ def outcomes_of(counted: Iterable[dict[str, Any]]) -> Counter[str]:
     return sum((Counter(item["outcomes"]) for item in counted), Counter[str]())
 
 
+def most_at_once(counted: Iterable[dict[str, Any]]) -> int:
+    """Return how many calls of all of them were under way together, at most."""
+    edges = [edge for item in counted for began, ended in item["spans"] for edge in ((began, 1), (ended, -1))]
+    most = now = 0
+    for _, step in sorted(edges):
+        now += step
+        most = max(most, now)
+    return most
+
+
 @asynccontextmanager
 async def deciders(
     count: int, redis_url: str, urls: DatabaseUrls, organization_id: UUID, *, timeout_seconds: float = PATIENCE_SECONDS

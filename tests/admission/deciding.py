@@ -46,7 +46,8 @@ class Process:
         self.outcomes: Counter[str] = Counter()
         self.versions: dict[int, list[float]] = {}
         """When each version was decided by first and last, by the wall clock, and how often."""
-        self.in_flight = self.most_in_flight = 0
+        self.spans: list[tuple[float, float]] = []
+        """When each call that was admitted began and ended, by the wall clock."""
         self.is_over = asyncio.Event()
         self.callers: list[asyncio.Task[None]] = []
         self.unrecorded: list[Record] = []
@@ -84,15 +85,15 @@ class Process:
 
     async def do_count(self) -> dict[str, Any]:
         """Say what came of it so far."""
-        return {"outcomes": self.outcomes, "versions": self.versions, "most_in_flight": self.most_in_flight,
-                "nodes": self.engine._fallback.nodes, "is_degraded": self.engine.is_degraded}  # fmt: skip
+        return {"outcomes": self.outcomes, "versions": self.versions,
+                "share": str(self.engine._fallback.share), "is_degraded": self.engine.is_degraded}  # fmt: skip
 
     async def do_stop(self) -> dict[str, Any]:
         """End the load; say what came of it."""
         self.is_over.set()
         await asyncio.gather(*self.callers)
         self.callers.clear()
-        return await self.do_count()
+        return {**await self.do_count(), "spans": self.spans}
 
     async def do_rush(self, calls: int, at_once: int, call: dict[str, Any], hold: float) -> dict[str, Any]:
         """Ask so many times, so many at once; say which holds were made."""
@@ -120,10 +121,9 @@ class Process:
             decision = await self.engine.decide(asked, hold_seconds=hold, is_settled_here=True)
             self.note(decision, at)
             if decision.is_admitted:
-                self.in_flight += 1
-                self.most_in_flight = max(self.most_in_flight, self.in_flight)
+                began = time.time()
                 await asyncio.sleep(lasts)
-                self.in_flight -= 1
+                self.spans.append((began, time.time()))
                 if decision.hold_id:
                     await self.engine.settle(self.organization_id, decision.hold_id, actual or {})  # type: ignore[arg-type]
                 if is_recorded:
@@ -141,6 +141,7 @@ class Process:
 
 async def serve(told: dict[str, Any]) -> None:
     """Do what is told until nothing more comes."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     process = Process(
         told["redis_url"], DatabaseUrls(**told["urls"]), UUID(told["organization_id"]), told["timeout_seconds"]
     )

@@ -13,7 +13,8 @@ from nexus.admission import jobs
 from nexus.admission.loans import jobs as loan_jobs
 from nexus.admission.loans.routes import LoanDesk
 from nexus.contracts.limits import Call
-from nexus.dataplane.decide.engine import CELLS, Admission
+from nexus.dataplane.decide.cells import CELLS
+from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.lending import Lending
 from nexus.dataplane.decide.scripts import BucketState, Scripts, keys_of
 from nexus.entry.control_plane import ControlPlane

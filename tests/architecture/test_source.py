@@ -140,7 +140,7 @@ def rows_with_tests(page: str) -> list[list[str]]:
     return [row for row in rows if row[-1] != "tests"]
 
 
-@pytest.mark.parametrize("page", ["security.md", "gateway-promises.md"])
+@pytest.mark.parametrize("page", ["security.md", "gateway-promises.md", "admission-promises.md"])
 def test_every_threat_and_promise_names_tests_that_exist(page: str) -> None:
     missing: list[str] = []
     for what, _, tests in rows_with_tests(page):

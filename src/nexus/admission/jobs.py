@@ -19,7 +19,7 @@ from nexus.admission import service, store
 from nexus.admission.buckets import read_states
 from nexus.admission.loans import jobs as loan_jobs
 from nexus.admission.low_tokens import LowTokens, Severity
-from nexus.dataplane.decide.engine import CELLS
+from nexus.dataplane.decide.cells import CELLS
 from nexus.dataplane.decide.scripts import POSTING, Keys, Scripts, TrailEntry
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.kit.ids import uuid7

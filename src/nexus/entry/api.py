@@ -20,7 +20,8 @@ from nexus.admission.loans.routes import LoanDesk
 from nexus.admission.view_routes import LimitsInForce
 from nexus.dashboards.routes import live_hub
 from nexus.dataplane.decide.asgi import ADMIT_PATH, SETTLE_PATH, AdmissionApp
-from nexus.dataplane.decide.engine import Admission, CellHistory
+from nexus.dataplane.decide.cells import CellHistory
+from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.gate import Gate
 from nexus.dataplane.decide.lending import Lending
 from nexus.dataplane.decide.own_limits import OwnLimits

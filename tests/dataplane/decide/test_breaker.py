@@ -34,7 +34,7 @@ async def _takes(seconds: float) -> str:
 def _breaker(**limits: float) -> tuple[Breaker, list[str]]:
     recovered: list[str] = []
     more: dict[str, Any] = {"timeout_seconds": 0.005, "patience_seconds": NEVER} | limits
-    return Breaker(_answers, on_recovery=lambda: recovered.append("yes"), **more), recovered
+    return Breaker(_answers, on_recovery=lambda _: recovered.append("yes"), **more), recovered
 
 
 async def test_a_slow_moment_refuses_nobody() -> None:

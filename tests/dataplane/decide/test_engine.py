@@ -13,7 +13,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from nexus.contracts.limits import Call, Limit, LimitTable
-from nexus.dataplane.decide.engine import CELLS, Admission, CellHistory
+from nexus.dataplane.decide.cells import CELLS, CellHistory
+from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.scripts import BucketState, keys_of
 from tests.dataplane.conftest import OwnRedis
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, limit

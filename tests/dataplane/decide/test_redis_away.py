@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from fractions import Fraction
 from pathlib import Path
 from uuid import UUID
 
@@ -15,10 +16,12 @@ from prometheus_client import REGISTRY
 
 from nexus.contracts.limits import FailurePolicy, Limit
 from nexus.dataplane.decide import engine
-from nexus.dataplane.decide.engine import CellHistory
+from nexus.dataplane.decide.cells import CellHistory
 from nexus.dataplane.decide.fallback import Fallback
+from nexus.dataplane.decide.leases import Leases
 from nexus.dataplane.decide.model import SPREAD_US
 from nexus.dataplane.decide.scripts import keys_of
+from nexus.dataplane.decide.slots import Slots
 from nexus.dataplane.decide.types import Decision
 from tests.dataplane.conftest import OwnRedis
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, START, limit
@@ -27,6 +30,7 @@ from tests.dataplane.decide.test_engine import Node, call
 
 RATE, BURST, YEARLY = 40, 20, 60
 BEFORE = 5
+HALF = Fraction(1, 2)
 
 
 def bucket_and_window(failure: FailurePolicy) -> tuple[Limit, Limit]:
@@ -56,7 +60,7 @@ class Site:
         """Both are counted, and both know what the window has left."""
         for node in self.pair:
             await node.engine.start()
-        await until(lambda: all(node.engine._fallback.nodes == 2 for node in self.pair))
+        await until(lambda: all(node.engine._fallback.share == HALF for node in self.pair))
         for node in self.pair:
             for _ in range(BEFORE):
                 assert (await self.ask(node)).is_admitted
@@ -185,7 +189,7 @@ async def test_without_calls_too_a_redis_that_is_away_is_noticed(own_redis: OwnR
     node = Node(own_redis.url)
     nodes.append(node)
     await node.engine.start()
-    await until(lambda: node.engine._fallback.nodes == 1)
+    await until(lambda: node.engine._fallback.share == 1)
 
     own_redis.kill()
 
@@ -212,11 +216,15 @@ async def test_a_process_that_starts_without_redis_shares_with_those_it_knew_of(
     for node in (heir, stranger):
         await node.engine.start()
 
-    assert heir.engine._fallback.nodes == 2
+    assert heir.engine._fallback.share == HALF
     assert (await stranger.engine.decide(call())).outcome == "unavailable", "whoever knows of no share has none"
     async with asyncio.timeout(20):
         while not (await heir.engine.decide(call())).is_admitted:
             await asyncio.sleep(0.01)
+
+
+def fallback() -> Fallback:
+    return Fallback(Slots(Leases(), lambda: START, lambda: 0))
 
 
 def decide_at(node: Fallback, now: int, *known: Limit, hold: str = "", units: int = 1) -> str:
@@ -237,9 +245,9 @@ def test_all_local_shares_together_are_at_most_the_limit(
 ) -> None:
     bucket = limit(1, capacity=capacity, units=rate, failure="local")
     window = limit(2, capacity=capacity, method="fixed_window", period="year", failure="local")
-    made = [Fallback() for _ in range(count)]
+    made = [fallback() for _ in range(count)]
     for node in made:
-        node.nodes = count
+        node.share = Fraction(1, count)
         node.saw(ORGANIZATION, window.id.hex, capacity - 1, 2**53)
         (seen,) = node.windows(START)[ORGANIZATION]
         assert seen == window.id.hex
@@ -258,8 +266,8 @@ def test_a_window_is_shared_as_it_was_last_seen_and_one_that_begins_meanwhile_wh
     daily = limit(1, capacity=100, method="fixed_window", period="day", failure="local")
     day = 86_400 * SECOND
     begins = START // day * day
-    node = Fallback()
-    node.nodes = 2
+    node = fallback()
+    node.share = HALF
     node.saw(ORGANIZATION, daily.id.hex, 10, begins + day)
 
     today = [decide_at(node, START + number, daily) for number in range(8)]
@@ -269,27 +277,23 @@ def test_a_window_is_shared_as_it_was_last_seen_and_one_that_begins_meanwhile_wh
     assert today.count("admitted") == 5
     assert tomorrow.count("admitted") == 50
     assert [item.units for item in owed] == [50], "what a window owed that is over is nobody's"
-    stranger = Fallback()
-    stranger.nodes = 2
+    stranger = fallback()
+    stranger.share = HALF
     assert decide_at(stranger, START, daily) == "refused", "others may have spent what one has never looked at"
 
 
-def test_a_call_in_flight_that_began_without_redis_ends_after_redis_is_back() -> None:
-    flight = limit(1, capacity=4, method="concurrency", failure="local")
+def test_a_call_that_is_held_without_redis_is_settled_there_too_and_redis_is_told_what_it_took() -> None:
     tokens = limit(2, capacity=100, units=100, dimension="tokens", failure="open")
-    node = Fallback()
-    node.nodes = 2
-    outcomes = [decide_at(node, START, flight, tokens, hold=f"call {number}") for number in range(3)]
+    node = fallback()
+    node.share = HALF
+    outcomes = [decide_at(node, START, tokens, hold=f"call {number}") for number in range(2)]
 
     first = node.take_owed(START)
-    still = decide_at(node, START, flight, tokens, hold="one more")
     ended = node.finish("call 0", "settle", {"tokens": 5}, START)
-    again = decide_at(node, START, flight, tokens, hold="another")
     node.forget_expired(START + 2 * SECOND)
 
-    assert outcomes == ["admitted", "admitted", "refused"]
+    assert outcomes == ["admitted", "admitted"]
     assert [item.units for item in first] == [2]
-    assert still == "refused", "it is in flight all the same"
-    assert ended and again == "admitted"
-    assert [item.units for item in node.take_owed(START + 3 * SECOND)] == [4 + 1]
+    assert ended
+    assert [item.units for item in node.take_owed(START + 3 * SECOND)] == [4]
     assert not node.finish("call 1", "settle", {}, START), "what nobody ended in its time stays as charged"

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from nexus.admission import store
 from nexus.admission.loans import service
 from nexus.dataplane.decide.breaker import LimiterAway
-from nexus.dataplane.decide.engine import CELLS
+from nexus.dataplane.decide.cells import CELLS
 from nexus.dataplane.decide.lending import Lending, LoanRecord
 from nexus.dataplane.decide.scripts import Scripts, keys_of
 from nexus.kit.clock import SYSTEM_CLOCK

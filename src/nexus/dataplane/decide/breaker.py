@@ -38,6 +38,7 @@ class Breaker:
     What counts is silence: while Redis answers others it is busy, not away, and a call waits for its turn, for
     `LONGEST_SECONDS` at most. While nothing failed Redis may be silent for `patience_seconds`: a machine that is busy for a
     moment would otherwise refuse whoever asks in it. After a failure `timeout_seconds` of silence are enough, until one succeeds.
+    `on_recovery` is told for how many microseconds Redis was not asked.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Breaker:
         probe: Callable[[], Awaitable[object]],
         *,
         timeout_seconds: float,
-        on_recovery: Callable[[], None],
+        on_recovery: Callable[[int], None],
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._probe = probe
@@ -58,7 +59,13 @@ class Breaker:
         self._answered_at = 0.0
         self._probing: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[Any]] = set()
+        self._opened_at = 0.0
         self.is_open = False
+
+    @property
+    def open_us(self) -> int | None:
+        """For how many microseconds Redis has not been asked; None while it is."""
+        return int((asyncio.get_running_loop().time() - self._opened_at) * 1e6) if self.is_open else None
 
     async def run(self, work: Coroutine[Any, Any, T], *, silence_seconds: float | None = None) -> T:
         """Await a call to Redis; `LimiterAway` when it fails or takes too long. What takes too long goes on unattended.
@@ -119,6 +126,7 @@ class Breaker:
         self._failures += 1
         if self._failures >= _FAILURES_TO_OPEN and not self.is_open:
             self.is_open = True
+            self._opened_at = asyncio.get_running_loop().time()
             _DEGRADED.set(1)
             log.error("Redis does not answer: limits' failure policies decide", error=error)
             self._probing = asyncio.get_running_loop().create_task(self._probe_until_back(), name="limiter-probe")
@@ -130,11 +138,12 @@ class Breaker:
                 await asyncio.wait_for(asyncio.shield(self._watched()), 1.0)
             except (RedisError, OSError, TimeoutError):
                 continue
+            away_us = self.open_us or 0
             self.is_open = False
             self._failures = 0
             _DEGRADED.set(0)
             log.warning("Redis answers again")
-            self._on_recovery()
+            self._on_recovery(away_us)
             return
 
     def _watched(self) -> asyncio.Task[Any]:

@@ -15,8 +15,8 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -29,15 +29,16 @@ from redis.exceptions import RedisError
 
 from nexus.contracts.limits import DIMENSIONS, Call, Dimension, Limit, LimitTable
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
+from nexus.dataplane.decide.cells import CELLS, Restore, open_cell
 from nexus.dataplane.decide.fallback import Fallback, Owed
 from nexus.dataplane.decide.leases import LIFE_US, Correction
-from nexus.dataplane.decide.lending import LoanRecord, reopen_loans
-from nexus.dataplane.decide.lessee import Lessee
+from nexus.dataplane.decide.lessee import Lessee, monotonic_us
 from nexus.dataplane.decide.nodes import Nodes
 from nexus.dataplane.decide.openings import OPEN_SECONDS, REPORT_SECONDS, Flights, Openings, Spent
 from nexus.dataplane.decide.purses import Charges, Plan, Plans
 from nexus.dataplane.decide.refusals import RefusalBook
 from nexus.dataplane.decide.scripts import SCARCE, BucketState, Keys, Scripts, keys_of
+from nexus.dataplane.decide.slots import Slots
 from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg, Settlement
 from nexus.dataplane.decide.windows import window
 from nexus.kit.ids import uuid7
@@ -45,7 +46,6 @@ from nexus.kit.ids import uuid7
 TIMEOUT_SECONDS = 0.005
 DEFAULT_HOLD_SECONDS = 600.0
 """How long a call may last whose hold says nothing else."""
-CELLS = "nx:cells"
 _TICK_SECONDS = 1.0
 _REAP_AGAIN_SECONDS = 0.25
 _FAREWELL_SECONDS = 1.0
@@ -65,18 +65,6 @@ Asked = Sequence[tuple[Limit, str, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class CellHistory:
-    """What is known, outside Redis, of a cell that Redis does not know."""
-
-    has_history: bool
-    """Whether it ever decided anything: then Redis has lost it, and its buckets begin empty."""
-    states: Mapping[str, bytes]
-    """Windows that are still running, and buckets that have open loans, packed, by bucket."""
-    loans: Mapping[str, Sequence[LoanRecord]] = field(default_factory=dict)
-    """Open loans by the bucket that borrowed."""
-
-
-@dataclass(frozen=True, slots=True)
 class WindowAccount:
     """How a window of a bucket stands."""
 
@@ -88,22 +76,6 @@ class WindowAccount:
     """Of that, what processes had on lease that told nothing of it any more."""
     known: int
     """Of that, what is known to be spent: neither lost, nor on lease, nor held."""
-
-
-Restore = Callable[[UUID], Awaitable[CellHistory]]
-
-
-async def open_cell(
-    scripts: Scripts, restore: Restore | None, organization_id: UUID, *, has_decided: bool = False
-) -> None:
-    """Make a cell known, with what is known of it from before a loss: loans first, for once it is known calls are decided.
-
-    `has_decided`: calls of it were decided before, whatever `restore` knows.
-    """
-    history = await restore(organization_id) if restore is not None else CellHistory(False, {})
-    keys = keys_of(organization_id)
-    await reopen_loans(scripts, keys, history.loans)
-    await scripts.open_cell(keys, has_lost=history.has_history or has_decided, states=dict(history.states))
 
 
 class Admission:
@@ -136,7 +108,8 @@ class Admission:
         self._has_leases = prelude is None
         self._lessee = Lessee(self._scripts, self._breaker, self._now_us, self._correct)
         self._plans = Plans()
-        self._fallback = Fallback()
+        self._slots = Slots(self._lessee.leases, monotonic_us, lambda: self._breaker.open_us)
+        self._fallback = Fallback(self._slots)
         self._nodes = Nodes(redis, self._scripts, self._breaker, file=nodes_file)
         # Who gives Redis more time than that gives it to PostgreSQL too.
         self._opening_seconds = max(OPEN_SECONDS, timeout_seconds)
@@ -170,7 +143,7 @@ class Admission:
     async def start(self) -> None:
         """Begin to reap, and to count the processes that decide."""
         await self._nodes.recall()
-        self._fallback.nodes = self._nodes.count
+        self._fallback.share = self._nodes.share
         self._ticking = asyncio.create_task(self._tick_for_ever(), name="admission")
 
     async def stop(self) -> None:
@@ -223,6 +196,11 @@ class Admission:
         was_open = self._breaker.is_open
         try:
             decision = None
+            if plan.is_timed:
+                self._slots.asked(plan.limits)
+                if self._slots.is_settling:
+                    was_open = True
+                    raise LimiterAway
             if plan.has_budgets:
                 await self._openings.ensure(plan.limits)
             elif self._has_leases and (not life_us or is_settled_here) and not call.is_privileged:
@@ -231,6 +209,8 @@ class Admission:
                 asked = plan.asked(charges)
                 answer = await self._decide_in_redis(call, asked, hold_id, life_us)
                 decision = self._read(call, asked, answer, hold_id)
+                if plan.is_timed and decision.outcome == "admitted" and not decision.is_replay:
+                    self._slots.began(call.organization_id, hold_id, life_us, asked)
         except LimiterAway:
             if hold_id and not was_open:
                 # Redis may have charged it all the same.
@@ -406,6 +386,7 @@ class Admission:
         self, organization_id: UUID, hold_id: str, kind: EndKind, actual: Mapping[Dimension, int]
     ) -> Settlement:
         self._flights.ended(hold_id, actual, is_release=kind == "release")
+        self._slots.ended(hold_id)
         if self._fallback.finish(hold_id, kind, actual, self._now_us()):
             return Settlement("ended")
         here = self._lessee.finish(hold_id, kind, actual)
@@ -452,6 +433,12 @@ class Admission:
         await open_cell(self._scripts, self._restore, organization_id, has_decided=has_decided)
         self._cells.discard(organization_id)
         self._openings.forget(organization_id)
+        await self._tell_calls(organization_id)
+
+    async def _tell_calls(self, organization_id: UUID) -> None:
+        """Tell a Redis that lost its memory which calls are in flight here."""
+        if self._slots.lost(organization_id):
+            await self._lessee.tell_calls()
 
     async def _remember_cell(self, keys: Keys) -> None:
         await self._redis.sadd(CELLS, keys.cell)
@@ -475,11 +462,12 @@ class Admission:
 
     async def _report_flights(self) -> None:
         """Tell, after a cell lost its state, what this process's calls may have spent that the ledger lacks."""
-        for organization_id in self._flights.organizations():
+        for organization_id in self._flights.organizations() | self._slots.organizations():
             keys = keys_of(organization_id)
             epoch: Any = await self._redis.get(keys.epoch)
             if not self._flights.is_new_epoch(organization_id, epoch):
                 continue
+            await self._tell_calls(organization_id)
             told: dict[Any, Any] = {
                 f"{self._flights.process} {bucket}": units
                 for bucket, units in self._flights.report(organization_id).items()
@@ -509,11 +497,14 @@ class Admission:
     async def _ping(self) -> object:
         return await self._redis.ping()
 
-    def _recovered(self) -> None:
+    def _recovered(self, away_us: int) -> None:
+        self._slots.is_back(away_us)
         self._later(self._tell_what_happened())
 
     async def _tell_what_happened(self) -> None:
         """Tell Redis what was admitted, settled and given up while it was away."""
+        # Calls under way before those that have ended: in their place they began.
+        await self._lessee.tell_calls()
         owed = self._fallback.take_owed(self._now_us())
         for number, item in enumerate(owed):
             try:
@@ -523,8 +514,13 @@ class Admission:
                     self._fallback.owe_again(untold)
                 return
         for _ in range(len(self._doubtful)):
-            organization_id, hold_id = self._doubtful.popleft()
-            await self._finish(organization_id, hold_id, "release", {})
+            # In Redis only: here the same call may be under way.
+            organization_id, hold_id = doubtful = self._doubtful.popleft()
+            try:
+                await self._breaker.run(self._scripts.finish(keys_of(organization_id), hold_id, "release", {}))
+            except LimiterAway:
+                self._doubtful.append(doubtful)
+                return
         for _ in range(len(self._unsettled)):
             organization_id, hold_id, kind, actual = self._unsettled.popleft()
             await self._finish(organization_id, hold_id, kind, actual)
@@ -540,11 +536,13 @@ class Admission:
     async def _tick(self) -> None:
         self._lessee.forget_expired()
         self._fallback.forget_expired(self._now_us())
+        self._slots.forget_expired()
         if self._breaker.is_open:
             return
         # By the breaker, so that it opens, and says so, when nobody calls.
-        self._fallback.nodes = await self._nodes.beat()
-        await self._look_at_windows()
+        await self._nodes.beat()
+        self._fallback.share = self._nodes.share
+        await self._look_at_limits()
         await self._report_flights()
         if self._cells:
             # Again: the first time it may not have been heard.
@@ -554,15 +552,20 @@ class Admission:
         if self._doubtful or self._unsettled or self._fallback.has_news:
             await self._tell_what_happened()
 
-    async def _look_at_windows(self) -> None:
-        """Keep current what windows have left, for when Redis is away."""
+    async def _look_at_limits(self) -> None:
+        """Keep current what windows have left, and how many calls are in flight, for when Redis is away."""
         for organization_id, names in self._fallback.windows(self._now_us()).items():
-            prefix = keys_of(organization_id).buckets
-            kept = cast("list[bytes | None]", await self._redis.mget([prefix + name for name in names]))
-            for data, bucket in zip(kept, names, strict=True):
-                if data is not None:
-                    state = BucketState.unpack(data)
+            for bucket, state in zip(names, await self._read_buckets(organization_id, names), strict=True):
+                if state is not None:
                     self._fallback.saw(organization_id, bucket, state.capacity - state.level, state.ends)
+        for organization_id, names in self._slots.looked_at().items():
+            for bucket, state in zip(names, await self._read_buckets(organization_id, names), strict=True):
+                self._slots.saw(organization_id, bucket, state.level if state is not None else 0)
+
+    async def _read_buckets(self, organization_id: UUID, names: Sequence[str]) -> list[BucketState | None]:
+        prefix = keys_of(organization_id).buckets
+        kept = cast("list[bytes | None]", await self._redis.mget([prefix + name for name in names]))
+        return [BucketState.unpack(data) if data is not None else None for data in kept]
 
 
 def _settlement(answer: list[int]) -> Settlement:

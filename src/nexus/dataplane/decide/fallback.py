@@ -1,9 +1,9 @@
 """Decides without Redis, by each limit's failure policy, and keeps account of what Redis will have to be told.
 
 *closed* refuses. *open* admits and records. *local* admits within this process's share, so that all processes together stay
-within the limit: of a bucket its rate divided by the processes last known, from nothing; of a window, divided alike, what it
-had left when it was last looked at, a second ago or so. A limit too small to be divided, a window nobody has looked at, and any
-limit of a process that never heard how many there are, give nothing.
+within the limit: of a bucket its share of the rate, from nothing; of a window its share of what that had left when it was last
+looked at, a second ago or so; of calls in flight what Redis counts for it (see `slots`). A limit too small to be divided, a
+window nobody has looked at, and any limit of a process that Redis never gave a share, give nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from nexus.contracts.limits import Dimension, Limit, Rate
 from nexus.dataplane.decide.model import SPREAD_US, Bucket, Cell
+from nexus.dataplane.decide.slots import Slots
 from nexus.dataplane.decide.types import Decision, LimitStanding
 from nexus.dataplane.decide.windows import window
 
@@ -51,9 +52,10 @@ class _Held:
 class Fallback:
     """The failure policies of one process."""
 
-    def __init__(self) -> None:
-        self.nodes: int | None = None
-        """How many processes share each limit; None: it was never known."""
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self.share: Fraction | None = None
+        """This process's part of each limit, of 1; None: it was never known. See `nodes`."""
         self._since: int | None = None
         self._cells: dict[UUID, Cell] = {}
         self._left: dict[tuple[UUID, str], tuple[int, int]] = {}
@@ -88,13 +90,17 @@ class Fallback:
         if self._since is None:
             self._since = now
         for limit, _, _ in asked:
-            is_closed = limit.failure == "closed" or (limit.failure == "local" and self.nodes is None)
+            is_closed = limit.failure == "closed" or (limit.failure == "local" and self.share is None)
             if is_closed and not limit.is_shadow:
                 _CALLS.labels("refused").inc()
                 return Decision("unavailable", standings, retry_us=_AGAIN_US, refused_by=limit, decided_by="fallback")
         shares: list[tuple[Limit, str, int]] = []
         for limit, bucket, units in asked:
-            if limit.failure == "local":
+            if limit.failure == "local" and limit.method == "concurrency":
+                assert self.share is not None
+                if not limit.is_shadow and not self._slots.has_room(organization_id, limit, bucket, self.share):
+                    return self._refused(standings, limit, _AGAIN_US)
+            elif limit.failure == "local":
                 share = self._share(organization_id, limit, bucket, now)
                 if share is not None:
                     shares.append((share, bucket, units))
@@ -109,6 +115,9 @@ class Fallback:
         self._owe(organization_id, asked, now)
         if hold_id and life_us:
             self._holds[hold_id] = _Held(organization_id, asked, now + life_us)
+            for limit, bucket, _ in asked:
+                if limit.method == "concurrency" and not limit.is_shadow:
+                    self._slots.occupy(organization_id, limit, bucket)
         _CALLS.labels("admitted").inc()
         return Decision("admitted", standings, hold_id=hold_id, decided_by="fallback")
 
@@ -122,6 +131,8 @@ class Fallback:
             cell.finish(hold_id, kind, actual, now)
             cell.holds.pop(hold_id, None)
         for limit, bucket, charged in held.asked:
+            if limit.method == "concurrency" and not limit.is_shadow:
+                self._slots.vacate(held.organization_id, limit, bucket)
             taken = 0 if kind == "release" else charged
             if kind != "release" and limit.dimension in actual:
                 taken = limit.charge(actual[limit.dimension])
@@ -134,14 +145,12 @@ class Fallback:
             self.finish(hold_id, "reap", {}, now)
 
     def take_owed(self, now: int) -> list[Owed]:
-        """Return, and forget, what was admitted and Redis does not know of: Redis decides again. Calls in flight stay counted."""
+        """Return, and forget, what was admitted and Redis does not know of: Redis decides again. Calls in flight it is told of
+        as the process's own (see `leases`)."""
         owed = [item for item in self._owed.values() if item.units and not 0 < item.until_us <= now]
         self._owed.clear()
         self._since = None
-        for organization_id, cell in list(self._cells.items()):
-            cell.buckets = {name: known for name, known in cell.buckets.items() if known.limit.method == "concurrency"}
-            if not cell.holds:
-                del self._cells[organization_id]
+        self._cells.clear()
         return owed
 
     def owe_again(self, owed: Owed) -> None:
@@ -167,17 +176,16 @@ class Fallback:
 
     def _share(self, organization_id: UUID, limit: Limit, bucket: str, now: int) -> Limit | None:
         """Return this process's part of a limit, its bucket being there; None where that is nothing."""
-        assert self.nodes is not None
+        assert self.share is not None
         cell = self._cells.setdefault(organization_id, Cell())
         known = cell.buckets.get(bucket)
         if limit.period is not None:
             return self._share_of_window(cell, organization_id, limit, bucket, now)
-        capacity = limit.capacity // self.nodes
+        assert limit.rate is not None
+        capacity = int(limit.capacity * self.share)
         if not capacity:
             return None
-        if limit.rate is None:
-            return replace(limit, capacity=capacity, reserve=0)
-        rate = Rate(limit.rate.numerator, limit.rate.denominator * self.nodes)
+        rate = Rate(limit.rate.numerator * self.share.numerator, limit.rate.denominator * self.share.denominator)
         share = replace(limit, capacity=capacity, reserve=0, rate=rate)
         if known is None:
             # Leases may have been granted what the bucket gains in the first moments: it is not given twice.
@@ -186,7 +194,7 @@ class Fallback:
 
     def _share_of_window(self, cell: Cell, organization_id: UUID, limit: Limit, bucket: str, now: int) -> Limit | None:
         assert limit.period is not None
-        assert self.nodes is not None
+        assert self.share is not None
         assert self._since is not None
         known = cell.buckets.get(bucket)
         if known is not None and now < known.ends:
@@ -198,7 +206,7 @@ class Fallback:
             left = limit.capacity
         elif until != ends:
             left = 0
-        capacity = left // self.nodes
+        capacity = int(left * self.share)
         if capacity <= 0:
             return None
         share = replace(limit, capacity=capacity, reserve=0)

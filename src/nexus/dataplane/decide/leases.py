@@ -293,6 +293,28 @@ class Leases:
         else:
             self._kept.pop(key, None)
 
+    def free_slots(self, key: BucketKey, now_us: int) -> int:
+        """Return how many slots of calls in flight are on lease, and taken by none."""
+        lease = self._held.get(key)
+        if lease is None or not lease.is_for_calls or lease.limit.method != "concurrency" or lease.last_us <= now_us:
+            return 0
+        return max(0, lease.rest)
+
+    def occupy(self, key: BucketKey, limit: Limit, now_us: int) -> None:
+        """Count a call in flight that was decided without Redis, by a slot on lease where there is one; Redis is told of it."""
+        if self.free_slots(key, now_us):
+            self._held[key].spent += 1
+        else:
+            # Redis is told of it with the next sweep, and not when this lease is renewed.
+            self._end(key)
+        self.keep(key, 1)
+        self._holding[key] = limit
+
+    def vacate(self, key: BucketKey, limit: Limit) -> None:
+        """End such a call."""
+        self.keep(key, -1)
+        self.correct(key, limit, -1, 0)
+
     def window(self, key: BucketKey) -> int:
         """Return in which window a bucket's last lease was made; 0 for none."""
         return self._windows.get(key, 0)

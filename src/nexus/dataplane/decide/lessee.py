@@ -274,6 +274,11 @@ class Lessee:
             await asyncio.sleep(_SWEEP_SECONDS)
             await self.sweep()
 
+    async def tell_calls(self) -> None:
+        """Tell Redis of calls in flight that were decided without it."""
+        self._keep_sweeping()
+        await self.sweep()
+
     async def sweep(self) -> None:
         """Tell Redis what is owed, and give back what is not used."""
         await self._pay()

@@ -31,6 +31,8 @@ _LIMIT = struct.Struct("<13d")
 _ADMITTED, _REFUSED = 1, 0
 SCARCE = 5
 """Status: a window has not enough left, and would if all leases came back."""
+WHOLE = 144_403_552_893_600
+"""All shares of `beat` together: the least common multiple of 1 to 32."""
 _REMEMBERED_SECONDS = 50
 """Buckets are kept for a minute at least after they were written."""
 _MOST_REMEMBERED = 100_000
@@ -272,9 +274,10 @@ class Scripts:
         except NoScriptError:
             return await self._redis.eval(self._sources[name], len(keys), *keys, *arguments)
 
-    async def beat(self, key: str, process: str, silent_us: int) -> int:
-        """Give a process's sign of life; returns how many processes gave one of late."""
-        return int(await self.run("beat", [key], [process, silent_us]))
+    async def beat(self, key: str, process: str, silent_us: int, share: int) -> tuple[int, int]:
+        """Give the sign of life of a process that has a share; returns how many gave one of late, and its share from now on."""
+        count, given = await self.run("beat", [key], [process, silent_us, share])
+        return count, given
 
     async def open_cell(self, keys: Keys, *, has_lost: bool, states: Mapping[str, bytes] | None = None) -> bool:
         """Make a cell known; tells whether it was not. One that has lost its state begins with empty buckets."""

@@ -20,7 +20,7 @@ import structlog
 from nexus.contracts.budgets import BudgetDocument, budget_limit, ledger_units
 from nexus.contracts.limit_specs import LimitSpec, compile_limit, decimal_fraction
 from nexus.contracts.limits import ANYBODY, Limit, LimitTable, OperationCost, Rate, ScopeKind, UnrepresentableLimit
-from nexus.dataplane.decide.engine import CellHistory
+from nexus.dataplane.decide.cells import CellHistory
 from nexus.dataplane.decide.lending import LoanRecord
 from nexus.dataplane.decide.scripts import METHOD_CODES, BucketState
 from nexus.dataplane.decide.windows import from_us, to_us, window

@@ -147,6 +147,14 @@ end
 --   exchange rate may make a fraction), then three boundaries of windows
 local LIMIT = '<ddddddddddddd'
 
+-- Whether a cell lost its state a moment ago (see open for `since`) and processes are still telling which calls are under way: no
+-- other begins before.
+local REPORT_US = 2000000
+local function is_told(method, since)
+    local opened = since - 1000000
+    return method == CONCURRENCY and since > 0 and now >= opened and now < opened + REPORT_US
+end
+
 -- Brings the bucket of a limit to now, or opens it: full, or, in a cell rebuilt at `since`, as if empty at that instant.
 -- Returns it, and 1 where the limit is a shadow; nil when none of the limit's windows holds now, and with it `UNOPENED` when it is
 -- a budget's that is not there: that begins with what was spent already, and `opening` says that it is being opened (see seed).
@@ -175,9 +183,11 @@ local function current(state, limit, since, opening)
                 b.level, b.refilled = capacity, capacity
             end
         end
+        b.waits = is_told(method, since)
         return b, shadow
     end
     if b.method <= LEAKY then refill(b) end
+    if is_told(b.method, since) then b.waits = true end
     if version > b.version then
         reconfigure(b, version, method, capacity, whole, part, d, reserve)
         if method == WINDOW and starts < b.at then
@@ -196,6 +206,7 @@ end
 -- Units a bucket can give now.
 local function available(b)
     if b.method <= LEAKY then return b.level end
+    if b.waits then return 0 end
     return b.capacity - b.level
 end
 
