@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import decide, gateway, ingest, invariants, queries, redis_away, report, streams
+from bench import decide, gateway, ingest, invariants, processes, queries, redis_away, report, streams
 from bench.node import Node
 
-SECTIONS = ["ingest", "queries", "gateway", "decide", "redis_away", "streams", "invariants"]
+SECTIONS = ["ingest", "queries", "gateway", "decide", "processes", "redis_away", "streams", "invariants"]
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -45,6 +45,8 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
             node.stop()
     if "decide" in arguments.only:
         parts.append(await decide.measure(folder / "decide"))
+    if "processes" in arguments.only:
+        parts.append(await processes.measure(folder / "processes"))
     if "invariants" in arguments.only:
         parts.append(await asyncio.to_thread(invariants.measure, steps=arguments.steps))
     if "redis_away" in arguments.only:

@@ -1,4 +1,4 @@
-"""Decisions: the script's own time beside a one-key GCRA, an engine beside other limiters, and many processes at one limit.
+"""Decisions: the script's own time beside a one-key GCRA, and an engine beside other limiters.
 
 The other limiters are installed for the measurement: see `peer_limiters`.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -235,64 +233,6 @@ async def _pyrate_cases(redis: Redis) -> list[tuple[str, Callable[[], Awaitable[
     ]
 
 
-async def worker(url: str, a_second: int, capacity: int, seconds: float, offered: float, processes: int) -> None:
-    """Ask as fast as this process's part of `offered` times the limit; print admitted, asked, begin and end."""
-    redis = Redis.from_url(url)
-    made = engine(redis, limit(9, a_second=a_second, capacity=capacity))
-    call = Call(organization_id=ORGANIZATION)
-    # Nobody begins before all are there.
-    await redis.incr("ready")
-    while int(await redis.get("ready")) < processes:
-        await asyncio.sleep(0.05)
-    pause = processes / (a_second * offered)
-    began, began_at, asked, admitted = time.perf_counter(), time.time(), 0, 0
-    while (now := time.perf_counter() - began) < seconds:
-        if asked * pause > now:
-            await asyncio.sleep(min(asked * pause - now, 0.01))
-            continue
-        asked += 1
-        admitted += (await made.decide(call)).is_admitted
-        if asked % 32 == 0:
-            await asyncio.sleep(0)
-    print(admitted, asked, began_at, time.time())
-    await made.stop()
-    await redis.aclose()
-
-
-async def overshoot(redis: Redis, url: str, *, a_second: int, seconds: float) -> str:
-    """Many processes at one limit, with leases: how much of the ideal, how much too much, how often Redis was asked."""
-    rows = []
-    for processes, offered, capacity in (
-        (1, 2.0, a_second), (1, 5.0, a_second), (8, 0.8, a_second), (8, 2.0, a_second), (8, 5.0, a_second),
-        (8, 5.0, a_second // 10), (32, 2.0, a_second),
-    ):  # fmt: skip
-        await redis.flushall()
-        await redis.config_resetstat()
-        started = [
-            await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bench.decide", url, str(a_second), str(capacity), str(seconds), str(offered),
-                str(processes), stdout=subprocess.PIPE, cwd=Path(__file__).parents[1],
-            )
-            for _ in range(processes)
-        ]  # fmt: skip
-        answers = [(await item.communicate())[0].split() for item in started]
-        admitted, asked = (sum(int(item[place]) for item in answers) for place in (0, 1))
-        span = max(float(item[3]) for item in answers) - min(float(item[2]) for item in answers)
-        stats: dict[str, Any] = await redis.info("commandstats")
-        # From the first decision to the last one nobody can have been given more than this.
-        most = capacity + a_second * span
-        rows.append(
-            f"| {processes} | {offered:g} | {capacity / a_second:g} s | {asked:,} | {admitted:,} | "
-            f"{admitted / min(asked, most):.3f} | {max(0.0, admitted - most):.0f} | "
-            f"{stats['cmdstat_evalsha']['calls'] / asked:.3f} |"
-        )
-    return (
-        f"### Processes at one limit of {a_second:,}/s\n\n"
-        "| processes | offered, times the limit | burst | asked | admitted | of the ideal | overshoot | round trips a call |\n"
-        "|---:|---:|---:|---:|---:|---:|---:|---:|\n" + "\n".join(rows)
-    )
-
-
 async def measure(folder: Path, *, calls: int = 5000) -> str:
     """Measure on a Redis of its own; returns the section of the report."""
     server = EmbeddedRedis(folder)
@@ -306,19 +246,9 @@ async def measure(folder: Path, *, calls: int = 5000) -> str:
             "## Decisions",
             await script_times(redis, calls=calls),
             await limiters(redis, server.url, calls=calls),
-            await overshoot(redis, server.url, a_second=1000, seconds=8),
         ]
         await redis.aclose()
         return "\n\n".join(parts)
     finally:
         process.terminate()
         process.wait(10)
-
-
-if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    asyncio.run(
-        worker(
-            arguments[0], int(arguments[1]), int(arguments[2]), float(arguments[3]), float(arguments[4]), int(arguments[5])
-        )
-    )  # fmt: skip

@@ -26,7 +26,7 @@ def test_a_broken_rule_is_noticed(name: str) -> None:
     tests = [str(folder / f"{file}.py") for file in rule.tests]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "--no-header", "-p", broken_rules.__name__, *tests],
-        cwd=ROOT, env={**os.environ, "NEXUS_BROKEN_RULE": name}, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, env={**os.environ, "NEXUS_BROKEN_RULE": name, "NEXUS_DECIDE_EXAMPLES": "200"}, capture_output=True, text=True,
     )  # fmt: skip
 
     assert done.returncode == FAILED, done.stdout[-3000:] + done.stderr[-1000:]

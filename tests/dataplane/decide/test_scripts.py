@@ -453,3 +453,48 @@ async def test_what_is_reserved_is_left_alone_by_each_plain_call(clocked: Clocke
     admitted = [(await clocked.decide([(known, "b", 1)], is_privileged=is_privileged))[0] for _ in range(11)]
 
     assert admitted.count(1) == (10 if is_privileged else 6)
+
+
+@pytest.mark.parametrize("hold", ["", "h"])
+async def test_calls_are_admitted_to_the_last_unit_and_a_refusal_names_the_limit_that_takes_longest(
+    clocked: ClockedRedis, hold: str
+) -> None:
+    quick, slow = limit(1, capacity=2), limit(2, capacity=2, per_us=MINUTE)
+
+    answers = [
+        await clocked.decide([(quick, "q", 1), (slow, "s", 1)], hold=hold and f"{hold}{number}", life_us=MINUTE)
+        for number in range(3)
+    ]
+
+    assert [answer[0] for answer in answers] == [1, 1, 0]
+    assert answers[2][2:4] == [2, MINUTE]
+
+
+async def test_what_is_given_back_lifts_no_bucket_above_its_capacity_and_no_window_above_its_amount(
+    clocked: ClockedRedis,
+) -> None:
+    bucket, window = limit(1, capacity=10), limit(2, capacity=10, method="fixed_window", period="year")
+    await clocked.decide([(bucket, "b", 4), (window, "w", 4)])
+
+    given = [
+        await clocked.scripts.adjust(clocked.keys, known, name, -7, clocked.now, "given")
+        for known, name in ((bucket, "b"), (window, "w"))
+    ]
+
+    assert given == [(1, 10), (1, 10)]
+
+
+async def test_a_version_keeps_debt_as_it_is_and_leaves_room_for_what_is_out_on_lease(clocked: ClockedRedis) -> None:
+    known, smaller = limit(1, capacity=10, per_us=MINUTE), limit(1, capacity=6, per_us=MINUTE, version=2)
+    await clocked.scripts.adjust(clocked.keys, known, "debt", 15, clocked.now, "taken")
+    await clocked.scripts.lease(
+        clocked.keys, "process", 1, [Wish(known, "out", 0, 5)], clocked.now, life_us=SECOND, horizon_us=SECOND
+    )
+
+    for name in ("debt", "out"):
+        await clocked.scripts.adjust(clocked.keys, smaller, name, 0, clocked.now, "version")
+    debt, out = await clocked.state("debt"), await clocked.state("out")
+
+    assert debt is not None and out is not None
+    assert (debt.level, debt.capacity) == (-5, 6)
+    assert (out.level, out.leased) == (1, 5)
