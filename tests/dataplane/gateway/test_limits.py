@@ -176,7 +176,7 @@ async def test_calls_at_once_never_pass_a_limit_of_calls_in_flight(
 async def _told_how_many_decide(engine: Engine) -> None:
     """Wait until the process knows how many share its limits: before, it gives nothing of them while Redis is away."""
     for _ in range(500):
-        if engine.engine._fallback.nodes is not None:
+        if engine.engine._fallback.share is not None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("nobody was counted")
