@@ -24,7 +24,7 @@ from uuid import UUID
 from nexus.demo import sending
 from nexus.demo.calling import Caller
 from nexus.demo.requests import COURSES, can_be_sent, is_of, request_of
-from nexus.demo.setting_up import PLAYGROUND, SANDBOXED, Api, Ready, Secrets
+from nexus.demo.setting_up import PROGRAMS, SANDBOXED, Api, Ready, Secrets
 from nexus.demo.spans import Spans
 from nexus.demo.traffic import OUTAGE_PROVIDER, Call, calls, hours, outage
 from nexus.demo.world import COMPANIES, Company
@@ -304,6 +304,30 @@ def figures(api: Api, company: Company, start: datetime, end: datetime) -> dict[
     return {"total": found["total"], "providers": {item["provider"]: item["requests"] for item in found["groups"]}}
 
 
+def unlimited(api: Api, company: Company) -> set[str]:
+    """Return the pages of limits and budgets that have nothing to show yet."""
+
+    def items(path: str, **query: str) -> list[dict[str, Any]]:
+        found = api.call("GET", path, organization=company.slug, **query)
+        return list(found["items"] if isinstance(found, dict) else found)
+
+    found: dict[str, Any] = {
+        "quotas": items("/api/admission/quotas"),
+        "rates": items("/api/admission/provider-limits"),
+        "budgets": items("/api/costs/budgets"),
+    }
+    if company is COMPANIES[0]:
+        found |= {
+            "buckets": items("/api/admission/buckets"),
+            "refusals": items("/api/admission/refusals"),
+            "loans": items("/api/admission/loans"),
+            "cost rules": items("/api/admission/cost-rules"),
+            "refused calls": items("/api/metering/calls", refused="true"),
+            "trail": items("/api/admission/token-transactions"),
+        }
+    return {name for name, value in found.items() if not value}
+
+
 def test_figures_are_those_of_the_story_and_stay_when_it_starts_again(tmp_path: Path) -> None:
     folder, port = tmp_path / "demo", free_port()
     # What is younger may still be on its way, what is older may have ended before the first day.
@@ -335,8 +359,9 @@ def test_figures_are_those_of_the_story_and_stay_when_it_starts_again(tmp_path: 
             members = api.call("GET", "/api/identity/members", organization=company.slug)["items"]
             assert {member["email"] for member in members} >= {person.email for person in company.people}
             keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
-            playground = {PLAYGROUND} if company is COMPANIES[0] else set()
-            assert {key["application"] for key in keys} == {item.name for item in company.applications} | playground
+            more = set(PROGRAMS) if company is COMPANIES[0] else set()
+            assert {key["application"] for key in keys} == {item.name for item in company.applications} | more
+            wait_for(lambda company=company: not unlimited(api, company), "every page of limits has something to show")
             wait_for(lambda company=company: not missing(api, company, end), "every course of a call is to be seen")
     person = COMPANIES[0].people[0].email
     password = Secrets.read(folder).passwords[person]

@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nexus.demo import sending, traffic
+from nexus.demo import limiting, sending, traffic
 from nexus.demo.calling import Caller
-from nexus.demo.setting_up import PLAYGROUND, Api, NotSetUpError, Ready, set_up
+from nexus.demo.setting_up import PLAYGROUND, STORE, TRAINEES, Api, NotSetUpError, Ready, set_up
 from nexus.demo.spans import Spans
 from nexus.demo.traffic import Amount
 from nexus.demo.world import COMPANIES
@@ -38,9 +38,13 @@ def play(url: str, sandbox_url: str, folder: Path, amount: Amount, stopping: thr
         now = datetime.now(UTC)
         _fill(senders, ready, now, spans, amount)
         sending.open_with_some(senders, ready, now, caller)
+        keys = ready.secrets.keys
+        limiting.limit(api, keys, stopping.is_set)
+        limiting.try_too_much(url, keys[f"{COMPANIES[0].slug}/{TRAINEES}"])
+        store = limiting.Store(url, keys[f"{COMPANIES[0].slug}/{STORE}"])
         _tell(url, ready, email, password)
         for _ in sending.live(senders, ready, now, stopping, caller, spans, volume=amount.volume):
-            pass
+            store.go_on()
 
 
 def _sign_in(folder: Path) -> tuple[str, str]:
@@ -95,6 +99,8 @@ def _tell(url: str, ready: Ready, email: str, password: str) -> None:
         "Look at",
         f"  {url}/        choose Acme Robotics or Globex Travel at the top, and the last 30 days",
         f"  {url}/calls   what comes in now through the gateway: attempts, errors, tokens",
+        f"  {url}/limits  what Acme Robotics' backups take of their limits, and what is refused",
+        f"  {url}/budgets one near its amount, one over it",
         f"  {url}/docs    the HTTP API",
         f"  {traffic.OUTAGE_PROVIDER} was down on {outage}: others stepped in",
         "",

@@ -19,6 +19,10 @@ from nexus.demo.world import COMPANIES, Company
 FILE = "demo.json"
 PLAYGROUND = "playground"
 """The application, and the key, with which people try the gateway."""
+STORE, TRAINEES = "backup-store", "trainees"
+"""Programs that are no part of the story: one asks before it reads and writes storage, one may do little."""
+PROGRAMS = {PLAYGROUND: ("gateway:call",), STORE: ("calls:admit",), TRAINEES: ("gateway:call",)}
+"""Those of the first organization that have keys beside its applications, and what they may."""
 SANDBOXED = ("openai", "anthropic", "google", "mistral")
 """The providers whose calls go through the gateway: the sandbox answers as they do."""
 _SCOPES = ("events:write", "gateway:call")
@@ -131,7 +135,8 @@ def set_up(api: Api, folder: Path, sandbox_url: str) -> Ready:
         )["items"]  # fmt: skip
         if found:
             newest[company.slug] = datetime.fromisoformat(found[0]["timestamp"]).astimezone(UTC)
-    _key(api, COMPANIES[0], kept, PLAYGROUND, ("gateway:call",))
+    for name, scopes in PROGRAMS.items():
+        _key(api, COMPANIES[0], kept, name, scopes)
     kept.write(folder)
     began_on = min(made_at).replace(hour=0, minute=0, second=0, microsecond=0)
     return Ready(kept, began_on, newest)

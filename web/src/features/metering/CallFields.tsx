@@ -5,7 +5,7 @@ import { duration, instant, size } from "../../app/format";
 import { text } from "../../app/text";
 import { plainOf, useNames } from "./names";
 
-const ELSEWHERE = new Set(["id", "timestamp", "provider", "model", "endpoint", "method", "status_code", "response_time_ms", "cost", "currency", "error_type", "error_message", "unpriced_reason", "price_id", "price_source", "priced", "tokens", "units", "attempts"]);
+const ELSEWHERE = new Set(["refused_by", "id", "timestamp", "provider", "model", "endpoint", "method", "status_code", "response_time_ms", "cost", "currency", "error_type", "error_message", "unpriced_reason", "price_id", "price_source", "priced", "tokens", "units", "attempts"]);
 
 /** What is known of a call beside its head and its cost. */
 export function CallFields({ call }: { call: Call }) {

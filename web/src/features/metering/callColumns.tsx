@@ -20,7 +20,7 @@ export const COLUMNS: CallColumn[] = [
   { id: "provider", name: text.provider, cell: (call) => call.provider },
   { id: "call", name: text.call, isCut: true, cell: (call) => or([call.method, call.endpoint].filter(Boolean).join(" ")) },
   { id: "model", name: text.model, isCut: true, cell: (call) => or(call.model) },
-  { id: "status", name: text.status, right: true, cell: (call) => <span className={call.status_code >= 400 || !call.status_code ? "bad" : undefined}>{call.refused_by !== null && `${text.refusedShort} `}{call.status_code}</span>, title: (call) => (call.refused_by === null ? undefined : text.refusedBy(call.refused_by)) },
+  { id: "status", name: text.status, right: true, cell: (call) => <span style={{ whiteSpace: "nowrap" }} className={call.status_code >= 400 || !call.status_code ? "bad" : undefined}>{call.refused_by !== null && `${text.refusedShort} `}{call.status_code}</span>, title: (call) => (call.refused_by === null ? undefined : text.refusedBy(call.refused_by)) },
   { id: "latency", name: text.latency, right: true, sort: "response_time_ms", cell: (call) => duration(call.response_time_ms) },
   { id: "tokens", name: text.tokens, right: true, sort: "tokens", cell: (call) => (call.tokens?.input || call.tokens?.output ? `${compact(call.tokens.input ?? 0)} / ${compact(call.tokens.output ?? 0)}` : "–") },
   { id: "cost", name: text.cost, right: true, sort: "cost", cell: (call) => money(call.cost, call.currency), title: (call) => call.unpriced_reason ?? undefined },
