@@ -17,6 +17,7 @@ from pathlib import Path
 from nexus_client import Client
 
 from nexus.demo.calling import Caller
+from nexus.demo.failures import errors
 from nexus.demo.requests import COURSES, can_be_sent, is_of, request_of
 from nexus.demo.setting_up import Ready
 from nexus.demo.spans import Spans
@@ -102,9 +103,10 @@ def back_fill(
                 if start <= call.ended_at < until and not (can_be_sent(call) and spans.has(call.began_at)):
                     _record(sender, call)
                     progress.calls += 1
-            for call in tool_calls(sender.company, sender.application, hour, ready.began_on, volume=volume):
-                if start <= call.ended_at < until:
-                    _record(sender, call)
+            for told in (tool_calls, errors):
+                for call in told(sender.company, sender.application, hour, ready.began_on, volume=volume):
+                    if start <= call.ended_at < until:
+                        _record(sender, call)
         progress.hours_done += 1
         progress.seconds = time.monotonic() - began
         yield progress
@@ -138,12 +140,11 @@ def live(
                             serial += 1
                             is_sent = can_be_sent(call) and call.began_at >= since
                             heapq.heappush(waiting, (call.began_at if is_sent else call.ended_at, serial, sender, call))
-                    for call in tool_calls(
-                        sender.company, sender.application, next_hour, ready.began_on, volume=volume
-                    ):
-                        if call.ended_at >= since:
-                            serial += 1
-                            heapq.heappush(waiting, (call.ended_at, serial, sender, call))
+                    for told in (tool_calls, errors):
+                        for call in told(sender.company, sender.application, next_hour, ready.began_on, volume=volume):
+                            if call.ended_at >= since:
+                                serial += 1
+                                heapq.heappush(waiting, (call.ended_at, serial, sender, call))
                 next_hour += HOUR
             while waiting and waiting[0][0] <= min(now, sure_until):
                 due_at, _, sender, call = heapq.heappop(waiting)
@@ -184,5 +185,8 @@ def _record(sender: Sender, call: Call) -> None:
             return
         case "mcp_request":
             sender.client.record_mcp_request(record.pop("method"), record.pop("outcome"), **record)
+            return
+        case "error":
+            sender.client.record_error(record.pop("message"), **record)
             return
     sender.client.record(record.pop("provider"), record.pop("status_code"), **record)

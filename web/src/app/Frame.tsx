@@ -29,6 +29,7 @@ const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[]
   { path: "/quotas", label: text.quotas, needs: "quota:read" },
   { path: "/loans", label: text.loans, needs: "quota:read" },
   { path: "/operations", label: text.operations, needs: "quota:read" },
+  { path: "/errors", label: text.errorsPage, needs: "error:read" },
   { path: "/providers", label: text.providers, needs: "catalog:read", isTimed: true },
   { path: "/routes", label: text.routes, needs: "catalog:read" },
   { path: "/prices", label: text.prices, needs: "catalog:read" },

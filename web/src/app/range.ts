@@ -37,7 +37,7 @@ export function readView(search: Record<string, unknown>): View {
   if (given.sort && /^-?(timestamp|response_time_ms|cost|tokens)$/.test(given.sort)) view.sort = given.sort;
   if (given.interval && INTERVALS.includes(given.interval)) view.interval = given.interval;
   for (const name of ["errors", "unpriced", "refused"]) if (given[name] === "true") view[name] = "true";
-  for (const name of ["organization", "q", "table_name", "action", "tab", "columns", "who", "first", "second", "server", "tool", "order", "hold"]) if (given[name]) view[name] = given[name];
+  for (const name of ["organization", "q", "table_name", "action", "tab", "columns", "who", "first", "second", "server", "tool", "order", "hold", "status", "level", "environment", "service", "category", "assignee"]) if (given[name]) view[name] = given[name];
   return view;
 }
 

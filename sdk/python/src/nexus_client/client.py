@@ -17,6 +17,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 from nexus_client.calls import Call, Recorded
+from nexus_client.errors import told_of
 from nexus_client.ids import uuid7
 from nexus_client.pipeline import Item, Limits, Pipeline, Record
 from nexus_client.posting import Poster
@@ -143,6 +144,17 @@ class Client:
     def record_mcp_request(self, method: str, outcome: str, **fields: Any) -> str:
         """Record a request to an MCP server and return its id. The fields are those of an `mcp_request`."""
         return self._record_of("mcp_request", {"method": method, "outcome": outcome}, fields)
+
+    def record_error(self, error: BaseException | str, **fields: Any) -> str:
+        """Record an error and return its id: an exception with its class and stack, or a message. The fields are those of
+        an `error`.
+
+        As with `record`, the id is the time of the error unless `timestamp` says otherwise.
+        """
+        required: Record = {"message": "an error without a message"}
+        with self.counters.shield:
+            required = told_of(error)
+        return self._record_of("error", required, fields)
 
     def _record_of(self, kind: str, required: Record, fields: Record) -> str:
         made = str(fields.get("id") or uuid7())

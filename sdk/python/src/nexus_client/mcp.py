@@ -3,7 +3,8 @@
     MCPServer("files", middleware=[record(client, server="files")])         # of the package `mcp`, from 2.0 on
     FastMCP("files", middleware=[record(client, server="files")])           # of the package `fastmcp`, from 4.0 on
 
-Each call of a tool is a `tool_call`, each request of the protocol, calls of tools among them, an `mcp_request`. The host's
+Each call of a tool is a `tool_call`, each request of the protocol, calls of tools among them, an `mcp_request`; an exception
+that a request met is an `error` too. The host's
 event loop takes the time and keeps references; what costs more (reading the answer, its size) is done in the writer's thread.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
+from nexus_client.errors import told_of
 from nexus_client.ids import uuid7
 
 if TYPE_CHECKING:
@@ -73,12 +75,14 @@ class Recorder:
         server: str | None = None,
         parameters: bool = True,
         responses: bool = False,
+        errors: bool = True,
         user: Callable[[Any], str | None] | None = None,
     ) -> None:
         self._client = client
         self._server = server
         self._keeps_parameters = parameters
         self._keeps_responses = responses
+        self._tells_errors = errors
         self._user_of = user or _authenticated
 
     async def __call__(self, ctx: Any, call_next: Next) -> Any:
@@ -115,6 +119,9 @@ class Recorder:
             self._client.put(lambda: self._request(ids[0], method, params, common, result, error))
             if method == "tools/call":
                 self._client.put(lambda: self._tool_call(ids[1], params, common, result, error))
+            if error is not None and self._tells_errors and isinstance(error, Exception):
+                made, execution = uuid7(began_ns), str(ids[1]) if method == "tools/call" else None
+                self._client.put(lambda: self._error(made, execution, method, params, common, error))
 
     def _request(
         self, made: Any, method: str, params: Mapping[str, Any], common: dict[str, Any], result: Any, error: Any
@@ -127,6 +134,28 @@ class Recorder:
             # What is offered, without descriptions and schemas: so that it can be told what nobody calls.
             record["response_body"] = {"tools": [{"name": name} for name in _names(result)]}
         return {**record, **_ending(result, error), "response_size_bytes": len(_written(result))}
+
+    def _error(
+        self,
+        made: Any,
+        execution: str | None,
+        method: str,
+        params: Mapping[str, Any],
+        common: dict[str, Any],
+        error: Exception,
+    ) -> dict[str, Any]:
+        """Tell of what was raised: how the call ended is the `tool_call`'s to say, why is the error's."""
+        target = str(params.get("name") or params.get("uri") or "").partition("?")[0]
+        # What a tool raised stands behind the error that the server made of it.
+        told = told_of(error.__cause__ or error)
+        found = {"type": "error", "id": str(made), **told, "category": "mcp"}
+        found |= {name: common[name] for name in _OF_ERRORS if name in common}
+        found["tool_context"] = {"method": method, **({"target": target[:200]} if target else {})}
+        if self._server:
+            found["service"] = self._server
+        if execution:
+            found["execution_id"] = execution
+        return found
 
     def _tool_call(
         self, made: Any, params: Mapping[str, Any], common: dict[str, Any], result: Any, error: Any
@@ -162,6 +191,9 @@ record = Recorder
 
 _CONTEXT = frozenset({"application", "user", "end_user", "tags", "session_id", "trace_id", "metadata"})
 """What a context may say of who called (`attributed`), as far as these records have it."""
+
+
+_OF_ERRORS = ("application", "user", "end_user", "tags", "session_id", "trace_id", "span_id", "request_id")
 
 
 def _origin(ctx: Message) -> dict[str, Any]:
