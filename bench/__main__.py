@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import decide, gateway, ingest, invariants, processes, queries, redis_away, report, streams
+from bench import decide, errors, gateway, ingest, invariants, processes, queries, redis_away, report, streams
 from bench.node import Node
 
-SECTIONS = ["ingest", "queries", "gateway", "decide", "processes", "redis_away", "streams", "invariants"]
+SECTIONS = ["ingest", "queries", "gateway", "decide", "processes", "redis_away", "streams", "invariants", "errors"]
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -26,6 +26,15 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
                 parts.append(await ingest.measure(node, rounds=arguments.rounds, rows=arguments.ingest_rows))
             if "queries" in arguments.only:
                 parts.append(await queries.measure(node, sizes=arguments.query_rows, repeats=arguments.repeats))
+        finally:
+            node.stop()
+    if "errors" in arguments.only:
+        node = Node(folder / "errors", folder / "errors.log", workers=arguments.workers)
+        try:
+            await node.start()
+            parts.append(
+                await errors.measure(node, errors=arguments.errors, causes=arguments.causes, repeats=arguments.repeats)
+            )
         finally:
             node.stop()
     if "gateway" in arguments.only:
@@ -59,6 +68,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--workers", type=int, default=2, help="web processes")
+    parser.add_argument("--errors", type=int, default=1_000_000, help="errors stored before their pages are asked for")
+    parser.add_argument("--causes", type=int, default=20_000, help="causes of these errors")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of ingest, each followed by raw COPY")
     parser.add_argument("--seconds", type=float, default=8, help="seconds a round of the gateway")
     parser.add_argument("--ingest-rows", type=int, default=200_000, help="rows a round")
