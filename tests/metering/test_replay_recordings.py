@@ -338,3 +338,32 @@ def test_whatever_a_file_holds_each_line_is_one_record_or_one_fault(
     assert len({line.number for line in lines}) == len(lines) <= content.count(b"\n") + 1
     given_ids = [line for line in lines if line.record is not None and len(str(line.record["id"])) == 36]
     assert len({line.record["id"] for line in given_ids if line.record}) == len(given_ids)
+
+
+def test_calls_of_tools_are_told_by_their_columns_and_keep_what_they_say(tmp_path: Path) -> None:
+    rows = [
+        {
+            "server": "files",
+            "tool": "read",
+            "arguments": {"path": "/a"},
+            "is_error": True,
+            "result_chars": 9,
+            "task_id": "t",
+        },
+        {"server": None, "tool": None, "call": "route", "arguments": None, "is_error": False},
+        {"server": "files", "tool": "read", "arguments": {}},
+        "no object",
+    ]
+    file = tmp_path / "calls.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    recording = open_recording(file)
+    lines = list(recording)
+
+    assert recording.format == "tool-calls"
+    first, agents, short, other = lines
+    assert first.record == {
+        "type": "tool_call", "id": first.record["id"], "tool": "read", "outcome": "tool_error", "server": "files",
+        "parameters": {"path": "/a"}, "response_size_bytes": 9, "trace_id": "t",
+    }  # fmt: skip
+    assert agents.record is not None and (agents.record["tool"], agents.record["outcome"]) == ("route", "ok")
+    assert "is_error" in short.fault and other.record is None

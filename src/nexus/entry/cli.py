@@ -103,7 +103,7 @@ _ELSEWHERE = (
     ("org", "nexus.identity.commands:org_app", "Make and list organizations."),
     (
         "credential",
-        "nexus.identity.provider_credential_commands:app",
+        "nexus.entry.credential_commands:app",
         "Keep, list, remove and reseal provider credentials.",
     ),
     ("catalog", "nexus.catalog.commands:app", "Providers, models, prices: list, import, price a call."),

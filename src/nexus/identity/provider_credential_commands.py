@@ -108,18 +108,3 @@ def remove_credential(credential_id: UUID, *, organization: Org = "default") -> 
 
     asyncio.run(work())
     _out.print("removed")
-
-
-@app.command(name="reseal")
-def reseal_credentials() -> int:
-    """Seal every provider credential again under the newest key of NEXUS_SECRET_KEY; then an old key can go."""
-    settings = Settings.from_environment()
-    sealer = Sealer(secret_keys(settings))
-
-    async def work() -> tuple[int, int]:
-        async with open_database(settings) as database, database.as_system(_actor()) as connection:
-            return await service.reseal(connection, sealer)
-
-    count, failed = asyncio.run(work())
-    _out.print(f"sealed {count} again" + (f"; {failed} do not open under any key listed" if failed else ""))
-    return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""Recorded traffic as records of calls: NDJSON of our own, an LLM trace, access logs of Apache and nginx.
+"""Recorded traffic as records: NDJSON of our own, an LLM trace, access logs of Apache and nginx, calls of MCP tools.
 
 A record's id comes from the file's content and the record's number, before any shift of time: the same file replayed
 again, shifted or not, is the same calls, and lines that repeat in a log stay the different calls they were.
@@ -34,9 +34,10 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-Format = Literal["ndjson", "azure-llm-trace", "access-log"]
-FORMATS: tuple[Format, ...] = ("ndjson", "azure-llm-trace", "access-log")
+Format = Literal["ndjson", "azure-llm-trace", "access-log", "tool-calls"]
+FORMATS: tuple[Format, ...] = ("ndjson", "azure-llm-trace", "access-log", "tool-calls")
 _SNIFFED_LINES = 20
+_TOOL_COLUMNS = frozenset({"server", "tool", "arguments", "is_error"})
 _TRACE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 # Common and combined log format; what follows (nginx's own additions, a request time) is left alone.
 _ACCESS = re.compile(
@@ -91,6 +92,8 @@ class Recording:
                     yield from self._trace(file)
                 case "access-log":
                     yield from self._access_log(file)
+                case "tool-calls":
+                    yield from self._tool_calls(file)
 
     def _id(self, number: int) -> str:
         return str(opaque_uuid(f"replay:{self.digest}:{number}"))
@@ -114,6 +117,42 @@ class Recording:
             if self.model is not None:
                 record["model"] = self.model
             yield Line(number, record, _instant(record))
+
+    def _tool_calls(self, file: IO[str]) -> Iterator[Line]:
+        """Read calls of MCP tools as LiveMCPBench keeps them. They tell no time: they are taken as made when they are sent.
+
+        A call without a tool is one of the agent's own, known by what it is called.
+        """
+        for number, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                row = msgspec.json.decode(text, type=dict[str, Any])
+            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+                yield Line(number, None, fault=f"it is no JSON object: {error}")
+                continue
+            if not row.keys() >= _TOOL_COLUMNS:
+                yield Line(number, None, fault=f"it names no {', '.join(sorted(_TOOL_COLUMNS - row.keys()))}")
+                continue
+            yield Line(number, self._tool_record(number, row))
+
+    def _tool_record(self, number: int, row: dict[str, Any]) -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "type": "tool_call",
+            "id": self._id(number),
+            "tool": str(row["tool"] or row.get("call") or "unknown"),
+            "outcome": "tool_error" if row["is_error"] else "ok",
+        }
+        server = self.provider or row["server"]
+        if server:
+            record["server"] = server
+        if isinstance(row["arguments"], dict):
+            record["parameters"] = row["arguments"]
+        if isinstance(row.get("result_chars"), int):
+            record["response_size_bytes"] = row["result_chars"]
+        if row.get("task_id"):
+            record["trace_id"] = str(row["task_id"])
+        return record
 
     def _trace(self, file: IO[str]) -> Iterator[Line]:
         names = _cells(next(file, ""))
@@ -285,7 +324,17 @@ def _sniff(path: Path) -> Format | None:
             return "azure-llm-trace"
     if any(_ACCESS.match(line) for line in lines):
         return "access-log"
+    if any(_is_tool_call(line) for line in lines):
+        return "tool-calls"
     return "ndjson" if any(line.startswith("{") for line in lines) else None
+
+
+def _is_tool_call(line: str) -> bool:
+    try:
+        row = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
+    return isinstance(row, dict) and row.keys() >= _TOOL_COLUMNS and "type" not in row
 
 
 def open_recording(

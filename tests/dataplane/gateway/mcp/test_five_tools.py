@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -113,9 +114,14 @@ async def test_what_server_and_gateway_both_tell_counts_once_and_as_the_gateway_
     else:
         await check(mcp, log, server="five", transport="streamable_http")
         await told_by_server()
+    for kind, more in (("tool_call", {}), ("request", {"method": "tools/call"})):
+        for _ in range(500):
+            rows = await mcp.stored(kind, len(CALLS), **more)
+            if all("gateway" in (row["metadata"] or {}) for row in rows):
+                break
+            await asyncio.sleep(0.02)
+        assert all("gateway" in (row["metadata"] or {}) for row in rows), kind
     calls = await mcp.stored("tool_call", len(CALLS))
-    assert all("gateway" in call["metadata"] for call in calls)
-    await mcp.stored("request", len(CALLS), method="tools/call")
     async with mcp.node.database.as_system() as connection:
         journal = await connection.fetchrow(
             "SELECT sum(calls) AS calls, sum(duration_sum_us) AS us FROM mcp.rollup_journal WHERE subject = 'tool'"
