@@ -22,7 +22,10 @@ export function ServerForm({ server, onClose, onDone }: { server: McpServer | nu
   const { fault } = attempt;
   const isProgram = transport === "stdio";
   const mayRun = may("mcp_server:run");
-  const set = (changes: Partial<typeof draft>) => setDraft({ ...draft, ...changes });
+  const set = (changes: Partial<typeof draft>) => {
+    setDraft({ ...draft, ...changes });
+    setFaulty(null);
+  };
   const of = (field: string) => (faulty === field ? words.noPair : fault?.of(field));
   const submit = async () => {
     const [prices, environment] = [pairsOf(draft.tool_prices), pairsOf(draft.environment)];
