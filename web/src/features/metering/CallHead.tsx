@@ -34,5 +34,5 @@ function Note({ color = "gray", children }: { color?: string; children: string }
 /** What went wrong with it, in the provider's or our own words. */
 export function CallTrouble({ call }: { call: Call }) {
   if (!call.error_type && !call.error_message) return null;
-  return <Alert color={call.refused_by === null ? "red" : "orange"} variant="light" title={call.refused_by === null ? (call.error_type ?? text.message) : text.refusedBy(call.refused_by)}><Text size="sm" style={{ overflowWrap: "anywhere" }}>{call.error_message}</Text></Alert>;
+  return <Alert color="red" variant="light" title={call.refused_by === null ? (call.error_type ?? text.message) : text.refusedBy(call.refused_by)}><Text size="sm" style={{ overflowWrap: "anywhere" }}>{call.error_message}</Text></Alert>;
 }
