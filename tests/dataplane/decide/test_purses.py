@@ -16,10 +16,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 from nexus.contracts.limits import Call, Limit, LimitTable
 from nexus.dataplane.decide import lessee as module
 from nexus.dataplane.decide.breaker import LimiterAway
+from nexus.dataplane.decide.explanation import explain
 from nexus.dataplane.decide.leases import Correction
 from nexus.dataplane.decide.lessee import Lessee
 from nexus.dataplane.decide.model import Wish
@@ -129,6 +131,10 @@ class World:
         else:
             is_admitted = decision.is_admitted
             self.local += 1
+            # Written down from the purse's columns, it is what each limit's standing says.
+            plain = structs.replace(decision, standings=list(decision.standings))
+            for actual in ({"money": money // 2, "tokens": 11}, None):
+                assert explain(decision, actual) == explain(plain, actual)  # type: ignore[arg-type]
         if is_admitted:
             self.calls[name] = OpenCall(process, plan, money, self.window, is_in_redis)
             self.admitted.append(self.redis.now)

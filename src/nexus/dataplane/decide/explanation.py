@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import sub
 from typing import Any
 
 from nexus.contracts.limits import Dimension, Limit
 from nexus.dataplane.decide.headers import per_unit
+from nexus.dataplane.decide.purses import Standings
 from nexus.dataplane.decide.types import Decision, LimitStanding
 
 FIELDS = ("bucket", "limit", "scope", "dimension", "unit", "charged", "settled", "left", "would_refuse")
@@ -25,17 +27,35 @@ REFUSED_FIELDS = (*FIELDS, "asked")
 
 def explain(decision: Decision, actual: Mapping[Dimension, int] | None) -> dict[str, Any]:
     """Write down a decision. `actual` is what the call took, by dimension; None: it was never made, all is given back."""
-    marks: list[list[Any]] = []
-    for item in decision.standings:
-        limit, settled = item.limit, item.charged
-        if actual is None:
-            settled = 0
-        elif settled and limit.dimension in actual:
-            settled = limit.charge(actual[limit.dimension])
-        elif limit.dimension == "concurrency":
-            settled = 0
-        marks.append(_mark(item, item.charged, settled))
+    standings = decision.standings
+    if isinstance(standings, Standings):
+        marks = _marks_of_purse(standings, actual)
+    else:
+        marks = [_mark(item, item.charged, _settled(item.limit, item.charged, actual)) for item in standings]
     return {"limits": marks, "limits_decided_by": decision.decided_by}
+
+
+def _settled(limit: Limit, charged: int, actual: Mapping[Dimension, int] | None) -> int:
+    """Return what a charge came to."""
+    if actual is None or limit.dimension == "concurrency":
+        return 0
+    return limit.charge(actual[limit.dimension]) if charged and limit.dimension in actual else charged
+
+
+def _marks_of_purse(standings: Standings, actual: Mapping[Dimension, int] | None) -> list[list[Any]]:
+    """Write down what a purse paid for: what is the same for all its calls is known, and the rest is one sum by column."""
+    page, charges, left = standings.page, standings.charges, standings.left
+    plan = page.plan
+    if plan.described is None:
+        plan.described = [
+            [bucket, limit.name, limit.scope, limit.dimension, per_unit(limit)] for limit, bucket in plan.limits
+        ]
+    settled = [_settled(limit, charge, actual) for limit, charge in zip(plan.columns, charges, strict=True)]
+    moved = list(map(sub, left, page.taken))
+    return [
+        [*known, charges[place], settled[place], max(0, had + moved[place]), False]
+        for known, place, had in zip(plan.described, plan.units_of, page.lefts, strict=True)
+    ]
 
 
 def explain_refusal(decision: Decision, asked: Sequence[tuple[Limit, str, int]]) -> dict[str, Any]:

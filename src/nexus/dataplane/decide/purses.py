@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import add, gt, sub
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from nexus.contracts.limits import MAX_UNITS, Call, Limit, LimitTable
 from nexus.dataplane.decide.types import LimitStanding
@@ -34,6 +34,7 @@ class Plan:
         "cell",
         "charged",
         "columns",
+        "described",
         "dimensions",
         "has_budgets",
         "has_scales",
@@ -65,6 +66,8 @@ class Plan:
         """Whether a bucket has to be opened from the ledger, which knows nothing of leases: each call is asked of Redis then."""
         self.has_scales = any(limit.scale != 1 or limit.exchange != 1 for limit in self.columns)
         self.asked_of_late = 0
+        self.described: list[list[Any]] | None = None
+        """What a record says of each limit whatever it was charged, once one has been written."""
         self.purse = Purse(self)
 
     def charges(self, amounts: Sequence[int]) -> Charges:
@@ -297,17 +300,17 @@ class Purse:
 class Standings(Sequence[LimitStanding]):
     """How limits stand after a call that a purse paid for, worked out when somebody wants to know."""
 
-    __slots__ = ("_charges", "_left", "_made", "page")
+    __slots__ = ("_made", "charges", "left", "page")
 
     def __init__(self, page: Page, charges: Charges, left: Charges) -> None:
         self.page = page
-        self._charges = charges
-        self._left = left
+        self.charges = charges
+        self.left = left
         self._made: list[LimitStanding] | None = None
 
     def _all(self) -> list[LimitStanding]:
         if self._made is None:
-            self._made = self.page.standings(self._charges, self._left)
+            self._made = self.page.standings(self.charges, self.left)
         return self._made
 
     def __len__(self) -> int:
