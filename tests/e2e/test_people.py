@@ -182,7 +182,8 @@ async def test_a_key_may_call_only_what_it_is_given(visit: Any, site: Site) -> N
     await dialog.get_by_label("Providers", exact=True).fill("openai")
     await dialog.get_by_role("button", name="Save").click()
     await expect(dialog).to_be_hidden()
-    kept: dict[str, Any] = {"providers": ["openai"], "models": ["gpt-4o", "claude-*"], "endpoints": None}
+    kept: dict[str, Any] = {"providers": ["openai"], "models": ["gpt-4o", "claude-*"]}
+    kept |= dict.fromkeys(("endpoints", "mcp_servers", "mcp_tools"))
     assert await site.node.ask(place) == kept
 
     await page.get_by_role("button", name="What it may call: reacher").click()

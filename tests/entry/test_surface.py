@@ -179,13 +179,20 @@ async def test_page_of_the_description_needs_nobody_else(client: aiohttp.ClientS
     assert "default-src 'none'" in policy and "http" not in policy
 
 
-@pytest.mark.parametrize("path", ["/api/nothing", "/v1/nothing", "/health/nothing", "/mcp/nothing", "/docs/nothing"])
+@pytest.mark.parametrize("path", ["/api/nothing", "/v1/nothing", "/health/nothing", "/docs/nothing"])
 async def test_what_is_not_there_is_a_problem_not_a_page(client: aiohttp.ClientSession, path: str) -> None:
     async with client.get(path, headers={"authorization": f"Bearer {KEY}"}) as answer:
         content = await answer.read()
 
     assert answer.status == 404
     assert answer.content_type == "application/problem+json", content
+
+
+async def test_an_mcp_server_that_is_not_there_is_told_as_its_clients_understand(client: aiohttp.ClientSession) -> None:
+    async with client.post("/mcp/nothing", headers={"authorization": f"Bearer {KEY}"}, json={}) as answer:
+        told = await answer.json()
+
+    assert (answer.status, told["jsonrpc"], told["error"]["data"]["instance"]) == (404, "2.0", "/mcp/nothing")
 
 
 async def test_a_part_that_is_away_is_named(make_node: MakeNode) -> None:

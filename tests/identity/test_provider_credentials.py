@@ -195,7 +195,7 @@ async def test_the_reach_of_a_key_is_set_and_shown(signed: httpx.AsyncClient) ->
     empty = await signed.put(url, json={"providers": []})
     nowhere = await signed.put(url.replace(key["access_key"]["id"], str(uuid7())), json={})
 
-    assert before.json() == {"providers": None, "models": None, "endpoints": None}
+    assert before.json() == dict.fromkeys(("providers", "models", "endpoints", "mcp_servers", "mcp_tools"))
     assert (
         made.json() == (await signed.get(url)).json() == before.json() | {"providers": ["openai"], "models": ["gpt-*"]}
     )

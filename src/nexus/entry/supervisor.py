@@ -96,6 +96,12 @@ class Supervisor:
             if not program.is_running:
                 if attempts >= _ATTEMPTS:
                     raise StartFailed(f"{program.role} ended {attempts} times before it was ready")
+                _log.warning(
+                    "died before it was ready, starting again",
+                    program=program.role,
+                    code=program.process.returncode if program.process else None,
+                    pause_seconds=pause,
+                )
                 await asyncio.sleep(pause)
                 pause, attempts = pause * 2, attempts + 1
                 await self._launch(program)
