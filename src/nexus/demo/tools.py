@@ -30,7 +30,7 @@ class Tool:
 _ISSUES = tuple({"repo": f"acme/{name}", "state": "open"} for name in ("planner", "firmware", "site"))
 TOOLS = {
     "code-review": (
-        Tool("github", "search_code", 6, 420, ({"query": "retry backoff"}, {"query": "deadline"}, {"query": "TODO"})),
+        Tool("github", "search_code", 6, 420, ({"query": "retry backoff"}, {"query": "deadline"}, {"query": "rate limiter"})),
         Tool("github", "get_file_contents", 9, 180, ({"path": "src/main.c"}, {"path": "README.md"}), "no such file", 0.03),
         Tool("github", "list_issues", 3, 260, _ISSUES),
         Tool("tests", "run", 2, 9_500, ({"suite": "unit"}, {"suite": "hardware"}), "exit status 1: 3 of 214 failed", 0.18),

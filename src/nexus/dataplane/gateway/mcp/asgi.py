@@ -94,8 +94,10 @@ class McpApp:
         except Exception:
             # The process's edge: a fault of ours is told as one, never as the caller's.
             log.exception("the MCP gateway failed", request_id=request.request_id)
-            if not started:
-                await self._refuse(InternalError(), request, send)
+            if started:
+                # Not finishing the answer is how the client learns that it is not whole.
+                raise
+            await self._refuse(InternalError(), request, send)
 
     async def _serve(self, request: _Request, receive: Receive, send: Send) -> None:
         scope, headers = request.scope, request.headers
