@@ -34,7 +34,7 @@ from nexus.dataplane.gateway.mcp.messages import (
 )
 from nexus.dataplane.gateway.request import upstream_headers
 from nexus.dataplane.gateway.streams import EventSplitter, TooLongEventError, event_data
-from nexus.dataplane.gateway.upstream import Upstream, failure
+from nexus.dataplane.gateway.upstream import UPSTREAM_TROUBLE, Upstream, failure
 from nexus.dataplane.gateway.usage import ProviderFacts
 from nexus.kit.errors import NexusError
 
@@ -200,7 +200,7 @@ class HttpBackend:
             return await self._upstream.session.post(
                 url, headers=headers, data=body, allow_redirects=False, timeout=timeout
             )
-        except Exception as error:
+        except UPSTREAM_TROUBLE as error:
             raise failure(error, self.server.name) from error
 
     async def _post(

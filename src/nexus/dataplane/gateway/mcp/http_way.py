@@ -26,7 +26,7 @@ from nexus.dataplane.gateway.mcp.errors import error_body
 from nexus.dataplane.gateway.mcp.service import McpGateway, session_at_server, session_for_client
 from nexus.dataplane.gateway.request import client_headers, upstream_headers
 from nexus.dataplane.gateway.streams import EventSplitter, TooLongEventError, event_data
-from nexus.dataplane.gateway.upstream import failure
+from nexus.dataplane.gateway.upstream import UPSTREAM_TROUBLE, failure
 from nexus.dataplane.gateway.usage import ProviderFacts
 from nexus.dataplane.http import Receive, Scope, Send
 from nexus.kit.errors import NexusError
@@ -136,7 +136,7 @@ class HttpWay:
                 answer = await upstream.session.request(
                     method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
                 )
-        except Exception as error:
+        except UPSTREAM_TROUBLE as error:
             told = failure(error, server.name)
             if call is not None and isinstance(told, UpstreamError) and told.is_connect:
                 call.was_sent = False
