@@ -17,8 +17,10 @@ from nexus.identity.jobs import PERIODIC as IDENTITY_JOBS
 from nexus.issues.jobs import PERIODIC as ISSUES_JOBS
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.mcp.jobs import PERIODIC as MCP_JOBS
+from nexus.mcp.request_telemetry import REQUESTS
 from nexus.metering.body_jobs import PERIODIC as BODY_JOBS
 from nexus.metering.export_jobs import export_jobs
+from nexus.metering.export_sources import CALLS
 from nexus.metering.jobs import PERIODIC as METERING_JOBS
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.partitions import make_partitions
@@ -45,7 +47,7 @@ class Worker:
             *IDENTITY_JOBS,
             *METERING_JOBS,
             *BODY_JOBS,
-            *export_jobs(settings),
+            *export_jobs(settings, [CALLS, REQUESTS]),
             *MCP_JOBS,
             *ISSUES_JOBS,
             *DASHBOARDS_JOBS,

@@ -167,6 +167,11 @@ async def uncalled_tools(
     return rows
 
 
+async def requests_to_export(connection: Connection, limit: int) -> list[Row]:
+    """Return the gateway's requests that wait for export, oldest first, locked for the transaction."""
+    return list(await connection.fetch(QUERIES["requests_to_export"], limit))
+
+
 async def fold(connection: Connection, max_rows: int) -> int:
     """Move journal rows into the rollups; returns how many, or -1 when another node is at it."""
     moved: int = await connection.fetchval(QUERIES["fold"], dict(FOLDED), max_rows)

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    AGGREGATION_TEMPORALITY_DELTA,
-    Histogram,
-    HistogramDataPoint,
-    Metric,
-    ResourceMetrics,
-    ScopeMetrics,
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from nexus.metering.otlp_messages import (
+    CALL_ID,
+    Groups,
+    add_value,
+    attributes,
+    histogram,
+    id_bytes,
+    metrics_request,
+    nanoseconds,
+    traces_request,
 )
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-import nexus
-
-SCOPE = "nexus"
-CALL_ID = "nexus.call.id"
 DURATION_BOUNDS = tuple(0.01 * 2**step for step in range(14))
 """Seconds."""
 TOKEN_BOUNDS = tuple(4**step for step in range(14))
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPERATIONS = (
     ("/chat/completions", "chat"), ("/messages", "chat"), ("/responses", "chat"), ("/converse", "chat"),
     ("/converse-stream", "chat"), ("/v2/chat", "chat"), ("/completions", "text_completion"),
@@ -51,16 +45,13 @@ Call = Mapping[str, Any]
 
 def spans_of(calls: Iterable[Call]) -> bytes:
     """Write a request for traces that tells of calls."""
-    spans = ScopeSpans(scope=_scope(), spans=[_span(call) for call in calls])
-    return ExportTraceServiceRequest(
-        resource_spans=[ResourceSpans(resource=_resource(), scope_spans=[spans])]
-    ).SerializeToString()
+    return traces_request(_span(call) for call in calls)
 
 
 def metrics_of(calls: Sequence[Call], at: datetime) -> bytes:
     """Write a request for metrics that adds calls up: what came since the request before, so that collectors may add."""
-    durations: dict[tuple[tuple[str, Any], ...], list[float]] = {}
-    tokens: dict[tuple[tuple[str, Any], ...], list[float]] = {}
+    durations: Groups = {}
+    tokens: Groups = {}
     for call in calls:
         operation = operation_of(call)
         # Not every call that a limit refused has a record, so they are told as spans and not counted.
@@ -68,20 +59,18 @@ def metrics_of(calls: Sequence[Call], at: datetime) -> bytes:
             continue
         labels = {**_identity(call, operation), **_failure(call)}
         if call["response_time_us"] is not None:
-            durations.setdefault(tuple(sorted(labels.items())), []).append(call["response_time_us"] / 1_000_000)
+            add_value(durations, labels, call["response_time_us"] / 1_000_000)
         for kind in ("input", "output"):
             if call[f"{kind}_tokens"]:
-                key = tuple(sorted({**_identity(call, operation), "gen_ai.token.type": kind}.items()))
-                tokens.setdefault(key, []).append(call[f"{kind}_tokens"])
+                of_kind = {**_identity(call, operation), "gen_ai.token.type": kind}
+                add_value(tokens, of_kind, call[f"{kind}_tokens"])
     began = min((call["occurred_at"] for call in calls), default=at)
-    metrics = [
-        _histogram("gen_ai.client.operation.duration", "s", DURATION_BOUNDS, durations, began, at),
-        _histogram("gen_ai.client.token.usage", "{token}", TOKEN_BOUNDS, tokens, began, at),
-    ]
-    scoped = ScopeMetrics(scope=_scope(), metrics=[metric for metric in metrics if metric.histogram.data_points])
-    return ExportMetricsServiceRequest(
-        resource_metrics=[ResourceMetrics(resource=_resource(), scope_metrics=[scoped])]
-    ).SerializeToString()
+    return metrics_request(
+        [
+            histogram("gen_ai.client.operation.duration", "s", DURATION_BOUNDS, durations, began, at),
+            histogram("gen_ai.client.token.usage", "{token}", TOKEN_BOUNDS, tokens, began, at),
+        ]
+    )
 
 
 def operation_of(call: Call) -> str | None:
@@ -95,7 +84,7 @@ def operation_of(call: Call) -> str | None:
 def _span(call: Call) -> Span:
     gateway: Mapping[str, Any] = (call["metadata"] or {}).get("gateway") or {}
     operation = operation_of(call)
-    start = _nanoseconds(call["occurred_at"])
+    start = nanoseconds(call["occurred_at"])
     said: dict[str, Any] = {
         CALL_ID: str(call["call_id"]),
         "nexus.organization.id": str(call["organization_id"]),
@@ -117,7 +106,7 @@ def _span(call: Call) -> Span:
         }
         if gateway.get("streamed") and call["ttfb_us"] is not None:
             said["gen_ai.response.time_to_first_chunk"] = call["ttfb_us"] / 1_000_000
-    trace_id, parent = _id(call["trace_id"], 16), _id(gateway.get("parent_span_id"), 8)
+    trace_id, parent = id_bytes(call["trace_id"], 16), id_bytes(gateway.get("parent_span_id"), 8)
     return Span(
         trace_id=trace_id or call["call_id"].bytes,
         span_id=call["call_id"].bytes[8:],
@@ -128,7 +117,7 @@ def _span(call: Call) -> Span:
         kind=Span.SPAN_KIND_CLIENT,
         start_time_unix_nano=start,
         end_time_unix_nano=start + (call["response_time_us"] or 0) * 1000,
-        attributes=_attributes(said),
+        attributes=attributes(said),
         status=Status(code=Status.STATUS_CODE_ERROR if _failure(call) else Status.STATUS_CODE_UNSET),
     )
 
@@ -148,72 +137,3 @@ def _failure(call: Call) -> dict[str, Any]:
     if 0 < status < 400 and not call["error_type"]:
         return {}
     return {"error.type": call["error_type"] or str(status or "_OTHER")}
-
-
-def _histogram(
-    name: str,
-    unit: str,
-    bounds: Sequence[float],
-    groups: Mapping[tuple[tuple[str, Any], ...], Sequence[float]],
-    began: datetime,
-    at: datetime,
-) -> Metric:
-    points = []
-    for labels, values in groups.items():
-        counts = [0] * (len(bounds) + 1)
-        for value in values:
-            # A value at a bound belongs to the bucket below it.
-            counts[bisect_left(bounds, value)] += 1
-        points.append(
-            HistogramDataPoint(
-                attributes=_attributes(dict(labels)),
-                start_time_unix_nano=_nanoseconds(began),
-                time_unix_nano=_nanoseconds(at),
-                count=len(values),
-                sum=sum(values),
-                min=min(values),
-                max=max(values),
-                bucket_counts=counts,
-                explicit_bounds=bounds,
-            )
-        )
-    histogram = Histogram(data_points=points, aggregation_temporality=AGGREGATION_TEMPORALITY_DELTA)
-    return Metric(name=name, unit=unit, histogram=histogram)
-
-
-def _attributes(said: Mapping[str, Any]) -> list[KeyValue]:
-    return [KeyValue(key=name, value=_value(value)) for name, value in said.items() if value is not None]
-
-
-def _value(value: Any) -> AnyValue:
-    if isinstance(value, bool):
-        return AnyValue(bool_value=value)
-    if isinstance(value, int):
-        return AnyValue(int_value=value)
-    if isinstance(value, float):
-        return AnyValue(double_value=value)
-    if isinstance(value, list):
-        return AnyValue(array_value=ArrayValue(values=[_value(item) for item in value]))
-    return AnyValue(string_value=str(value))
-
-
-def _id(text: Any, size: int) -> bytes:
-    """Read an id of so many bytes; empty where it is none."""
-    try:
-        found = bytes.fromhex(text) if isinstance(text, str) else b""
-    except ValueError:
-        return b""
-    return found if len(found) == size and any(found) else b""
-
-
-def _nanoseconds(at: datetime) -> int:
-    span = at - _EPOCH
-    return ((span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds) * 1000
-
-
-def _resource() -> Resource:
-    return Resource(attributes=_attributes({"service.name": "nexus", "service.version": nexus.__version__}))
-
-
-def _scope() -> InstrumentationScope:
-    return InstrumentationScope(name=SCOPE, version=nexus.__version__)

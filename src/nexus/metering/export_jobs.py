@@ -1,4 +1,4 @@
-"""Background work: tells an OpenTelemetry collector of the gateway's calls, from what was stored. Off unless it is told where.
+"""Background work: tells an OpenTelemetry collector what went through the gateways, from what was stored. Off unless told where.
 
 A call is noted in the transaction that stores it and forgotten in the one in which the collector took it: every call is sent,
 at times twice. Nothing waits for the collector but this work.
@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.metering import store
-from nexus.metering.call_telemetry import metrics_of, spans_of
+from nexus.metering.export_sources import CALLS, Source
 from nexus.platform.db import Database
 from nexus.platform.settings import Settings
 
@@ -25,7 +25,7 @@ BATCH = 500
 """Calls of one request."""
 BATCHES_OF_A_RUN = 40
 MOST_WAITING = 1_000_000
-"""Calls that may wait while the collector is away; the oldest beyond are forgotten, and counted."""
+"""Calls of each kind that may wait while the collector is away; the oldest beyond are forgotten, and counted."""
 _TIMEOUT_SECONDS = 10.0
 _RETRIED = frozenset({408, 429, 502, 503, 504})
 _SENT = Counter("nexus_otlp_export_calls", "Calls an OpenTelemetry collector was told of, by outcome.", ("outcome",))
@@ -50,34 +50,44 @@ def headers_in(text: str) -> dict[str, str]:
 class CallExporter:
     """Sends what waits, each time it is called."""
 
-    def __init__(self, endpoint: str | None, headers: str | None = None) -> None:
+    def __init__(
+        self, endpoint: str | None, headers: str | None = None, *, sources: Sequence[Source] = (CALLS,)
+    ) -> None:
         self._endpoint = endpoint.rstrip("/") if endpoint else ""
         self._headers = headers_in(headers or "") | {
             "content-type": "application/x-protobuf", "content-encoding": "gzip",
         }  # fmt: skip
+        self._sources = sources
         self._is_on: bool | None = None
 
     async def __call__(self, database: Database) -> int:
         """Send waiting calls; returns how many. `CollectorAwayError` when it should be tried again later."""
         if not await self._switch(database):
             return 0
-        async with database.as_system() as connection:
-            forgotten = await store.forget_calls_to_export(connection, MOST_WAITING)
-        _SENT.labels("forgotten").inc(forgotten)
         total = 0
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
-            for _ in range(BATCHES_OF_A_RUN):
-                async with database.as_system() as connection:
-                    waiting = await store.calls_to_export(connection, BATCH)
-                    if not waiting:
-                        break
-                    # Those taken back since they were noted have nothing to tell.
-                    calls = [call for call in waiting if call["occurred_at"] is not None]
-                    if calls:
-                        await self._send(session, calls)
-                    await store.delete_calls_to_export(connection, waiting)
-                total += len(calls)
+            for source in self._sources:
+                total += await self._tell(database, session, source)
+        return total
+
+    async def _tell(self, database: Database, session: aiohttp.ClientSession, source: Source) -> int:
+        """Send what waits of one kind; returns how many."""
+        async with database.as_system() as connection:
+            forgotten = await store.forget_calls_to_export(connection, source.record_type, MOST_WAITING)
+        _SENT.labels("forgotten").inc(forgotten)
+        total = 0
+        for _ in range(BATCHES_OF_A_RUN):
+            async with database.as_system() as connection:
+                waiting = await source.waiting(connection, BATCH)
+                if not waiting:
+                    break
+                # Those taken back since they were noted have nothing to tell.
+                calls = [call for call in waiting if call["occurred_at"] is not None]
+                if calls:
+                    await self._send(session, source, calls)
+                await store.delete_calls_to_export(connection, source.record_type, waiting)
+            total += len(calls)
         return total
 
     async def _switch(self, database: Database) -> bool:
@@ -92,9 +102,10 @@ class CallExporter:
             self._is_on = wanted
         return wanted
 
-    async def _send(self, session: aiohttp.ClientSession, calls: Sequence[Any]) -> None:
+    async def _send(self, session: aiohttp.ClientSession, source: Source, calls: Sequence[Any]) -> None:
         outcome = "sent"
-        for path, body in (("traces", spans_of(calls)), ("metrics", metrics_of(calls, SYSTEM_CLOCK.now()))):
+        bodies = {"traces": source.spans_of(calls), "metrics": source.metrics_of(calls, SYSTEM_CLOCK.now())}
+        for path, body in bodies.items():
             try:
                 async with session.post(f"{self._endpoint}/v1/{path}", data=gzip.compress(body, 1)) as answer:
                     status = answer.status
@@ -109,6 +120,9 @@ class CallExporter:
         _SENT.labels(outcome).inc(len(calls))
 
 
-def export_jobs(settings: Settings) -> list[tuple[str, float, Callable[[Database], Awaitable[object]]]]:
+def export_jobs(
+    settings: Settings, sources: Sequence[Source]
+) -> list[tuple[str, float, Callable[[Database], Awaitable[object]]]]:
     """Return the work, with its pause in seconds."""
-    return [("metering.export_calls", 2.0, CallExporter(settings.otlp_endpoint, settings.otlp_headers))]
+    export = CallExporter(settings.otlp_endpoint, settings.otlp_headers, sources=sources)
+    return [("metering.export_calls", 2.0, export)]

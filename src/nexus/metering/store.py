@@ -428,12 +428,12 @@ async def begin_call_export(connection: Connection, at: datetime) -> None:
 async def end_call_export(connection: Connection) -> None:
     """Have no call noted any more, and forget those that were."""
     await connection.execute(QUERIES["end_call_export"])
-    await forget_calls_to_export(connection, 0)
+    await connection.execute(QUERIES["forget_all_to_export"])
 
 
-async def forget_calls_to_export(connection: Connection, kept: int) -> int:
-    """Forget the oldest calls that wait for export, beyond about so many; returns how many."""
-    return int((await connection.execute(QUERIES["forget_calls_to_export"], kept)).rpartition(" ")[2])
+async def forget_calls_to_export(connection: Connection, record_type: str, kept: int) -> int:
+    """Forget the oldest records of a type that wait for export, beyond about so many; returns how many."""
+    return int((await connection.execute(QUERIES["forget_calls_to_export"], record_type, kept)).rpartition(" ")[2])
 
 
 async def calls_to_export(connection: Connection, limit: int) -> list[Row]:
@@ -441,7 +441,7 @@ async def calls_to_export(connection: Connection, limit: int) -> list[Row]:
     return list(await connection.fetch(QUERIES["calls_to_export"], limit))
 
 
-async def delete_calls_to_export(connection: Connection, calls: Sequence[Row]) -> None:
-    """Forget calls that were exported."""
+async def delete_calls_to_export(connection: Connection, record_type: str, calls: Sequence[Row]) -> None:
+    """Forget records that were exported."""
     columns = [[call[name] for call in calls] for name in ("organization_id", "key_at", "call_id")]
-    await connection.execute(QUERIES["delete_calls_to_export"], *columns)
+    await connection.execute(QUERIES["delete_calls_to_export"], record_type, *columns)

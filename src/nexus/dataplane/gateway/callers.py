@@ -10,7 +10,7 @@ from nexus.dataplane.gateway.exchange import Caller
 from nexus.dataplane.http import Scope
 
 # W3C Trace Context; what a later version adds behind the flags is passed over. Ids of zeros are none.
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-|$)")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-|$)")
 
 
 def caller_of(key: KeyEntry, scope: Scope, headers: Mapping[bytes, bytes], request_id: str, *, came: float) -> Caller:
@@ -20,7 +20,8 @@ def caller_of(key: KeyEntry, scope: Scope, headers: Mapping[bytes, bytes], reque
     caller = Caller(key, request_id, agent, client[0] if client else None, came=came)
     parent = _TRACEPARENT.match(headers.get(b"traceparent", b"").strip())
     if parent is not None:
-        caller.trace_id, caller.parent_span_id = (part.decode() for part in parent.groups())
+        caller.trace_id, caller.parent_span_id, caller.trace_flags = (part.decode() for part in parent.groups())
+        caller.trace_state = headers.get(b"tracestate", b"").decode("latin-1")
     session = headers.get(b"x-nexus-session-id")
     if session:
         caller.session_id = session.decode("latin-1")[:200]

@@ -85,6 +85,10 @@ class Caller:
     trace_id: str | None = None
     parent_span_id: str | None = None
     """The client's span that the call was made in."""
+    trace_flags: str = "01"
+    """Of the client's trace context: whether it keeps the trace."""
+    trace_state: str = ""
+    """What other systems carry along with the trace."""
     tags: dict[str, str] | None = None
     came: float = field(default_factory=time.perf_counter)
     """When the request's head was read, on the monotonic clock."""

@@ -1,5 +1,5 @@
 -- mcp.store_requests_v1: stores the staged requests once each and journals their sums, in the caller's transaction.
--- requires: mcp.requests, mcp.rollup_journal, metering.keep_new_records_v1, metering.latency_bin_v1, mcp.settle_sightings_v1
+-- requires: mcp.requests, mcp.rollup_journal, metering.keep_new_records_v1, metering.latency_bin_v1, metering.call_exports, metering.calls_to_export, mcp.settle_sightings_v1
 -- Returns the ordinals of duplicates: of stored records, or of earlier ordinals in the batch. Runs as nexus_writer.
 CREATE FUNCTION mcp.store_requests_v1() RETURNS integer[]
     LANGUAGE plpgsql SECURITY INVOKER
@@ -20,6 +20,12 @@ BEGIN
         min(s.duration_us), max(s.duration_us), sum(s.response_bytes)
     FROM pg_temp.staged_requests AS s
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;
+    IF EXISTS (SELECT FROM metering.call_exports) THEN
+        INSERT INTO metering.calls_to_export (organization_id, key_at, call_id, record_type)
+        SELECT s.organization_id, s.key_at, s.id, 'mcp_request' FROM pg_temp.staged_requests AS s WHERE s.metadata ? 'gateway'
+        ORDER BY s.organization_id, s.key_at, s.id
+        ON CONFLICT DO NOTHING;
+    END IF;
     RETURN duplicates;
 END
 $$;

@@ -8,8 +8,14 @@ DELETE FROM metering.call_exports
 
 -- query: forget_calls_to_export
 -- role: nexus_system
--- What is older than the newest so many; all of it with 0.
-DELETE FROM metering.calls_to_export WHERE number <= (SELECT max(number) FROM metering.calls_to_export) - $1
+-- What is older than the newest so many. Numbers are shared by all types, so of two busy ones each keeps fewer.
+DELETE FROM metering.calls_to_export AS q
+WHERE q.record_type = $1
+  AND q.number <= (SELECT max(n.number) FROM metering.calls_to_export AS n WHERE n.record_type = $1) - $2::bigint
+
+-- query: forget_all_to_export
+-- role: nexus_system
+DELETE FROM metering.calls_to_export
 
 -- query: calls_to_export
 -- role: nexus_system
@@ -20,6 +26,7 @@ SELECT q.organization_id, q.key_at, q.call_id, c.occurred_at, c.provider, c.endp
        c.refused_by
 FROM metering.calls_to_export AS q
 LEFT JOIN metering.calls AS c ON c.organization_id = q.organization_id AND c.key_at = q.key_at AND c.id = q.call_id
+WHERE q.record_type = 'api_call'
 ORDER BY q.number
 LIMIT $1
 FOR UPDATE OF q SKIP LOCKED
@@ -27,5 +34,5 @@ FOR UPDATE OF q SKIP LOCKED
 -- query: delete_calls_to_export
 -- role: nexus_system
 DELETE FROM metering.calls_to_export AS q
-USING unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) AS d (organization_id, key_at, call_id)
-WHERE q.organization_id = d.organization_id AND q.key_at = d.key_at AND q.call_id = d.call_id
+USING unnest($2::uuid[], $3::timestamptz[], $4::uuid[]) AS d (organization_id, key_at, call_id)
+WHERE q.record_type = $1 AND q.organization_id = d.organization_id AND q.key_at = d.key_at AND q.call_id = d.call_id

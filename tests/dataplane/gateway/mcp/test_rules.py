@@ -33,6 +33,9 @@ class Upstream:
     seen: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
     status: int = 200
     as_stream: bool = False
+    fails: bool = False
+    error: dict[str, Any] | None = None
+    url: str = ""
     hold: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -52,8 +55,9 @@ class Upstream:
             await send({"type": "http.response.body", "body": b""})
             return
         tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("read", "write", "shred")]
-        result: Any = {"tools": tools} if asked["method"] == "tools/list" else {"content": [], "isError": False}
-        answer = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode()
+        result: Any = {"tools": tools} if asked["method"] == "tools/list" else {"content": [], "isError": self.fails}
+        told = {"result": result} if self.error is None else {"error": self.error}
+        answer = json.dumps({"jsonrpc": "2.0", "id": asked["id"], **told}).encode()
         if self.as_stream:
             news = b'event: message\r\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\r\n\r\n'
             await send({"type": "http.response.body", "body": news, "more_body": True})
@@ -67,7 +71,8 @@ async def upstream(mcp: Mcp) -> AsyncIterator[Upstream]:
     app = Upstream()
     app.hold.set()
     async with served(app) as url:
-        await mcp.add("files", url=f"{url}/mcp", secret=SECRET, auth_form="bearer")
+        app.url = f"{url}/mcp"
+        await mcp.add("files", url=app.url, secret=SECRET, auth_form="bearer")
         yield app
 
 

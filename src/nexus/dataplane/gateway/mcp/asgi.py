@@ -148,7 +148,7 @@ class McpApp:
         call = self._mcp.call(caller, server, message, client=client, size=len(sent))
         call.session_id = session or None
         await self._http.request(
-            call, message.traced(call.traceparent), scope, receive, send, lambda: self._may_stay(request, key)
+            call, message.traced(call.trace_context), scope, receive, send, lambda: self._may_stay(request, key)
         )
 
     async def _answer(

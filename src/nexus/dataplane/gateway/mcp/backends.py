@@ -10,6 +10,7 @@ import asyncio
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import aiohttp
@@ -30,6 +31,8 @@ from nexus.dataplane.gateway.mcp.messages import (
     MODERN,
     NAMED_BY,
     PROTOCOL_VERSION,
+    TRACEPARENT,
+    TRACESTATE,
     text_of,
 )
 from nexus.dataplane.gateway.request import upstream_headers
@@ -144,8 +147,9 @@ class HttpBackend:
         """Ask for something; where the server has forgotten the session it is greeted again, once."""
         for is_last in (False, True):
             greeting = await self.greet()
+            trace = {name: text_of(meta[name]) for name in (TRACEPARENT, TRACESTATE) if name in meta}
             answered, status = await self._post(
-                method, spoken(params, meta, greeting), revision=greeting.revision, notify=notify
+                method, spoken(params, meta, greeting), revision=greeting.revision, notify=notify, trace=trace
             )
             if status == 404 and self._session and not is_last:
                 async with self._meeting:
@@ -204,7 +208,13 @@ class HttpBackend:
             raise failure(error, self.server.name) from error
 
     async def _post(
-        self, method: str, params: Params, *, revision: str, notify: Notify | None
+        self,
+        method: str,
+        params: Params,
+        *,
+        revision: str,
+        notify: Notify | None,
+        trace: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[Answered | None, int]:
         self._number += 1
         number = self._number
@@ -213,7 +223,7 @@ class HttpBackend:
         try:
             async with (
                 asyncio.timeout(self.server.timeout_seconds),
-                await self._send(body, self._headers(method, name, revision)) as answer,
+                await self._send(body, self._headers(method, name, revision) | dict(trace)) as answer,
             ):
                 if answer.status in {401, 403}:
                     raise UpstreamError(f"{self.server.name} refused Nexus's credential with {answer.status}")

@@ -102,7 +102,8 @@ class McpCall:
     def __post_init__(self) -> None:
         found = self.message.trace()
         if found is not None:
-            self.caller.trace_id, self.caller.parent_span_id = found
+            caller = self.caller
+            caller.trace_id, caller.parent_span_id, caller.trace_flags, caller.trace_state = found
         if self.caller.trace_id is None:
             self.caller.trace_id = os.urandom(16).hex()
 
@@ -117,9 +118,10 @@ class McpCall:
         return self.message.target
 
     @property
-    def traceparent(self) -> str:
-        """The trace context that goes on to the server."""
-        return f"00-{self.caller.trace_id}-{self.span_id}-01"
+    def trace_context(self) -> dict[str, str]:
+        """The trace context that goes on to the server (W3C Trace Context): the client's, under our own span."""
+        context = {"traceparent": f"00-{self.caller.trace_id}-{self.span_id}-{self.caller.trace_flags}"}
+        return context | {"tracestate": self.caller.trace_state} if self.caller.trace_state else context
 
     def answered(self, answer: Answered, size: int) -> None:
         """Take the server's answer."""
@@ -205,15 +207,15 @@ class McpCall:
 
     def _gateway(self) -> dict[str, Any]:
         told: dict[str, Any] = {"request": self.caller.request_id[:_MAX_NAME]}
+        cost = self.cost_nanos
+        if cost is not None:
+            told["cost"] = format_nanos(cost)
         if self.caller.parent_span_id:
             told["parent_span_id"] = self.caller.parent_span_id
         return told
 
     def _tool_call(self, elapsed: float | None) -> ToolCall:
         metadata: dict[str, Any] = {"gateway": self._gateway()}
-        cost = self.cost_nanos
-        if cost is not None:
-            metadata["gateway"]["cost"] = format_nanos(cost)
         parameters = self._content(self.message.value("arguments"), "parameters", metadata)
         response = None
         if self.keeps_response and self.result:
@@ -232,6 +234,9 @@ class McpCall:
         listed = None
         if self.listed is not None:
             listed = {"tools": [{"name": clean(name, _MAX_NAME)} for name in self.listed[:MAX_LISTED]]}
+        told = self._gateway()
+        if self.is_tool_call:
+            told["tool_call"] = self.id
         return McpRequest(
             id=self.request_record if self.is_tool_call else self.id,
             method=clean(message.method, _MAX_NAME),
@@ -241,7 +246,7 @@ class McpCall:
             path=f"/mcp/{self.server.name}",
             request_size_bytes=self.request_bytes,
             response_body=listed,
-            metadata={"gateway": self._gateway()},
+            metadata={"gateway": told},
             **self._common(elapsed),
         )
 

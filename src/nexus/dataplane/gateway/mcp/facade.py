@@ -121,7 +121,7 @@ class Facade:
         call.session_id = asking.session
         await self._mcp.begin(call)
         try:
-            meta = {**message.meta, "traceparent": msgspec.Raw(_encode(call.traceparent))}
+            meta = message.traced_meta(call.trace_context)
             call.was_sent = True
             answered = await backend.ask(message.method, message.params, meta, notify=asking.notify)
             call.status_code = 200

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from typing import Any
 
 import aiohttp
@@ -61,7 +61,7 @@ class HttpWay:
         await self._mcp.begin(call)
         is_endless = call.message.method in _ENDLESS
         try:
-            headers = self._headers(scope, call.server, call.traceparent)
+            headers = self._headers(scope, call.server, call.trace_context)
             answer = await self._send(call.server, "POST", headers, body, call=call)
             async with self._released(answer):
                 refuse_unauthorized(answer, call.server)
@@ -89,13 +89,15 @@ class HttpWay:
         is_allowed: Callable[[], bool] | None = None,
     ) -> None:
         """Pass on what is no request, and so is not recorded: notifications, answers to the server, GET, DELETE."""
-        answer = await self._send(server, method, self._headers(scope, server, None), body)
+        answer = await self._send(server, method, self._headers(scope, server), body)
         async with self._released(answer):
             refuse_unauthorized(answer, server)
             with contextlib.suppress(LeftError):
                 await self._pass(answer, None, scope, receive, send, is_allowed)
 
-    def _headers(self, scope: Scope, server: McpServerEntry, traceparent: str | None) -> CIMultiDict[str]:
+    def _headers(
+        self, scope: Scope, server: McpServerEntry, trace: Mapping[str, str] | None = None
+    ) -> CIMultiDict[str]:
         credential = None
         if server.secret:
             credential = CredentialEntry(
@@ -109,8 +111,9 @@ class HttpWay:
         session = sent.get("mcp-session-id")
         if session is not None:
             sent["mcp-session-id"] = session_at_server(session)[0]
-        if traceparent is not None:
-            sent["traceparent"] = traceparent
+        if trace is not None:
+            sent.popall("tracestate", None)
+            sent.update(trace)
         return sent
 
     async def _send(

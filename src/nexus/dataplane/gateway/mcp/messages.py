@@ -25,6 +25,7 @@ CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
 _ROUTING = (b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id")
 _IN_BASE64 = re.compile(r"=\?base64\?(.*)\?=")
 _W3C = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-|$)")
@@ -68,14 +69,19 @@ class Message:
             changed["_meta"] = msgspec.Raw(_encode(meta))
         return _encode({**self.fields, "params": changed})
 
-    def traced(self, traceparent: str) -> bytes:
-        """Return the message as JSON, its trace context continued by ours (SEP-414)."""
-        return self.with_params(self.params, {**self.meta, TRACEPARENT: msgspec.Raw(_encode(traceparent))})
+    def traced(self, context: Mapping[str, str]) -> bytes:
+        """Return the message as JSON, with another trace context."""
+        return self.with_params(self.params, self.traced_meta(context))
 
-    def trace(self) -> tuple[str, str] | None:
-        """Return trace and span that the client's call belongs to, where it says so."""
+    def traced_meta(self, context: Mapping[str, str]) -> dict[str, msgspec.Raw]:
+        """Return the message's `_meta` with another trace context (SEP-414)."""
+        kept = {name: value for name, value in self.meta.items() if name not in {TRACEPARENT, TRACESTATE}}
+        return kept | {name: msgspec.Raw(_encode(value)) for name, value in context.items()}
+
+    def trace(self) -> tuple[str, str, str, str] | None:
+        """Return trace, span, flags and state that the client's call belongs to, where the message says so."""
         found = _W3C.match(text_of(self.meta.get(TRACEPARENT)))
-        return (found[1], found[2]) if found is not None else None
+        return (found[1], found[2], found[3], text_of(self.meta.get(TRACESTATE))) if found is not None else None
 
     def client(self) -> tuple[str, str]:
         """Return the client's name and version, where this message tells them."""
