@@ -123,7 +123,7 @@ class Node:
         if self._process is None:
             raise RuntimeError("the node does not run")
         children = psutil.Process(self._process.pid).children(recursive=True)
-        return [child for child in children if child.cmdline()[-1:] == ["web"]]
+        return [child for child in children if _last_word(child) == "web"]
 
     def others_seconds(self) -> float:
         """Return the processor time that the node's other processes took: worker, PostgreSQL, Redis, supervisor."""
@@ -151,3 +151,11 @@ class Node:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait(60)
+
+
+def _last_word(process: psutil.Process) -> str:
+    """Return the last word of a process's command line; nothing of one that has ended."""
+    try:
+        return (process.cmdline() or [""])[-1]
+    except psutil.Error:
+        return ""

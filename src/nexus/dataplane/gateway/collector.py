@@ -11,6 +11,7 @@ spare the processes that serve: they leave it to the one that has taken on the d
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
@@ -28,6 +29,9 @@ from nexus.kit.errors import NexusError
 from nexus.platform.tasks import end_tasks
 
 EVERY_SECONDS = 0.1
+_REST = 4
+"""How many times as long as a collection took to wait for the next: under load the batches grow, and cost less a call."""
+_LONGEST_REST_SECONDS = 0.4
 _BATCH = 5_000
 """Records that are given to ingest at once, give or take a file."""
 _FIRST_WAIT_SECONDS = 0.1
@@ -77,6 +81,7 @@ class Collector:
         await asyncio.to_thread(clear_unfinished, self._folder)
         wait = _FIRST_WAIT_SECONDS
         while True:
+            began = time.monotonic()
             try:
                 is_done = not self._may() or await self.collect()
             except Exception:
@@ -85,7 +90,8 @@ class Collector:
                 is_done = False
             if is_done:
                 wait = _FIRST_WAIT_SECONDS
-                await asyncio.sleep(EVERY_SECONDS)
+                rest = min((time.monotonic() - began) * _REST, _LONGEST_REST_SECONDS)
+                await asyncio.sleep(max(rest, EVERY_SECONDS))
             else:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)

@@ -104,16 +104,15 @@ def shared_faults(record: Any, *, received_at: datetime, has_idempotency_key: bo
 
 
 def _depth(value: object, limit: int) -> int:
-    if limit < 0:
-        return 1
-    if isinstance(value, Mapping):
-        return 1 + max(
-            (_depth(item, limit - 1) for item in value.values() if isinstance(item, (dict, list))),
-            default=0,
-        )
-    if isinstance(value, (list, tuple)):
-        return 1 + max(
-            (_depth(item, limit - 1) for item in value if isinstance(item, (dict, list))),
-            default=0,
-        )
-    return 0
+    """Return how many levels of arrays and objects a decoded value has; of more than `limit`, one more than it."""
+    level: list[Any] = [value] if isinstance(value, (Mapping, list)) else []
+    depth = 0
+    while level and depth <= limit:
+        depth += 1
+        level = [
+            item
+            for holder in level
+            for item in (holder if type(holder) is list else holder.values())
+            if type(item) is list or type(item) is dict
+        ]
+    return depth
