@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.14 python3; 
 WEB_BUILT := src/nexus/entry/web/index.html
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
 TEST_WORKERS ?= 2
+# Programs that may keep what they compiled start in half the time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help up demo test accept exchanges bench lint fmt build web setup clean
 

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -33,6 +34,10 @@ pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight", "tests.sdk
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("random", derandomize=False, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+# The tests start hundreds of processes: where nothing compiled may be kept, each compiles the whole product anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # One line for each request would bury what a failed test has to say.
 logging.getLogger("httpx").setLevel(logging.WARNING)
