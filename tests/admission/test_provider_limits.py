@@ -53,12 +53,34 @@ async def test_rates_are_in_force_for_the_provider_and_the_model_and_no_others(
     assert await ask("small") == ("admitted", None)
     assert await ask("small") == ("refused", "requests-per-minute")
     assert await ask("small", provider="openai") == ("admitted", None)
+    assert await ask("Large/v2", provider="openai") == ("admitted", None)
     await engine.stop()
 
     listed = (await api.get("provider-limits")).json()
-    assert [(item["scope"], item["subject"], item["requests_per_minute"], item["tokens_per_minute"]) for item in listed] == [
-        ("provider", "exa", 2, 1000), ("model", "Large/v2", 1, None),
+    fields = ("scope", "subject", "provider", "requests_per_minute", "tokens_per_minute")
+    assert [tuple(item[name] for name in fields) for item in listed] == [
+        ("provider", "exa", "exa", 2, 1000), ("model", "Large/v2", "exa", 1, None),
     ]  # fmt: skip
+
+
+async def test_each_model_at_one_provider_has_limits_of_its_own_and_nothing_else_is_for_one_provider(
+    api: Api, organization: TestOrganization
+) -> None:
+    once = {"name": "once", "dimension": "requests", "method": "fixed_window", "amount": "1", "period": "month"}
+    quota = {"name": "each-at-exa", "reason": "a trial", "limits": [once], "provider": "exa"}
+    made = await api.post("quotas", {**quota, "scope": "model"})
+    wrong = await api.post("quotas", {**quota, "name": "wrong", "scope": "user"})
+
+    assert made.status_code == 201 and made.json()["provider"] == "exa", made.text
+    assert wrong.status_code == 422 and [item["field"] for item in wrong.json()["errors"]] == ["provider"], wrong.text
+    await api.limits.refresh()
+    engine = Admission(api.redis, lambda: api.limits.table, timeout_seconds=5)
+    outcomes = [
+        (await engine.decide(Call(organization_id=organization.id, provider=provider, model=model))).outcome
+        for provider, model in [("exa", "a"), ("exa", "b"), ("exa", "a"), ("openai", "a"), ("openai", "a")]
+    ]
+    await engine.stop()
+    assert outcomes == ["admitted", "admitted", "refused", "admitted", "admitted"]
 
 
 async def test_a_change_is_a_version_of_its_quota_and_leaves_other_limits_alone(api: Api) -> None:

@@ -100,9 +100,13 @@ def publish_quota(
     reason: str,
     scope: ScopeKind | None = None,
     subject: str | None = None,
+    provider: str | None = None,
     organization: Org = "default",
 ) -> None:
-    """Publish a version whose limits are a JSON list in FILE; with --scope a new quota, or else one of a quota there is."""
+    """Publish a version whose limits are a JSON list in FILE; with --scope a new quota, or else one of a quota there is.
+
+    With --provider a model is limited as it is called there, and not wherever it is called.
+    """
 
     async def work() -> tuple[str, int]:
         limits = _read_limits(file)
@@ -110,8 +114,8 @@ def publish_quota(
             now = SYSTEM_CLOCK.now()
             if scope is not None:
                 made = await service.create_quota(
-                    connection, organization_id, name=name, scope=scope, subject=subject, limits=limits, reason=reason,
-                    author=author, at=now,
+                    connection, organization_id, name=name, scope=scope, subject=subject, provider=provider, limits=limits,
+                    reason=reason, author=author, at=now,
                 )  # fmt: skip
                 return made.name, 1
             quota = await _find(connection, name)

@@ -23,7 +23,7 @@ class Rates(msgspec.Struct, forbid_unknown_fields=True):
     tokens_per_minute: Rate | None
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
     model: Annotated[str, msgspec.Meta(max_length=300, pattern=r"^[^\x00]*$")] = ""
-    """Of this model alone, as calls name it; empty: of the provider, all its models together."""
+    """Of this model there, as calls name it; empty: of the provider, all its models together."""
 
 
 @get("/provider-limits", guards=[requires("quota:read")])

@@ -1,4 +1,6 @@
-"""A provider's or a model's own rates, as requests and model tokens a minute: kept as quotas, and so limits like any other.
+"""The rates of a provider's account, or of a model there: kept as quotas, and so limits like any other.
+
+Rates are requests and model tokens a minute.
 
 Whoever runs the programs knows what rate their account has; it is written as a quota on the provider or the model, by a name
 that is made from it. So it has versions, an author and a reason, is in force within a second, and may be changed under quotas
@@ -47,10 +49,14 @@ class ProviderLimit(msgspec.Struct, frozen=True):
     author: str
     reason: str
     valid_from: datetime | None
+    provider: str = ""
+    """Of the model, too: another provider's model of the same name has rates of its own."""
 
 
-def quota_name(scope: ScopeKind, subject: str) -> str:
-    """Return the name of the quota that keeps the rates of a provider or a model."""
+def quota_name(scope: ScopeKind, subject: str, provider: str | None = None) -> str:
+    """Return the name of the quota that keeps the rates of a provider, or of a model there."""
+    if provider is not None:
+        subject = f"{provider}.{subject}"
     plain = re.sub(r"[^a-z0-9_.-]", "-", subject.lower())
     if plain == subject and len(plain) <= _MOST_CHARS:
         return f"{scope}.{plain}"
@@ -60,8 +66,10 @@ def quota_name(scope: ScopeKind, subject: str) -> str:
 async def list_limits(connection: Connection, at: datetime) -> list[ProviderLimit]:
     """Return what is in force of providers and models, by scope and subject."""
     found = await service.find_quotas(connection, at, _MOST, scopes=["provider", "model"])
-    kept = [_shown(quota) for quota in found if quota.name == quota_name(quota.scope, quota.subject or "")]
-    return sorted(kept, key=lambda item: (item.scope != "provider", item.subject))
+    kept = [
+        _shown(quota) for quota in found if quota.name == quota_name(quota.scope, quota.subject or "", quota.provider)
+    ]
+    return sorted(kept, key=lambda item: (item.scope != "provider", item.subject, item.provider))
 
 
 async def set_limits(
@@ -76,7 +84,7 @@ async def set_limits(
     author: str,
     at: datetime,
 ) -> ProviderLimit:
-    """Put rates in force for a provider, or for a model; None lifts one. Where nothing changes, no version is made."""
+    """Put rates in force for a provider, or for a model there; None lifts one. Where nothing changes, no version is made."""
     await check_provider(connection, provider)
     scope: ScopeKind = "model" if model else "provider"
     subject = model or provider
@@ -86,17 +94,18 @@ async def set_limits(
         for dimension, rate in wanted
         if rate is not None
     ]
-    name = quota_name(scope, subject)
+    place = provider if model else None
+    name = quota_name(scope, subject, place)
     known = await service.find_quotas(connection, at, 1, name=name)
     if not known:
         return _shown(
             await service.create_quota(
-                connection, organization_id, name=name, scope=scope, subject=subject, limits=specs, reason=reason,
-                author=author, at=at,
+                connection, organization_id, name=name, scope=scope, subject=subject, provider=place, limits=specs,
+                reason=reason, author=author, at=at,
             )
         )  # fmt: skip
     quota = known[0]
-    if (quota.scope, quota.subject) != (scope, subject):
+    if (quota.scope, quota.subject, quota.provider) != (scope, subject, place):
         raise QuotaNameTaken
     current = quota.current.limits if quota.current is not None else []
     kept = [spec for spec in current if spec.name not in _NAMES.values()]
@@ -125,5 +134,5 @@ def _shown(quota: Quota) -> ProviderLimit:
     return ProviderLimit(
         quota.scope, quota.subject or "", rates.get("requests"), rates.get("tokens"), quota.id, quota.name,
         current.version if current else None, current.author if current else "", current.reason if current else "",
-        current.valid_from if current else None,
+        current.valid_from if current else None, (quota.provider if quota.scope == "model" else quota.subject) or "",
     )  # fmt: skip

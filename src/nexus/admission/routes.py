@@ -136,6 +136,8 @@ class QuotaNew(msgspec.Struct, forbid_unknown_fields=True):
     subject: Address | None = None
     valid_from: Instant | None = None
     valid_to: Instant | None = None
+    provider: Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[^\x00]+$")] | None = None
+    """Of models: as called at this provider; without it, wherever they are called."""
 
 
 class VersionNew(msgspec.Struct, forbid_unknown_fields=True):

@@ -154,7 +154,9 @@ def _quota(row: Any) -> Quota:
     scheduled = None
     if row["scheduled_version"] is not None:
         scheduled = ScheduledVersion(row["scheduled_version"], row["scheduled_from"])
-    return Quota(row["id"], row["name"], row["scope"], row["subject"], row["created_at"], current, scheduled)
+    return Quota(
+        row["id"], row["name"], row["scope"], row["subject"], row["created_at"], current, scheduled, row["provider"]
+    )
 
 
 async def list_quotas(connection: Connection, after: UUID | None, limit: int, at: datetime) -> list[Quota]:
@@ -190,6 +192,7 @@ async def create_quota(
     at: datetime,
     valid_from: datetime | None = None,
     valid_to: datetime | None = None,
+    provider: str | None = None,
 ) -> Quota:
     """Make a quota with its first version."""
     if scope == "organization" and subject is not None:
@@ -198,8 +201,13 @@ async def create_quota(
         raise InvalidRequest(
             "subject: name a tag", faults=[FieldFault("subject", "give name=value, or a name for each of its values")]
         )
+    if provider is not None and scope != "model":
+        raise InvalidRequest(
+            "only a model's quota is for one provider",
+            faults=[FieldFault("provider", "leave it out, or limit a model")],
+        )
     quota_id = uuid7()
-    await store.run(connection, "insert_quota", organization_id, quota_id, name, scope, subject)
+    await store.run(connection, "insert_quota", organization_id, quota_id, name, scope, subject, provider)
     await publish(
         connection, organization_id, quota_id, limits=limits, reason=reason, author=author, at=at,
         valid_from=valid_from, valid_to=valid_to,

@@ -103,6 +103,8 @@ class Quota(msgspec.Struct, frozen=True):
     created_at: datetime
     current: QuotaVersion | None
     scheduled: ScheduledVersion | None
+    provider: str | None = None
+    """Of models: as called at this provider; null: wherever they are called."""
 
 
 class LimitChange(msgspec.Struct, frozen=True):

@@ -122,7 +122,14 @@ def _shape_faults(spec: LimitSpec) -> list[FieldFault]:
 
 
 def compile_limit(
-    spec: LimitSpec, *, organization_id: UUID, quota_id: UUID, scope: ScopeKind, subject: str | None, version: int
+    spec: LimitSpec,
+    *,
+    organization_id: UUID,
+    quota_id: UUID,
+    scope: ScopeKind,
+    subject: str | None,
+    version: int,
+    provider: str | None = None,
 ) -> Limit:
     """Turn what was written into whole units; `UnrepresentableLimit` for what has none."""
     scale, rate, period = 1, None, spec.period
@@ -154,6 +161,7 @@ def compile_limit(
         organization_id=organization_id,
         scope=scope,
         subject=subject,
+        provider=provider,
         dimension=spec.dimension,
         method=spec.method,
         capacity=ceil(capacity),

@@ -110,6 +110,8 @@ class Limit:
     """How many nano-units of money one unit of this limit is: 1, or 1,000."""
     exchange: Fraction = Fraction(1)
     """Units of `currency` for one of the call's own, where calls of another currency are charged."""
+    provider: str | None = None
+    """Of models: as called at this provider; None: wherever they are called."""
     is_budget: bool = False
     """What is spent is counted by the ledger of calls: the bucket is opened from it, and compared with it."""
 
@@ -238,7 +240,7 @@ class LimitTable:
             subject = call.subject(limit.scope)
             if limit.scope == "cluster" and not subject:
                 subject = self.clusters.get((call.organization_id, call.application), "")
-            if not subject or limit.subject not in {None, subject}:
+            if not subject or limit.subject not in {None, subject} or limit.provider not in {None, call.provider}:
                 continue
             met.append((limit, limit.id.hex if limit.subject is not None else f"{limit.id.hex}:{subject}"))
         return met

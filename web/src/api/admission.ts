@@ -11,7 +11,7 @@ export interface LimitSpec {
 export interface QuotaVersion {
   version: number; valid_from: string | null; valid_to: string | null; is_in_force: boolean; is_withdrawn: boolean; limits: LimitSpec[]; reason: string; author: string; rolled_back_to: number | null; created_at: string;
 }
-export interface Quota { id: string; name: string; scope: Scope; subject: string | null; created_at: string; current: QuotaVersion | null; scheduled: { version: number; valid_from: string } | null }
+export interface Quota { id: string; name: string; scope: Scope; subject: string | null; created_at: string; current: QuotaVersion | null; scheduled: { version: number; valid_from: string } | null; provider: string | null }
 export interface LimitChange { limit: string; change: "added" | "removed" | "changed"; before: Partial<LimitSpec>; after: Partial<LimitSpec> }
 export interface QuotaPreview { against_version: number | null; changes: LimitChange[] }
 export interface QuotaDifference { from_version: number; to_version: number; changes: LimitChange[] }
@@ -34,5 +34,5 @@ export interface TokenUsage { begins: string; bucket: string; consumed: number; 
 export interface HoldLimit { bucket: string; limit: string; scope: Scope | ""; subject: string; dimension: Dimension | ""; scale: number; had: number | null; charged: number; left: number | null; settled: number | null; came_back: number | null; was_over: boolean }
 export interface Hold { hold_id: string; state: "open" | "settled" | "released" | "expired"; began_at: string; ended_at: string | null; expires_at: string | null; limits: HoldLimit[] }
 /** What a provider's account, or a model, may be asked a minute; null: no such limit is in force. */
-export interface ProviderLimit { scope: "provider" | "model"; subject: string; requests_per_minute: number | null; tokens_per_minute: number | null; quota_id: string; quota: string; version: number | null; author: string; reason: string; valid_from: string | null }
+export interface ProviderLimit { scope: "provider" | "model"; subject: string; requests_per_minute: number | null; tokens_per_minute: number | null; quota_id: string; quota: string; version: number | null; author: string; reason: string; valid_from: string | null; provider: string }
 export interface TokenTransaction { at: string; sequence: number; leg: number; kind: string; reference: string; bucket: string; occurred_at: string; opened: boolean; refilled: number; adjusted: number; changed: number; level: number; held: number; leased: number }

@@ -59,7 +59,7 @@ INSERT INTO admission.cost_rules (organization_id, id, application_id, operation
 VALUES ($1, $2, $3, $4, $5, $6, tstzrange($7, $8));
 
 -- query: list_quotas
-SELECT q.id, q.name, q.scope, q.subject, q.created_at, v.version, lower(v.validity) AS valid_from,
+SELECT q.id, q.name, q.scope, q.subject, q.provider, q.created_at, v.version, lower(v.validity) AS valid_from,
        upper(v.validity) AS valid_to, v.limits, v.reason, v.author, v.rolled_back_to, v.created_at AS version_created_at,
        s.version AS scheduled_version, s.valid_from AS scheduled_from
 FROM admission.quotas AS q
@@ -78,8 +78,8 @@ ORDER BY q.id
 LIMIT $3;
 
 -- query: insert_quota
-INSERT INTO admission.quotas (organization_id, id, name, scope, subject)
-VALUES ($1, $2, $3, $4, $5);
+INSERT INTO admission.quotas (organization_id, id, name, scope, subject, provider)
+VALUES ($1, $2, $3, $4, $5, $6);
 
 -- query: lock_quota
 -- Versions of one quota are published one after another.

@@ -9,9 +9,12 @@ CREATE TABLE admission.quotas (
     -- Which cluster, application, key …; NULL: each of them by itself.
     subject          text         CONSTRAINT quotas_subject_length CHECK (length(subject) BETWEEN 1 AND 500),
     created_at       timestamptz  NOT NULL DEFAULT now(),
+    -- Of models: as called at this provider; NULL: wherever they are called.
+    provider         text         CONSTRAINT quotas_provider_length CHECK (length(provider) BETWEEN 1 AND 63),
     PRIMARY KEY (organization_id, id),
     CONSTRAINT quotas_name_unique UNIQUE (organization_id, name),
-    CONSTRAINT quotas_subject_sense CHECK ((scope <> 'organization' OR subject IS NULL) AND (scope <> 'tag' OR subject IS NOT NULL))
+    CONSTRAINT quotas_subject_sense CHECK ((scope <> 'organization' OR subject IS NULL) AND (scope <> 'tag' OR subject IS NOT NULL)),
+    CONSTRAINT quotas_provider_sense CHECK (scope = 'model' OR provider IS NULL)
 );
 ALTER TABLE admission.quotas ENABLE ROW LEVEL SECURITY;
 ALTER TABLE admission.quotas FORCE ROW LEVEL SECURITY;

@@ -6,6 +6,7 @@ CREATE FUNCTION admission.snapshot_limits_v1() RETURNS TABLE (kind text, documen
     AS $$
     SELECT 'quota', jsonb_build_object(
         'organization_id', q.organization_id, 'quota_id', q.id, 'name', q.name, 'scope', q.scope, 'subject', q.subject,
+        'provider', q.provider,
         'version', v.version, 'limits', v.limits,
         'from', extract(epoch FROM lower(v.validity)), 'to', extract(epoch FROM upper(v.validity)))
     FROM admission.quota_versions AS v

@@ -51,6 +51,7 @@ class QuotaRow(msgspec.Struct, frozen=True):
     limits: list[LimitSpec]
     valid_from: float | None = msgspec.field(name="from")
     valid_to: float | None = msgspec.field(name="to")
+    provider: str | None = None
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -179,7 +180,7 @@ def build_limits(source: LimitSource, at: datetime) -> tuple[LimitTable, datetim
             try:
                 limit = compile_limit(
                     spec, organization_id=row.organization_id, quota_id=row.quota_id, scope=row.scope,
-                    subject=row.subject, version=row.version,
+                    subject=row.subject, version=row.version, provider=row.provider,
                 )  # fmt: skip
             except UnrepresentableLimit as error:
                 # It was checked when it was published; what an older release took is said, and the others hold.

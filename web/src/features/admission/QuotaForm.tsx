@@ -25,6 +25,7 @@ export function QuotaForm({ quota, onClose, onDone }: { quota: Quota | null; onC
   const [name, setName] = useState(quota?.name ?? "");
   const [scope, setScope] = useState<Scope>(quota?.scope ?? "application");
   const [subject, setSubject] = useState("");
+  const [provider, setProvider] = useState("");
   const [reason, setReason] = useState("");
   const [begins, setBegins] = useState("");
   const [ends, setEnds] = useState("");
@@ -47,25 +48,26 @@ export function QuotaForm({ quota, onClose, onDone }: { quota: Quota | null; onC
     if (quota) {
       await send<QuotaVersion>(`/api/admission/quotas/${quota.id}/versions`, { ...version, reason });
       onDone(quota.id);
-    } else onDone((await send<Quota>("/api/admission/quotas", { ...version, reason, name: name.trim(), scope, subject: scope !== "organization" && subject.trim() ? subject.trim() : undefined })).id);
+    } else onDone((await send<Quota>("/api/admission/quotas", { ...version, reason, name: name.trim(), scope, subject: scope !== "organization" && subject.trim() ? subject.trim() : undefined, provider: scope === "model" && provider ? provider : undefined })).id);
   };
   const known = choices(scope);
   const isNamed = known.some((item) => item.value !== item.label);
-  const typedFields = ["name", "scope", "subject", "reason", "valid_from", "valid_to"];
+  const typedFields = ["name", "scope", "subject", "provider", "reason", "valid_from", "valid_to"];
   const shown = fault && !typedFields.some((field) => fault.of(field)) && !fault.problem.errors?.some((item) => item.field.startsWith("limits"));
   return (
     <Modal opened onClose={onClose} fullScreen={isNarrow} size="xl" title={quota ? words.publishTitle(quota.name) : words.newQuota} closeButtonProps={{ "aria-label": text.close }} closeOnClickOutside={false}>
       <form noValidate onSubmit={(event) => { event.preventDefault(); setTried(true); void attempt.run(submit); }}>
         <Stack>
           {!quota && (
-            <SimpleGrid cols={{ base: 1, sm: 3 }} spacing="sm">
+            <SimpleGrid cols={{ base: 1, sm: scope === "model" ? 4 : 3 }} spacing="sm">
               <TextInput size="xs" autoFocus data-autofocus label={text.name} description={words.nameLead} required value={name} error={fault?.of("name")} onChange={(event) => setName(event.currentTarget.value)} />
-              <Select size="xs" label={words.scope} description={words.each[scope]} allowDeselect={false} value={scope} error={fault?.of("scope")} comboboxProps={{ withinPortal: false }} data={Object.entries(words.scopes).map(([value, label]) => ({ value, label }))} onChange={(value) => { setScope(value as Scope); setSubject(""); }} />
+              <Select size="xs" label={words.scope} description={words.each[scope]} allowDeselect={false} value={scope} error={fault?.of("scope")} comboboxProps={{ withinPortal: false }} data={Object.entries(words.scopes).map(([value, label]) => ({ value, label }))} onChange={(value) => { setScope(value as Scope); setSubject(""); setProvider(""); }} />
               {scope !== "organization" && (isNamed ? (
                 <Select size="xs" label={words.subject} description={words.subjectLead} clearable searchable value={subject || null} error={fault?.of("subject")} comboboxProps={{ withinPortal: false }} data={known} onChange={(value) => setSubject(value ?? "")} />
               ) : (
                 <Autocomplete size="xs" label={words.subject} description={words.subjectLead} value={subject} error={fault?.of("subject")} comboboxProps={{ withinPortal: false }} data={known.map((item) => item.value)} limit={50} onChange={setSubject} />
               ))}
+              {scope === "model" && <Select size="xs" label={words.atProvider} description={words.atProviderLead} clearable searchable value={provider || null} error={fault?.of("provider")} comboboxProps={{ withinPortal: false }} data={choices("provider")} onChange={(value) => setProvider(value ?? "")} />}
             </SimpleGrid>
           )}
           {drafts.map((draft, place) => (

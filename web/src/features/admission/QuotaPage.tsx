@@ -47,7 +47,7 @@ export function QuotaPage() {
       <Heading title={quota?.name ?? text.quotas}>{quota && mayChange && <Button size="xs" onClick={() => setPublishing(true)}>{words.publish}</Button>}</Heading>
       {query.isError ? <Problem error={query.error} retry={() => void query.refetch()} /> : quota && (
         <Panel>
-          <Text size="sm" c="dimmed" mb={6}>{words.scopes[quota.scope]}: {quota.subject === null ? words.each[quota.scope] : nameOf(quota.scope, quota.subject)}{quota.current && ` · ${words.versionNumber(quota.current.version)}`}{quota.scheduled && ` · ${words.nextAt(quota.scheduled.version, moment(quota.scheduled.valid_from, zone))}`}</Text>
+          <Text size="sm" c="dimmed" mb={6}>{words.scopes[quota.scope]}: {words.at(quota.subject === null ? words.each[quota.scope] : nameOf(quota.scope, quota.subject), quota.provider)}{quota.current && ` · ${words.versionNumber(quota.current.version)}`}{quota.scheduled && ` · ${words.nextAt(quota.scheduled.version, moment(quota.scheduled.valid_from, zone))}`}</Text>
           {quota.current ? <LimitLines limits={quota.current.limits} /> : <Text size="sm">{words.noneInForce}</Text>}
         </Panel>
       )}

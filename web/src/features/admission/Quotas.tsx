@@ -47,7 +47,7 @@ export function Quotas() {
                 return (
                   <Table.Tr key={quota.id} data-quota={quota.name}>
                     <Table.Td><Anchor size="sm" fw={600} href={path} onClick={(event) => { if (event.metaKey || event.ctrlKey) return; event.preventDefault(); go({}, path); }}>{quota.name}</Anchor></Table.Td>
-                    <Table.Td>{words.scopes[quota.scope]}<Text size="xs" c="dimmed" style={{ overflowWrap: "anywhere" }}>{quota.subject === null ? words.each[quota.scope] : nameOf(quota.scope, quota.subject)}</Text></Table.Td>
+                    <Table.Td>{words.scopes[quota.scope]}<Text size="xs" c="dimmed" style={{ overflowWrap: "anywhere" }}>{words.at(quota.subject === null ? words.each[quota.scope] : nameOf(quota.scope, quota.subject), quota.provider)}</Text></Table.Td>
                     <Table.Td>{quota.current ? <LimitLines limits={quota.current.limits} /> : <Text size="sm" c="dimmed">{words.noneInForce}</Text>}</Table.Td>
                     <Table.Td style={{ whiteSpace: "nowrap" }}>{quota.current ? <>{quota.current.version}<Text size="xs" c="dimmed">{quota.current.valid_from && moment(quota.current.valid_from, zone)}</Text></> : "–"}</Table.Td>
                     <Table.Td style={{ whiteSpace: "nowrap" }}>{quota.scheduled ? <>{quota.scheduled.version}<Text size="xs" c="dimmed">{moment(quota.scheduled.valid_from, zone)}</Text></> : "–"}</Table.Td>

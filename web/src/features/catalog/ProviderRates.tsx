@@ -3,7 +3,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import type { ProviderLimit } from "../../api/admission";
 import { put, read } from "../../api/client";
-import type { Page, Provider } from "../../api/types";
+import type { Provider } from "../../api/types";
 import { onSubmit, useAttempt } from "../../app/attempt";
 import { useScene } from "../../app/context";
 import { count } from "../../app/format";
@@ -20,13 +20,7 @@ export function ProviderRates({ provider }: { provider: Provider }) {
   const client = useQueryClient();
   const [edited, setEdited] = useState<Known | null>(null);
   const query = useQuery({ queryKey: ["provider-limits", organization], queryFn: ({ signal }) => read<ProviderLimit[]>("/api/admission/provider-limits", {}, signal) });
-  const all = (query.data ?? []).filter((item) => item.requests_per_minute !== null || item.tokens_per_minute !== null);
-  const models = useQuery({
-    enabled: all.some((item) => item.scope === "model"), queryKey: ["models", organization, provider.slug], staleTime: 60_000,
-    queryFn: ({ signal }) => read<Page<{ slug: string }>>("/api/catalog/models", { provider: provider.slug, limit: "500" }, signal),
-  });
-  const ours = new Set((models.data?.items ?? []).map((item) => item.slug));
-  const rows = all.filter((item) => (item.scope === "provider" ? item.subject === provider.slug : ours.has(item.subject)));
+  const rows = (query.data ?? []).filter((item) => item.provider === provider.slug && (item.requests_per_minute !== null || item.tokens_per_minute !== null));
   const fresh: Known = { scope: "provider", subject: provider.slug, requests_per_minute: provider.requests_per_minute, tokens_per_minute: provider.tokens_per_minute };
   const isPublished = provider.requests_per_minute !== null || provider.tokens_per_minute !== null;
   return (
