@@ -38,6 +38,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # The tests start hundreds of processes: where nothing compiled may be kept, each compiles the whole product anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Logfire, one of the instrumentations under test, would else be imported wherever pydantic is.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 # One line for each request would bury what a failed test has to say.
 logging.getLogger("httpx").setLevel(logging.WARNING)

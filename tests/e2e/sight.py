@@ -86,6 +86,16 @@ async def faults_of_access(page: Page) -> list[str]:
     ]
 
 
+async def faults_in_both_themes(page: Page) -> list[str]:
+    """What axe finds on a page in light and in dark, which it is left in."""
+    faults: list[str] = []
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        await settled(page)
+        faults += [f"{scheme}: {fault}" for fault in await faults_of_access(page)]
+    return faults
+
+
 async def fits(page: Page, width: int, height: int) -> bool:
     """Whether the page, once laid out anew, is no wider than a window of this size."""
     await page.set_viewport_size({"width": width, "height": height})

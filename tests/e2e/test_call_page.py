@@ -11,7 +11,7 @@ from playwright.async_api import expect
 
 from tests.e2e.conftest import PHONE, WIDE, Site
 from tests.e2e.forwarded import SECOND, SLUG, Forwarded
-from tests.e2e.sight import duration, faults_of_access, fits, settled
+from tests.e2e.sight import duration, faults_in_both_themes, faults_of_access, fits, settled
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -146,15 +146,14 @@ async def test_a_refused_call_says_what_was_asked_and_which_limit_refused(
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_everybody_can_read_the_page_of_a_call(visit: Any, site: Site, forwarded: Forwarded, scheme: str) -> None:
-    page = await (await visit(color_scheme=scheme, reduced_motion="reduce")).page("/")
+async def test_everybody_can_read_the_page_of_a_call(visit: Any, site: Site, forwarded: Forwarded) -> None:
+    page = await (await visit(reduced_motion="reduce")).page("/")
     calls = forwarded.retried
     faults: list[str] = []
     for call in (calls[0], calls[2]):
         await page.goto(f"{site.url}/calls/{call['id']}?organization={SLUG}")
         await settled(page)
         faults += [f"wider than {size['width']}" for size in (WIDE, PHONE) if not await fits(page, **size)]
-        faults += await faults_of_access(page)
+        faults += await faults_in_both_themes(page)
 
     assert not faults, "\n".join(faults)

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from tests.e2e.conftest import PHONE, WIDE, Site
 from tests.e2e.limited import SLUG, Limited
-from tests.e2e.sight import faults_of_access, fits, settled
+from tests.e2e.sight import faults_in_both_themes, fits, settled
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATH = f"/limits?organization={SLUG}"
@@ -81,20 +81,17 @@ async def test_a_hold_is_explained_by_its_id(visit: Any, site: Site, limited: Li
     await expect(row).to_contain_text("700120180")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_everybody_can_read_the_limits_and_a_bucket(
-    visit: Any, site: Site, limited: Limited, scheme: str
-) -> None:
+async def test_everybody_can_read_the_limits_and_a_bucket(visit: Any, site: Site, limited: Limited) -> None:
     while not (await limited.admit(application="shop", operation="list"))[1].get("limits"):
         pass
-    page = await (await visit(color_scheme=scheme, reduced_motion="reduce")).page(PATH)
+    page = await (await visit(reduced_motion="reduce")).page(PATH)
     await page.locator("[data-bucket]").first.wait_for()
     faults = [f"wider than {size['width']}" for size in (WIDE, PHONE) if not await fits(page, **size)]
-    faults += await faults_of_access(page)
+    faults += await faults_in_both_themes(page)
     await page.locator("[data-bucket]").first.click()
     await page.get_by_role("dialog").locator("[data-transaction]").first.wait_for()
     faults += [] if await fits(page, **PHONE) else ["the panel is wider than a phone"]
-    faults += await faults_of_access(page)
+    faults += await faults_in_both_themes(page)
 
     assert not faults, "\n".join(faults)
 

@@ -15,7 +15,7 @@ from playwright.async_api import expect
 
 from tests.e2e.conftest import PHONE, WIDE, Site
 from tests.e2e.limited import SLUG, Limited
-from tests.e2e.sight import faults_of_access, fits, settled
+from tests.e2e.sight import faults_in_both_themes, fits, settled
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 HERE = f"organization={SLUG}"
@@ -146,15 +146,14 @@ async def test_without_quotas_the_snippets_make_one_and_ask(visit: Any, site: Si
     await expect(page.locator("[data-quota=per-key]")).to_contain_text("60 requests a minute")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_everybody_can_read_a_quota_and_change_it(visit: Any, site: Site, limited: Limited, scheme: str) -> None:
-    page = await (await visit(color_scheme=scheme, reduced_motion="reduce")).page(f"/quotas/{limited.quota}?{HERE}")
+async def test_everybody_can_read_a_quota_and_change_it(visit: Any, site: Site, limited: Limited) -> None:
+    page = await (await visit(reduced_motion="reduce")).page(f"/quotas/{limited.quota}?{HERE}")
     await settled(page)
     faults = [f"wider than {size['width']}" for size in (WIDE, PHONE) if not await fits(page, **size)]
-    faults += await faults_of_access(page)
+    faults += await faults_in_both_themes(page)
     await page.get_by_role("button", name="New version").click()
     await page.get_by_role("dialog").get_by_role("region", name="What will change").wait_for()
     faults += [] if await fits(page, **PHONE) else ["the form is wider than a phone"]
-    faults += await faults_of_access(page)
+    faults += await faults_in_both_themes(page)
 
     assert not faults, "\n".join(faults)

@@ -14,7 +14,7 @@ from playwright.async_api import expect
 
 from tests.e2e.conftest import PHONE, WIDE, Site
 from tests.e2e.forwarded import ALIAS, FIRST, SECOND, SLUG, Forwarded
-from tests.e2e.sight import faults_of_access, fits, settled
+from tests.e2e.sight import faults_in_both_themes, fits, settled
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -144,22 +144,17 @@ async def test_without_routes_the_page_says_what_they_are_for(visit: Any, site: 
     await expect(page.get_by_role("alert")).to_contain_text("The database is away.")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_everybody_can_read_the_routes_and_what_opens(
-    visit: Any, site: Site, forwarded: Forwarded, scheme: str
-) -> None:
-    page = await (await visit(color_scheme=scheme, reduced_motion="reduce")).page(
-        f"/routes?organization={SLUG}&q={ALIAS}"
-    )
+async def test_everybody_can_read_the_routes_and_what_opens(visit: Any, site: Site, forwarded: Forwarded) -> None:
+    page = await (await visit(reduced_motion="reduce")).page(f"/routes?organization={SLUG}&q={ALIAS}")
     await settled(page)
     await page.locator("input[type=password]").fill(forwarded.key)
     await page.get_by_role("button", name="Send", exact=True).click()
     await expect(page.locator("[data-outcome] [data-attempt]").first).to_be_visible()
     faults = [f"wider than {size['width']}" for size in (WIDE, PHONE) if not await fits(page, **size)]
-    faults += await faults_of_access(page)
+    faults += await faults_in_both_themes(page)
     await page.get_by_role("button", name="Add a route").click()
     await page.get_by_role("dialog", name="Add a route").wait_for()
     faults += [] if await fits(page, **PHONE) else ["the form is wider than a phone"]
-    faults += await faults_of_access(page)
+    faults += await faults_in_both_themes(page)
 
     assert not faults, "\n".join(faults)

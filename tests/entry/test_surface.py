@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,8 +14,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
+from tests.application import client_of, settings_of
+from tests.application import running as in_this_process
 from tests.entry.conftest import KEY
-from tests.entry.test_up import MakeNode
+from tests.postgres import TestServer
 from tests.races.node import Node, until
 
 ELSEWHERE = re.compile(rb"https?://(?!(?:www\.w3\.org|json-schema\.org)/)[\w.-]+|[\"'(]//[\w-]+\.")
@@ -108,15 +111,11 @@ async def test_metrics_are_prometheus_text_and_count_over_all_processes(
     assert KEY not in str(found)
 
 
-async def test_metrics_can_be_closed(make_node: MakeNode) -> None:
-    node = make_node(NEXUS_METRICS_TOKEN="let-me-see")
-    node.start()
-    await node.wait_ready()
-
-    statuses = []
-    for headers in ({}, {"authorization": "Bearer something"}, {"authorization": "Bearer let-me-see"}):
-        async with aiohttp.ClientSession(node.url) as client, client.get("/metrics", headers=headers) as answer:
-            statuses.append(answer.status)
+async def test_metrics_can_be_closed(database_name: str, postgres: TestServer, redis_url: str, tmp_path: Path) -> None:
+    settings = settings_of(postgres.urls(database_name), redis_url, tmp_path, metrics_token="let-me-see")
+    given = ({}, {"authorization": "Bearer something"}, {"authorization": "Bearer let-me-see"})
+    async with in_this_process(settings) as application, client_of(application) as client:
+        statuses = [(await client.get("/metrics", headers=headers)).status_code for headers in given]
 
     assert statuses == [401, 401, 200]
 
@@ -195,14 +194,12 @@ async def test_an_mcp_server_that_is_not_there_is_told_as_its_clients_understand
     assert (answer.status, told["jsonrpc"], told["error"]["data"]["instance"]) == (404, "2.0", "/mcp/nothing")
 
 
-async def test_a_part_that_is_away_is_named(make_node: MakeNode) -> None:
-    node = make_node(NEXUS_REDIS_URL="redis://127.0.0.1:1/0")
-    node.start()
+async def test_a_part_that_is_away_is_named(database_name: str, postgres: TestServer, tmp_path: Path) -> None:
+    settings = settings_of(postgres.urls(database_name), "redis://127.0.0.1:1/0", tmp_path)
+    async with in_this_process(settings) as application, client_of(application) as client:
+        answer = await client.get("/health/ready")
 
-    found = await until(node.health, "readiness is answered")
-    while found is None or found["status"] == "unready":
-        found = await until(node.health, "readiness is answered")
-
-    assert found["status"] == "degraded"
+    found = answer.json()
+    assert (answer.status_code, found["status"]) == (200, "degraded")
     assert "redis" in found["degraded"]
     assert found["parts"]["redis"] == {"status": "down", "detail": "ConnectionError"}

@@ -85,26 +85,26 @@ async def test_secrets_are_readable_by_their_owner_only(running: Node) -> None:
     assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-async def test_it_is_stopped_cleanly(make_node: MakeNode, sign: signal.Signals) -> None:
+async def test_it_is_stopped_cleanly(make_node: MakeNode) -> None:
     node = make_node()
-    # As in a terminal, where Ctrl-C reaches the whole group of processes.
-    node.start(start_new_session=True)
-    await node.wait_ready()
-    assert node.process is not None
-    pids = [entry.pid for entry in node.processes()]
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        # As in a terminal, where Ctrl-C reaches the whole group of processes.
+        node.start(start_new_session=True)
+        await node.wait_ready()
+        assert node.process is not None
+        pids = [entry.pid for entry in node.processes()]
 
-    os.killpg(node.process.pid, sign)
-    code = await asyncio.to_thread(node.process.wait, 60)
+        os.killpg(node.process.pid, sign)
+        code = await asyncio.to_thread(node.process.wait, 60)
 
-    assert code == 0
-    assert len(pids) == 5  # supervisor, PostgreSQL, Redis, worker, web
-    assert [pid for pid in pids if is_alive(pid)] == []
-    assert not node.processes_file.exists()
-    assert "stopped by force" not in node.log.read_text()
-    assert "died" not in node.log.read_text()
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", node.port)) != 0
+        assert code == 0
+        assert len(pids) == 5  # supervisor, PostgreSQL, Redis, worker, web
+        assert [pid for pid in pids if is_alive(pid)] == []
+        assert not node.processes_file.exists()
+        assert "stopped by force" not in node.log.read_text()
+        assert "died" not in node.log.read_text()
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", node.port)) != 0
 
 
 async def test_it_can_be_stopped_while_it_starts(make_node: MakeNode) -> None:

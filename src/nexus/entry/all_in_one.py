@@ -178,7 +178,6 @@ class AllInOne:
                 ),
                 before=before,
                 ready=postgres.is_ready,
-                ready_within_seconds=300,
                 stop_signal=signal.SIGINT,
                 force_signal=signal.SIGQUIT,
                 stop_within_seconds=60,

@@ -57,10 +57,11 @@ def up(
     ] = 1.0,
 ) -> None:
     """Start everything in this terminal: PostgreSQL and Redis (unless their URLs are set), worker and web."""
+    # First: whoever mistyped a setting need not wait for all that a node imports.
+    settings = Settings.from_environment()
     from nexus.demo.traffic import Amount
     from nexus.entry import all_in_one
 
-    settings = Settings.from_environment()
     if demo:
         all_in_one.up(apart(settings, os.environ), Amount(days, volume))
     else:
@@ -77,17 +78,19 @@ def apart(settings: Settings, environ: Mapping[str, str]) -> Settings:
 @app.command
 def server() -> None:
     """Serve with NEXUS_WORKERS web processes, for production: databases, migrations and worker run elsewhere."""
+    settings = Settings.from_environment()
     from nexus.entry import production
 
-    production.serve(Settings.from_environment())
+    production.serve(settings)
 
 
 @app.command
 def worker() -> None:
     """Do the background work, for production. Several, on several machines, are safe."""
+    settings = Settings.from_environment()
     from nexus.entry import production
 
-    production.work(Settings.from_environment())
+    production.work(settings)
 
 
 @app.command

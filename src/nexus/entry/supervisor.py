@@ -31,6 +31,8 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _FORGIVEN_AFTER_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
+_TELL_SECONDS = 30.0
+"""How often a process that is waited for is told of."""
 _ATTEMPTS = 8
 """Starts of a process that never became ready. PostgreSQL needs some while memory of a killed one is still attached."""
 
@@ -53,7 +55,8 @@ class Program:
     """What must be true before it is started: left-overs gone, folders made."""
     ready: Callable[[], Awaitable[bool]] | None = None
     """Tells whether it answers; None: it is ready when it runs."""
-    ready_within_seconds: float = 60.0
+    ready_within_seconds: float = 600.0
+    """Only a process that lives and does nothing is given up by the clock: a busy machine is slow, and slow is not dead."""
     stop_signal: int = signal.SIGTERM
     force_signal: int = signal.SIGKILL
     stop_within_seconds: float = 20.0
@@ -86,7 +89,8 @@ class Supervisor:
         """Start a program, wait until it is ready, then watch over it. `StartFailed` if it does not come up."""
         self._programs.append(program)
         await self._launch(program)
-        deadline = time.monotonic() + program.ready_within_seconds
+        began = time.monotonic()
+        deadline, tell_at = began + program.ready_within_seconds, began + _TELL_SECONDS
         pause, attempts = _FIRST_PAUSE_SECONDS, 1
         while program.ready is not None and not await program.ready():
             if time.monotonic() > deadline:
@@ -105,6 +109,9 @@ class Supervisor:
                 await asyncio.sleep(pause)
                 pause, attempts = pause * 2, attempts + 1
                 await self._launch(program)
+            if time.monotonic() > tell_at:
+                _log.warning("not ready yet", program=program.role, waited_seconds=round(time.monotonic() - began))
+                tell_at += _TELL_SECONDS
             await asyncio.sleep(_LOOK_SECONDS)
         self._watchers.append(asyncio.create_task(self._watch(program), name=f"watch {program.role}"))
 
