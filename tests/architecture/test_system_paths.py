@@ -41,6 +41,7 @@ PATHS = {
     "metering/body_jobs.py": "deletes bodies of all organizations that are over their time",
     "metering/export_jobs.py": "tells a collector of all organizations' calls",
     "issues/jobs.py": "fold and retention work through all organizations",
+    "metrics/jobs.py": "fold and retention work through all organizations",
     "mcp/commands.py": "the operator on the machine",
     "mcp/jobs.py": "fold and retention work through all organizations",
     "metering/commands.py": "the operator on the machine",

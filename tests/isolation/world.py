@@ -21,6 +21,7 @@ from nexus.issues import jobs as issues_jobs
 from nexus.kit.ids import uuid7
 from nexus.mcp import jobs as mcp_jobs
 from nexus.metering import jobs, store
+from nexus.metrics import jobs as metrics_jobs
 from nexus.platform.db import Database
 from nexus.platform.db.partitions import make_partitions
 from tests.application import ADMIN, PASSWORD, client_of, sign_in
@@ -151,6 +152,21 @@ def events(slug: str, at: datetime) -> list[dict[str, Any]]:
                 **common,
             }
         )
+        made.append(
+            {
+                "type": "metric",
+                "name": f"{slug}.latency",
+                "kind": "histogram",
+                "timestamp": then.isoformat(),
+                "unit": f"{{{slug}}}",
+                "description": f"{slug} latency",
+                "buckets": {"bounds": [0.5, 1.0], "counts": [number, 1, 2]},
+                "labels": {f"{slug}.route": f"/{slug}"},
+                "service": f"{slug}-service",
+                "instance": f"{slug}-instance-{number}",
+                "environment": f"{slug}-environment",
+            }
+        )
     return made
 
 
@@ -212,7 +228,7 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
         await _ok(await owner.post(f"{identity}/provider-credentials", json=credential))
         await application.snapshots.refresh()
         sent = await owner.post("/v1/events", json=events(slug, datetime.now(UTC)), headers=tenant.bearer)
-        assert sent.status_code == 200 and sent.json()["stored"] == 30, sent.text
+        assert sent.status_code == 200 and sent.json()["stored"] == 36, sent.text
         order = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "provider": f"{slug}-provider"}
         await _ok(await owner.post("/api/metering/repricings", json=order))
         await _ok(await owner.get("/api/governance/audit-log/export"))
@@ -258,7 +274,7 @@ async def _background(database: Database) -> None:
     async with database.as_system() as connection:
         while await store.fold(connection, 100_000):
             pass
-    while await mcp_jobs.fold(database) or await issues_jobs.fold(database):
+    while await mcp_jobs.fold(database) or await issues_jobs.fold(database) or await metrics_jobs.fold(database):
         pass
     await jobs.rebuild_changed_days(database)
     await jobs.reprice(database)

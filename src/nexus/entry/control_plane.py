@@ -25,6 +25,7 @@ from nexus.issues.routes import router as issues_router
 from nexus.mcp.routes import router as mcp_router
 from nexus.metering.body_routes import router as body_router
 from nexus.metering.routes import router as metering_router
+from nexus.metrics.routes import router as metrics_router
 from nexus.operations.routes import router as operations_router
 from nexus.platform.web import WebState, exception_handlers, give_web_state
 
@@ -44,6 +45,7 @@ def _framework() -> Litestar:
             metering_router,
             mcp_router,
             issues_router,
+            metrics_router,
             body_router,
             costs_router,
             governance_router,

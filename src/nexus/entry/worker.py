@@ -22,6 +22,7 @@ from nexus.metering.body_jobs import PERIODIC as BODY_JOBS
 from nexus.metering.export_jobs import export_jobs
 from nexus.metering.export_sources import CALLS
 from nexus.metering.jobs import PERIODIC as METERING_JOBS
+from nexus.metrics.jobs import PERIODIC as METRICS_JOBS
 from nexus.platform.db import Database, DatabaseUrls
 from nexus.platform.db.partitions import make_partitions
 from nexus.platform.jobs import Job, PeriodicRunner
@@ -50,6 +51,7 @@ class Worker:
             *export_jobs(settings, [CALLS, REQUESTS]),
             *MCP_JOBS,
             *ISSUES_JOBS,
+            *METRICS_JOBS,
             *DASHBOARDS_JOBS,
             *admission_jobs(self._redis),
             *costs_jobs(self._redis),

@@ -87,7 +87,12 @@ def _uuid8(digest: bytes) -> UUID:
 
 def opaque_uuid(text: str) -> UUID:
     """Turn any name into a UUIDv8 made from its SHA-256: the same name always gives the same id."""
-    return _uuid8(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+    return hashed_uuid(text.encode("utf-8", "surrogatepass"))
+
+
+def hashed_uuid(data: bytes) -> UUID:
+    """Turn any bytes into a UUIDv8 made from their SHA-256: the same bytes always give the same id."""
+    return _uuid8(hashlib.sha256(data).digest())
 
 
 def positional_uuid(organization_id: UUID, key: str, position: int) -> UUID:

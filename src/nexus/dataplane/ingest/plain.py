@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -54,12 +54,37 @@ class Masker:
         return mask(text, "json", self._finder(organization_id)).text
 
 
+class Identify(Protocol):
+    """Makes the columns every row begins with, and the time of the row's key in µs since 2000; `ValueError` where it cannot."""
+
+    def __call__(
+        self, record: Any, caller: Caller, *, received_us: int, idempotency_key: str | None, position: int
+    ) -> tuple[bytes, int]:
+        """Return columns and time."""
+        ...
+
+
+def _by_id(
+    record: Any, caller: Caller, *, received_us: int, idempotency_key: str | None, position: int
+) -> tuple[bytes, int]:
+    return identify(
+        record,
+        caller.organization_id,
+        received_us=received_us,
+        idempotency_key=idempotency_key,
+        position=position,
+    )
+
+
 class PlainEncoder:
     """An `Encoder` made of a function that encodes one record's own columns."""
 
-    def __init__(self, fields_of: Callable[[Any, Caller], bytes], faults_of: FindFaults) -> None:
+    def __init__(
+        self, fields_of: Callable[[Any, Caller], bytes], faults_of: FindFaults, *, identify_by: Identify = _by_id
+    ) -> None:
         self._fields_of = fields_of
         self._faults_of = faults_of
+        self._identify = identify_by
 
     def prepare(
         self,
@@ -76,9 +101,9 @@ class PlainEncoder:
         received_us = microseconds(received_at)
         for position, record in zip(positions, records, strict=True):
             try:
-                identity, key_us = identify(
+                identity, key_us = self._identify(
                     record,
-                    caller.organization_id,
+                    caller,
                     received_us=received_us,
                     idempotency_key=idempotency_key,
                     position=position,

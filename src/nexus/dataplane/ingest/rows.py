@@ -87,6 +87,11 @@ def uuid_bytes(value: bytes | None) -> bytes:
     return NULL if value is None else b"\x00\x00\x00\x10" + value
 
 
+def bytea(value: bytes | None) -> bytes:
+    """Encode bytes, or NULL."""
+    return NULL if value is None else _LENGTH.pack(len(value)) + value
+
+
 def compact(value: Any) -> bytes:
     """Write a value as JSON without spaces; `UnstorableTextError` for half a surrogate pair."""
     try:

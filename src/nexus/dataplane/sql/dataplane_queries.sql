@@ -96,6 +96,14 @@ SELECT issues.stage_errors_v1();
 -- role: nexus_writer
 SELECT issues.store_errors_v1();
 
+-- query: stage_points
+-- role: nexus_writer
+SELECT metrics.stage_points_v1();
+
+-- query: store_points
+-- role: nexus_writer
+SELECT metrics.store_points_v1();
+
 -- query: ensure_body_partition
 -- role: nexus_writer
 SELECT platform.ensure_partition_v1('metering.call_bodies', $1);

@@ -179,10 +179,18 @@ class Database:
         return self._scoped("service", organization_id, actor, readonly, snapshot)
 
     def as_system(
-        self, actor: Actor = SYSTEM_ACTOR, organization_id: UUID | None = None, *, readonly: bool = False
+        self,
+        actor: Actor = SYSTEM_ACTOR,
+        organization_id: UUID | None = None,
+        *,
+        readonly: bool = False,
+        snapshot: bool = False,
     ) -> AbstractAsyncContextManager[Connection]:
-        """Open a transaction of nexus_system, which sees all tenants. Every caller is listed in a test."""
-        return self._scoped("system", organization_id, actor, readonly)
+        """Open a transaction of nexus_system, which sees all tenants. Every caller is listed in a test.
+
+        `snapshot` is that of `tenant`; where it writes what somebody else wrote since, it fails (40001).
+        """
+        return self._scoped("system", organization_id, actor, readonly, snapshot)
 
     @asynccontextmanager
     async def _scoped(

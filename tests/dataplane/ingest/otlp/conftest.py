@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,12 @@ def _decode(row: bytes, record_type: RecordType) -> dict[str, Any]:
             found[name] = raw.decode()
         elif kind == "jsonb":
             found[name] = json.loads(raw[1:])
+        elif kind == "float8":
+            (found[name],) = struct.unpack(">d", raw)
+        elif kind == "bool":
+            found[name] = raw == b"\x01"
+        elif kind in {"bytea", "uuid"}:
+            found[name] = raw
     return found
 
 

@@ -1,7 +1,7 @@
-"""`/otlp/v1/traces` and `/otlp/v1/logs` as a bare ASGI application, as the OTLP/HTTP specification says.
+"""`/otlp/v1/traces`, `/otlp/v1/metrics` and `/otlp/v1/logs` as a bare ASGI application, as the OTLP/HTTP specification says.
 
-An answer, and an error too, has the type of its request. What was taken is answered with 200 even where single spans
-or log records were refused (`partial_success`); 400 and 413 tell the exporter to give up, 429 and 503 to come again.
+An answer, and an error too, has the type of its request. What was taken is answered with 200 even where single spans,
+points or log records were refused (`partial_success`); 400 and 413 tell the exporter to give up, 429 and 503 to come again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter
 from nexus.contracts.calls import ApiCall
 from nexus.contracts.error_records import ErrorRecord
 from nexus.contracts.keys import KeyEntry
+from nexus.contracts.metric_records import MetricRecord
 from nexus.contracts.tool_calls import ToolCall
 from nexus.dataplane.decide.asgi import refusal
 from nexus.dataplane.decide.own_limits import OwnLimits
@@ -40,7 +41,8 @@ from nexus.dataplane.ingest.held import HeldBytes
 from nexus.dataplane.ingest.otlp import json_form, protobuf
 from nexus.dataplane.ingest.otlp.exceptions import read_errors
 from nexus.dataplane.ingest.otlp.hosts import Hosts
-from nexus.dataplane.ingest.otlp.model import LogRecord, Span
+from nexus.dataplane.ingest.otlp.metrics import read_metrics
+from nexus.dataplane.ingest.otlp.model import DataPoint, LogRecord, Span
 from nexus.dataplane.ingest.otlp.spans import Reporter, describe, read_calls
 from nexus.dataplane.ingest.service import Ingest
 from nexus.kit.errors import NexusError, NotFound
@@ -76,6 +78,12 @@ class OtlpMetrics:
             ("fate",),
             registry=registry,
         )
+        self.data_points = Counter(
+            "nexus_otlp_data_points",
+            "Points of metrics received, by what became of them: kept, not_kept, rejected.",
+            ("fate",),
+            registry=registry,
+        )
         self.exceptions = Counter(
             "nexus_otlp_exceptions",
             "Exceptions in spans, by what became of them: kept, rejected.",
@@ -99,6 +107,8 @@ class _Form:
     spans_answer: Callable[[int, str], bytes]
     read_logs: Callable[[bytes], Iterator[LogRecord]]
     logs_answer: Callable[[int, str], bytes]
+    read_points: Callable[[bytes], Iterator[DataPoint]]
+    points_answer: Callable[[int, str], bytes]
     status_answer: Callable[[int, str], bytes]
 
 
@@ -109,6 +119,8 @@ def _form(module: ModuleType) -> _Form:
         module.spans_answer,
         module.read_logs,
         module.logs_answer,
+        module.read_points,
+        module.points_answer,
         module.status_answer,
     )
 
@@ -117,7 +129,7 @@ _PROTOBUF, _JSON = _form(protobuf), _form(json_form)
 _FORMS = {"application/x-protobuf": _PROTOBUF, "application/protobuf": _PROTOBUF, "application/json": _JSON}
 
 
-Records = Sequence[ApiCall | ToolCall | ErrorRecord]
+Records = Sequence[ApiCall | ToolCall | ErrorRecord | MetricRecord]
 
 
 @dataclass(slots=True)
@@ -150,9 +162,17 @@ def _read_logs(form: _Form, body: bytes, _: Reporter) -> _Read:
     return _Read(read.records, fates={"not_kept": read.not_kept})
 
 
+def _read_metrics(form: _Form, body: bytes, _: Reporter) -> _Read:
+    read = read_metrics(form.read_points(body))
+    return _Read(read.records, faults=read.faults, fates={"not_kept": read.not_kept})
+
+
 _SIGNALS: Mapping[str, _Signal] = {
     PREFIX + "v1/traces": _Signal(
         _read_traces, lambda form, count, why: form.spans_answer(count, why), lambda metrics: metrics.spans
+    ),
+    PREFIX + "v1/metrics": _Signal(
+        _read_metrics, lambda form, count, why: form.points_answer(count, why), lambda metrics: metrics.data_points
     ),
     PREFIX + "v1/logs": _Signal(
         _read_logs, lambda form, count, why: form.logs_answer(count, why), lambda metrics: metrics.log_records

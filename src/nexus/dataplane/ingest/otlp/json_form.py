@@ -6,78 +6,39 @@ passed over, as the specification asks, and `null` is the same as nothing.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
-from typing import Any, TypeVar
 
 import msgspec
 
+from nexus.dataplane.ingest.otlp.json_metrics import read_points
+from nexus.dataplane.ingest.otlp.json_values import (
+    AnyValue,
+    Form,
+    KeyValue,
+    Resource,
+    Scope,
+    attributes,
+    decode,
+    enum,
+    integer,
+    value_of,
+)
 from nexus.dataplane.ingest.otlp.model import Event, LogRecord, Span, SpanKind
-from nexus.kit.errors import MalformedRequest
 
+__all__ = [
+    "MEDIA_TYPE", "logs_answer", "points_answer", "read_logs", "read_points", "read_spans", "spans_answer", "status_answer",
+]  # fmt: skip
 MEDIA_TYPE = "application/json"
-_MAX_INT_DIGITS = 20
-_LARGEST = 2**64
-T = TypeVar("T")
 
 
-class _Form(msgspec.Struct, rename="camel", gc=False):
-    """What all share: names in lowerCamelCase."""
-
-
-class AnyValue(_Form):
-    """A value of an attribute."""
-
-    string_value: str | None = None
-    bool_value: bool | None = None
-    int_value: int | str | None = None
-    double_value: float | str | None = None
-    bytes_value: str | None = None
-    array_value: ArrayValue | None = None
-    kvlist_value: KeyValueList | None = None
-
-
-class ArrayValue(_Form):
-    """A list of values."""
-
-    values: list[AnyValue] | None = None
-
-
-class KeyValue(_Form):
-    """An attribute."""
-
-    key: str = ""
-    value: AnyValue | None = None
-
-
-class KeyValueList(_Form):
-    """A mapping."""
-
-    values: list[KeyValue] | None = None
-
-
-class Resource(_Form):
-    """What the telemetry is about."""
-
-    attributes: list[KeyValue] | None = None
-
-
-class Scope(_Form):
-    """The instrumentation."""
-
-    name: str | None = None
-    version: str | None = None
-
-
-class SpanStatus(_Form):
+class SpanStatus(Form):
     """How a span ended."""
 
     code: int | str | None = None
     message: str | None = None
 
 
-class SpanEvent(_Form):
+class SpanEvent(Form):
     """Something that happened within a span."""
 
     time_unix_nano: int | str | None = None
@@ -85,7 +46,7 @@ class SpanEvent(_Form):
     attributes: list[KeyValue] | None = None
 
 
-class JsonSpan(_Form):
+class JsonSpan(Form):
     """A span."""
 
     trace_id: str | None = None
@@ -100,27 +61,27 @@ class JsonSpan(_Form):
     status: SpanStatus | None = None
 
 
-class ScopeSpans(_Form):
+class ScopeSpans(Form):
     """Spans of one instrumentation."""
 
     scope: Scope | None = None
     spans: list[JsonSpan] | None = None
 
 
-class ResourceSpans(_Form):
+class ResourceSpans(Form):
     """Spans of one resource."""
 
     resource: Resource | None = None
     scope_spans: list[ScopeSpans] | None = None
 
 
-class TraceRequest(_Form):
+class TraceRequest(Form):
     """A request for traces."""
 
     resource_spans: list[ResourceSpans] | None = None
 
 
-class JsonLog(_Form):
+class JsonLog(Form):
     """A log record."""
 
     time_unix_nano: int | str | None = None
@@ -134,21 +95,21 @@ class JsonLog(_Form):
     event_name: str | None = None
 
 
-class ScopeLogs(_Form):
+class ScopeLogs(Form):
     """Log records of one instrumentation."""
 
     scope: Scope | None = None
     log_records: list[JsonLog] | None = None
 
 
-class ResourceLogs(_Form):
+class ResourceLogs(Form):
     """Log records of one resource."""
 
     resource: Resource | None = None
     scope_logs: list[ScopeLogs] | None = None
 
 
-class LogsRequest(_Form):
+class LogsRequest(Form):
     """A request for logs."""
 
     resource_logs: list[ResourceLogs] | None = None
@@ -179,11 +140,11 @@ def read_spans(body: bytes) -> Iterator[Span]:
                     span_id=(span.span_id or "").lower(),
                     parent_id=(span.parent_span_id or "").lower(),
                     name=span.name or "",
-                    kind=_enum(span.kind, "SPAN_KIND_", SpanKind),
+                    kind=enum(span.kind, "SPAN_KIND_", SpanKind),
                     start_ns=integer(span.start_time_unix_nano),
                     end_ns=integer(span.end_time_unix_nano),
                     attributes=attributes(span.attributes),
-                    status=_enum(status.code, "STATUS_CODE_", {"UNSET": 0, "OK": 1, "ERROR": 2}),
+                    status=enum(status.code, "STATUS_CODE_", {"UNSET": 0, "OK": 1, "ERROR": 2}),
                     status_message=status.message or "",
                     events=tuple(
                         Event(event.name or "", integer(event.time_unix_nano), attributes(event.attributes))
@@ -204,9 +165,9 @@ def read_logs(body: bytes) -> Iterator[LogRecord]:
                 yield LogRecord(
                     time_ns=integer(log.time_unix_nano),
                     observed_ns=integer(log.observed_time_unix_nano),
-                    severity=_enum(log.severity_number, "SEVERITY_NUMBER_", _SEVERITIES),
+                    severity=enum(log.severity_number, "SEVERITY_NUMBER_", _SEVERITIES),
                     severity_text=log.severity_text or "",
-                    body=_value(log.body),
+                    body=value_of(log.body),
                     attributes=attributes(log.attributes),
                     trace_id=(log.trace_id or "").lower(),
                     span_id=(log.span_id or "").lower(),
@@ -226,6 +187,11 @@ def logs_answer(rejected: int, message: str) -> bytes:
     return partial_answer("rejectedLogRecords", rejected, message)
 
 
+def points_answer(rejected: int, message: str) -> bytes:
+    """Write the answer to a request for metrics."""
+    return partial_answer("rejectedDataPoints", rejected, message)
+
+
 def partial_answer(name: str, rejected: int, message: str) -> bytes:
     """Write an answer: empty when all was taken. 64-bit integers are texts."""
     if not rejected and not message:
@@ -236,76 +202,3 @@ def partial_answer(name: str, rejected: int, message: str) -> bytes:
 def status_answer(code: int, message: str) -> bytes:
     """Write a `google.rpc.Status`."""
     return msgspec.json.encode({"code": code, "message": message})
-
-
-def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode a body; `MalformedRequest` says what is wrong with it, and where."""
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise MalformedRequest(f"the body is no OTLP in JSON: {error}") from error
-
-
-def integer(value: int | str | None) -> int:
-    """Read an unsigned 64-bit integer, which JSON holds as a text; `MalformedRequest` for what is none."""
-    if isinstance(value, str):
-        if not value.isascii() or not value.isdecimal() or len(value) > _MAX_INT_DIGITS:
-            raise MalformedRequest("an integer of 64 bits is written as its decimal digits")
-        value = int(value)
-    if value is None:
-        return 0
-    if not 0 <= value < _LARGEST:
-        raise MalformedRequest("an integer is outside of 64 bits")
-    return value
-
-
-def _enum(value: int | str | None, prefix: str, names: Any) -> int:
-    # Numbers are the rule; some exporters write the names that protobuf's own mapping would.
-    if isinstance(value, str):
-        name = value.removeprefix(prefix)
-        try:
-            return int(names[name])
-        except KeyError:
-            raise MalformedRequest(f"{value[:80]!r} is no value of an enum: send its number") from None
-    return value or 0
-
-
-def attributes(items: list[KeyValue] | None) -> dict[str, Any]:
-    """Read attributes into plain values."""
-    return {item.key: _value(item.value) for item in items or ()}
-
-
-def _value(value: AnyValue | None) -> Any:
-    if value is None:
-        return None
-    for plain in (value.string_value, value.bool_value):
-        if plain is not None:
-            return plain
-    if value.int_value is not None:
-        return _signed(value.int_value)
-    if value.double_value is not None:
-        return number(value.double_value)
-    if value.bytes_value is not None:
-        try:
-            return base64.b64decode(value.bytes_value)
-        except (binascii.Error, ValueError):
-            return None
-    if value.array_value is not None:
-        return [_value(item) for item in value.array_value.values or ()]
-    if value.kvlist_value is not None:
-        return attributes(value.kvlist_value.values)
-    return None
-
-
-def _signed(value: int | str) -> int:
-    if isinstance(value, str) and value.startswith("-"):
-        return -integer(value[1:])
-    return integer(value) if isinstance(value, str) else value
-
-
-def number(value: float | str) -> float:
-    """Read a double, which JSON holds as a text where it is not finite; `MalformedRequest` for what is none."""
-    try:
-        return float(value)
-    except ValueError:
-        raise MalformedRequest(f"{str(value)[:80]!r} is no number") from None

@@ -87,6 +87,82 @@ class LogRecord:
     scope: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NumberValue:
+    """The value of a gauge's or sum's point."""
+
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramValue:
+    """Counts between explicit bounds; both are empty where only count and sum are told."""
+
+    count: int
+    sum: float | None
+    min: float | None
+    max: float | None
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExponentialValue:
+    """Counts of exponential buckets: of each sign the index of the first, and the counts from there on."""
+
+    count: int
+    sum: float | None
+    min: float | None
+    max: float | None
+    scale: int
+    zero_count: int
+    zero_threshold: float
+    positive: tuple[int, tuple[int, ...]]
+    negative: tuple[int, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryValue:
+    """Quantiles that the program worked out."""
+
+    count: int
+    sum: float
+    quantiles: tuple[tuple[float, float], ...]
+
+
+NO_RECORDED_VALUE = 1
+"""Flag of a point that only says that there is none any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What the points of one metric of one instrumentation have in common."""
+
+    name: str
+    unit: str
+    description: str
+    kind: str
+    """`gauge`, `sum`, `histogram`, `exponential_histogram` or `summary`; empty for what is none of them."""
+    temporality: int
+    """0 unspecified, 1 delta, 2 cumulative."""
+    is_monotonic: bool
+    scope: str
+    resource: Attributes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DataPoint:
+    """One point. Exemplars are not read."""
+
+    stream: Stream
+    time_ns: int
+    start_ns: int
+    """0 where it is not known."""
+    attributes: Attributes
+    flags: int
+    value: NumberValue | HistogramValue | ExponentialValue | SummaryValue
+
+
 def is_id(text: str, digits: int) -> bool:
     """Tell whether a text is an id: so many hexadecimal digits, not all of them zero."""
     if len(text) != digits or not text.isascii() or not text.isalnum():

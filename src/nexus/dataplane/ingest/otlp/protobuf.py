@@ -12,14 +12,30 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 
-from nexus.dataplane.ingest.otlp.model import Event, LogRecord, Span
+from nexus.dataplane.ingest.otlp.model import (
+    DataPoint,
+    Event,
+    ExponentialValue,
+    HistogramValue,
+    LogRecord,
+    NumberValue,
+    Span,
+    Stream,
+    SummaryValue,
+)
 from nexus.kit.errors import MalformedRequest
 
 MEDIA_TYPE = "application/x-protobuf"
@@ -83,6 +99,70 @@ def read_logs(body: bytes) -> Iterator[LogRecord]:
                 )
 
 
+def read_points(body: bytes) -> Iterator[DataPoint]:
+    """Read a request for metrics; `MalformedRequest` for bytes that are none."""
+    request = ExportMetricsServiceRequest()
+    try:
+        request.ParseFromString(body)
+    except DecodeError as error:
+        raise MalformedRequest(f"the body is no ExportMetricsServiceRequest in protobuf ({error})") from error
+    for resource_metrics in request.resource_metrics:
+        resource = _attributes(resource_metrics.resource.attributes)
+        for scope_metrics in resource_metrics.scope_metrics:
+            scope = scope_metrics.scope.name
+            for metric in scope_metrics.metrics:
+                kind = metric.WhichOneof("data")
+                if kind is None:
+                    continue
+                data = getattr(metric, kind)
+                stream = Stream(
+                    metric.name,
+                    metric.unit,
+                    metric.description,
+                    kind,
+                    getattr(data, "aggregation_temporality", 0),
+                    getattr(data, "is_monotonic", False),
+                    scope,
+                    resource,
+                )
+                for point in data.data_points:
+                    yield DataPoint(
+                        stream,
+                        point.time_unix_nano,
+                        point.start_time_unix_nano,
+                        _attributes(point.attributes),
+                        point.flags,
+                        _point_value(kind, point),
+                    )
+
+
+def _point_value(kind: str, point: Any) -> NumberValue | HistogramValue | ExponentialValue | SummaryValue:
+    if kind in {"gauge", "sum"}:
+        field = point.WhichOneof("value")
+        return NumberValue(None if field is None else float(getattr(point, field)))
+    if kind == "summary":
+        quantiles = tuple((one.quantile, one.value) for one in point.quantile_values)
+        return SummaryValue(point.count, point.sum, quantiles)
+    total, low, high = (getattr(point, name) if point.HasField(name) else None for name in ("sum", "min", "max"))
+    if kind == "histogram":
+        return HistogramValue(point.count, total, low, high, tuple(point.explicit_bounds), tuple(point.bucket_counts))
+    return ExponentialValue(
+        point.count,
+        total,
+        low,
+        high,
+        point.scale,
+        point.zero_count,
+        point.zero_threshold,
+        _side(point.positive),
+        _side(point.negative),
+    )
+
+
+def _side(buckets: ExponentialHistogramDataPoint.Buckets) -> tuple[int, tuple[int, ...]]:
+    return buckets.offset, tuple(buckets.bucket_counts)
+
+
 def spans_answer(rejected: int, message: str) -> bytes:
     """Write the answer to a request for traces."""
     if not rejected and not message:
@@ -97,6 +177,14 @@ def logs_answer(rejected: int, message: str) -> bytes:
         return ExportLogsServiceResponse().SerializeToString()
     partial = ExportLogsPartialSuccess(rejected_log_records=rejected, error_message=message)
     return ExportLogsServiceResponse(partial_success=partial).SerializeToString()
+
+
+def points_answer(rejected: int, message: str) -> bytes:
+    """Write the answer to a request for metrics."""
+    if not rejected and not message:
+        return ExportMetricsServiceResponse().SerializeToString()
+    partial = ExportMetricsPartialSuccess(rejected_data_points=rejected, error_message=message)
+    return ExportMetricsServiceResponse(partial_success=partial).SerializeToString()
 
 
 def status_answer(code: int, message: str) -> bytes:

@@ -1,0 +1,21 @@
+"""Metrics: tables and functions."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0014"
+down_revision = "0013"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add what metrics need. The SQL is frozen: later changes come as later revisions."""
+    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0014_metrics.sql").read_text("utf-8")
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute("SET LOCAL check_function_bodies = off")
+    # No parameters: the driver then sends the script as it stands, per cent signs included.
+    cursor.execute(sql)
