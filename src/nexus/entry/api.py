@@ -300,7 +300,19 @@ def _area(path: str) -> str:
 
 
 _SLICES = frozenset(
-    {"identity", "catalog", "admission", "metering", "costs", "mcp", "errors", "governance", "operations", "live"}
+    {
+        "identity",
+        "catalog",
+        "admission",
+        "metering",
+        "costs",
+        "mcp",
+        "errors",
+        "metrics",
+        "governance",
+        "operations",
+        "live",
+    }
 )
 
 

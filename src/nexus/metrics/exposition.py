@@ -37,7 +37,8 @@ from nexus.metrics.service import Bounds, bounds_of, waiting
 from nexus.metrics.types import OWN_LABELS
 from nexus.platform.db import Connection
 
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
+TEXT = "text/plain; version=0.0.4"
+"""The web framework says the character set of texts itself."""
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 MAX_SERIES = 10_000
 _MAX_EXPONENTIAL_BUCKETS = 40
@@ -165,9 +166,12 @@ def _family(name: str, kind: str, unit: str, help_: str, members: Sequence[Expos
         return summary
     histogram = HistogramMetricFamily(name, help_, unit=unit)
     for one in members:
-        for end, count in _cumulated(one, bounds):
+        ends = list(_cumulated(one, bounds))
+        for end, count in ends:
             histogram.add_sample(f"{name}_bucket", {**one.labels, "le": end}, count)
-        _count_and_sum(histogram, name, one)
+        # OpenMetrics: where values may be below zero the sum is none that only grows, and no count goes without a sum.
+        if one.total.sum is not None and not ends[0][0].startswith("-"):
+            _count_and_sum(histogram, name, one)
     return histogram
 
 
