@@ -197,6 +197,39 @@ async def test_without_calls_too_a_redis_that_is_away_is_noticed(own_redis: OwnR
     assert gauge() == 1
 
 
+async def test_two_that_tell_redis_at_once_tell_it_each_thing_once(own_redis: OwnRedis, nodes: list[Node]) -> None:
+    """As when Redis answers again in the middle of the housekeeping."""
+    node = Node(own_redis.url, limit(1, capacity=9, method="concurrency"))
+    nodes.append(node)
+    holds = [await node.engine.decide(call(), hold_seconds=60, hold_id=f"{number:032x}") for number in range(6)]
+    assert all(decision.is_admitted for decision in holds)
+    node.engine._unsettled.extend((ORGANIZATION, decision.hold_id, "release", {}) for decision in holds[:3])
+    node.engine._doubtful.extend((ORGANIZATION, decision.hold_id) for decision in holds[3:])
+
+    await asyncio.gather(*(node.engine._tell_what_happened() for _ in range(3)))
+
+    assert not node.engine._unsettled and not node.engine._doubtful
+    (left,) = (await node.engine.decide(call())).standings
+    assert left.left == 8, "all six were given back"
+
+
+async def test_housekeeping_outlives_what_it_cannot_do(
+    own_redis: OwnRedis, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(own_redis.url, limit(1))
+    nodes.append(node)
+    failures = 0
+
+    async def fail() -> None:
+        nonlocal failures
+        failures += 1
+        raise IndexError
+
+    monkeypatch.setattr(node.engine, "_look_at_limits", fail)
+    await node.engine.start()
+    await until(lambda: failures > 2)
+
+
 async def test_a_process_that_starts_without_redis_shares_with_those_it_knew_of(
     own_redis: OwnRedis, nodes: list[Node], tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ class Admission:
         self._reaped_at: dict[UUID, float] = {}
         self._doubtful: deque[tuple[UUID, str]] = deque(maxlen=_MOST_DOUBTFUL)
         self._unsettled: deque[tuple[UUID, str, EndKind, dict[Dimension, int]]] = deque(maxlen=_MOST_DOUBTFUL)
+        self._telling = asyncio.Lock()
         self._opening: dict[UUID, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self._ticking: asyncio.Task[None] | None = None
@@ -502,7 +503,11 @@ class Admission:
         self._later(self._tell_what_happened())
 
     async def _tell_what_happened(self) -> None:
-        """Tell Redis what was admitted, settled and given up while it was away."""
+        """Tell Redis what was admitted, settled and given up while it was away; one at a time, as each takes what it tells."""
+        async with self._telling:
+            await self._tell_in_turn()
+
+    async def _tell_in_turn(self) -> None:
         # Calls under way before those that have ended: in their place they began.
         await self._lessee.tell_calls()
         owed = self._fallback.take_owed(self._now_us())
@@ -531,6 +536,9 @@ class Admission:
                 await self._tick()
             except _AWAY as error:
                 log.debug("admission's housekeeping failed", error=repr(error))
+            except Exception:
+                # The edge of a task that must outlive whatever it meets: without it no hold is reaped any more.
+                log.exception("admission's housekeeping failed")
             await asyncio.sleep(_TICK_SECONDS)
 
     async def _tick(self) -> None:
