@@ -82,3 +82,21 @@ async def test_repeated_work_goes_on_until_it_is_stopped_and_is_done_once_more_t
     ended = len(done)
     await asyncio.sleep(0.02)
     assert ended > count and len(done) == ended
+
+
+async def test_repeated_work_goes_on_after_it_failed() -> None:
+    times = 0
+    again = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal times
+        times += 1
+        if times > 2:
+            again.set()
+        raise RuntimeError(times)
+
+    repeated = Repeated(work, every_seconds=0.001, name="test")
+    repeated.start()
+    async with asyncio.timeout(10):
+        await again.wait()
+    await repeated.stop()

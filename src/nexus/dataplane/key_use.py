@@ -12,7 +12,7 @@ from nexus.contracts.keys import KeyEntry
 from nexus.dataplane import store
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
 from nexus.platform.db import DATABASE_TROUBLE, Database
-from nexus.platform.tasks import end_tasks
+from nexus.platform.tasks import Repeated
 
 EVERY_SECONDS = 20.0
 APART = timedelta(seconds=30)
@@ -32,9 +32,8 @@ class KeyUse:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._every_seconds = every_seconds
+        self._telling = Repeated(self.tell, every_seconds=every_seconds, name="key-use")
         self._used: dict[tuple[UUID, UUID], datetime] = {}
-        self._task: asyncio.Task[None] | None = None
 
     def note(self, key: KeyEntry) -> None:
         """Note that a key was used now."""
@@ -42,18 +41,11 @@ class KeyUse:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._task = asyncio.create_task(self._run(), name="key-use")
+        self._telling.start()
 
     async def stop(self) -> None:
         """Tell what is left, if PostgreSQL answers, and stop."""
-        await end_tasks(self._task)
-        self._task = None
-        await self.tell()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._every_seconds)
-            await self.tell()
+        await self._telling.stop()
 
     async def tell(self) -> None:
         """Tell which keys were used since the last time, and when."""

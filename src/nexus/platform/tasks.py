@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 _PATIENCE_SECONDS = 2.0
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 async def end_tasks(*tasks: asyncio.Task[object] | None) -> None:
@@ -27,11 +27,14 @@ async def end_tasks(*tasks: asyncio.Task[object] | None) -> None:
         ended |= done
     for task in ended:
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("a task ended with an error", task=task.get_name(), error=repr(error))
+            log.warning("a task ended with an error", task=task.get_name(), error=repr(error))
 
 
 class Repeated:
-    """Work that is done every so many seconds while a process lives, and once more when it ends. The work must not raise."""
+    """Work that is done every so many seconds while a process lives, and once more when it ends.
+
+    Whatever it raises is logged, and it is done again when its time comes.
+    """
 
     def __init__(self, work: Callable[[], Awaitable[None]], *, every_seconds: float, name: str) -> None:
         self._work = work
@@ -48,9 +51,16 @@ class Repeated:
         if self._task is not None:
             await end_tasks(self._task)
             self._task = None
-            await self._work()
+            await self._do()
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._every_seconds)
+            await self._do()
+
+    async def _do(self) -> None:
+        try:
             await self._work()
+        except Exception:
+            # The edge of a task that nobody waits for: one failure must not be the end of it.
+            log.exception("repeated work failed", task=self._name)

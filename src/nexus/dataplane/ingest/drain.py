@@ -75,6 +75,10 @@ class Drain:
                 # A full disk can refuse the quarantine too; then the segment stays.
                 log.error("the spool cannot be drained", error=repr(error))
                 is_done = False
+            except Exception:
+                # The edge of a task that must outlive whatever a segment holds: it stays, and is tried again.
+                log.exception("the spool cannot be drained")
+                is_done = False
             if is_done:
                 wait = _FIRST_WAIT_SECONDS
                 with contextlib.suppress(TimeoutError):

@@ -58,7 +58,13 @@ class LivePublisher:
         while True:
             await self._came.wait()
             self._came.clear()
-            if not await self.flush():
+            try:
+                is_told = await self.flush()
+            except Exception:
+                # The edge of a task that must outlive whatever it meets: without it no page hears of a call any more.
+                log.exception("live messages could not be published")
+                is_told = False
+            if not is_told:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 self._came.set()
             await asyncio.sleep(EVERY_SECONDS)
