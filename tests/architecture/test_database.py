@@ -28,7 +28,7 @@ async def test_every_query_prepares_as_the_role_that_runs_it(postgres: TestServe
                     await connection.execute("BEGIN")
                     await connection.execute(
                         "SELECT metering.stage_calls_v1(), mcp.stage_tool_calls_v1(), mcp.stage_requests_v1(),"
-                        " issues.stage_errors_v1(), metrics.stage_points_v1()"
+                        " issues.stage_errors_v1(), metrics.stage_points_v1(), storage.stage_windows_v1()"
                     )
             try:
                 await connection.prepare(query.sql)

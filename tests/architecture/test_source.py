@@ -18,8 +18,8 @@ SOURCE = ROOT / "src" / "nexus"
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "web/node_modules" not in str(path))
 ROOMS = {"store", "routes", "jobs", "commands"}
 SLICES = {
-    "identity", "catalog", "admission", "metering", "mcp", "issues", "metrics", "costs", "governance", "operations", "dashboards",
-    "dataplane",
+    "identity", "catalog", "admission", "metering", "mcp", "issues", "metrics", "storage", "costs", "governance", "operations",
+    "dashboards", "dataplane",
 }  # fmt: skip
 FRAMEWORK_FREE = {"service", "store", "jobs"}
 

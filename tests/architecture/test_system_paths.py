@@ -42,6 +42,7 @@ PATHS = {
     "metering/export_jobs.py": "tells a collector of all organizations' calls",
     "issues/jobs.py": "fold and retention work through all organizations",
     "metrics/jobs.py": "fold and retention work through all organizations",
+    "storage/jobs.py": "fold and retention work through all organizations",
     "mcp/commands.py": "the operator on the machine",
     "mcp/jobs.py": "fold and retention work through all organizations",
     "metering/commands.py": "the operator on the machine",

@@ -24,6 +24,7 @@ from nexus.metering import jobs, store
 from nexus.metrics import jobs as metrics_jobs
 from nexus.platform.db import Database
 from nexus.platform.db.partitions import make_partitions
+from nexus.storage import jobs as storage_jobs
 from tests.application import ADMIN, PASSWORD, client_of, sign_in
 from tests.isolation.inspection import Relation, relations
 
@@ -167,6 +168,20 @@ def events(slug: str, at: datetime) -> list[dict[str, Any]]:
                 "environment": f"{slug}-environment",
             }
         )
+        made.append(
+            {
+                "type": "storage",
+                "id": str(uuid7(then)) if number % 2 else f"{slug}-storage-{uuid4()}",
+                "application": f"{slug}-shop",
+                "cluster": f"{slug}-cluster",
+                "operation": f"{slug}-operation",
+                "read_ops": 100 + number,
+                "bytes_read": 4096,
+                "window_seconds": 1,
+                "avg_latency_ms": 2,
+                "metadata": {"note": f"{slug} storage"},
+            }
+        )
     return made
 
 
@@ -228,7 +243,7 @@ async def _fill(application: Application, admin: httpx.AsyncClient, slug: str) -
         await _ok(await owner.post(f"{identity}/provider-credentials", json=credential))
         await application.snapshots.refresh()
         sent = await owner.post("/v1/events", json=events(slug, datetime.now(UTC)), headers=tenant.bearer)
-        assert sent.status_code == 200 and sent.json()["stored"] == 36, sent.text
+        assert sent.status_code == 200 and sent.json()["stored"] == 42, sent.text
         order = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "provider": f"{slug}-provider"}
         await _ok(await owner.post("/api/metering/repricings", json=order))
         await _ok(await owner.get("/api/governance/audit-log/export"))
@@ -274,7 +289,8 @@ async def _background(database: Database) -> None:
     async with database.as_system() as connection:
         while await store.fold(connection, 100_000):
             pass
-    while await mcp_jobs.fold(database) or await issues_jobs.fold(database) or await metrics_jobs.fold(database):
+    folds = (mcp_jobs.fold, issues_jobs.fold, metrics_jobs.fold, storage_jobs.fold)
+    while any([await fold(database) for fold in folds]):
         pass
     await jobs.rebuild_changed_days(database)
     await jobs.reprice(database)

@@ -66,6 +66,7 @@ const pages = [
   page("/servers", part(() => import("./features/mcp/Servers"), "Servers")),
   page("/tools/one", part(() => import("./features/mcp/ToolPage"), "ToolPage")),
   page("/tools/calls/$call", part(() => import("./features/mcp/ToolCallPage"), "ToolCallPage")),
+  page("/storage", part(() => import("./features/storage/Storage"), "Storage")),
   page("/quotas", part(() => import("./features/admission/Quotas"), "Quotas")),
   page("/quotas/$quota", part(() => import("./features/admission/QuotaPage"), "QuotaPage")),
   page("/loans", part(() => import("./features/admission/Loans"), "Loans")),

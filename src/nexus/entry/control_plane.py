@@ -28,6 +28,7 @@ from nexus.metering.routes import router as metering_router
 from nexus.metrics.routes import router as metrics_router
 from nexus.operations.routes import router as operations_router
 from nexus.platform.web import WebState, exception_handlers, give_web_state
+from nexus.storage.routes import router as storage_router
 
 _MAX_BODY_BYTES = 1024 * 1024
 
@@ -46,6 +47,7 @@ def _framework() -> Litestar:
             mcp_router,
             issues_router,
             metrics_router,
+            storage_router,
             body_router,
             costs_router,
             governance_router,

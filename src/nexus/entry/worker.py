@@ -29,6 +29,7 @@ from nexus.platform.jobs import Job, PeriodicRunner
 from nexus.platform.jobs.heartbeat import INTERVAL_SECONDS, heartbeat
 from nexus.platform.redis import connect as connect_redis
 from nexus.platform.settings import Settings
+from nexus.storage.jobs import PERIODIC as STORAGE_JOBS
 
 PLATFORM_JOBS: list[Job] = [("platform.make_partitions", 300, make_partitions)]
 
@@ -52,6 +53,7 @@ class Worker:
             *MCP_JOBS,
             *ISSUES_JOBS,
             *METRICS_JOBS,
+            *STORAGE_JOBS,
             *DASHBOARDS_JOBS,
             *admission_jobs(self._redis),
             *costs_jobs(self._redis),

@@ -26,6 +26,7 @@ const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[]
   { path: "/limits", label: text.limits, needs: "quota:read", isTimed: true },
   { path: "/tools", label: text.mcp, needs: "metrics:read", isTimed: true },
   { path: "/servers", label: text.mcpServers, needs: "mcp_server:read" },
+  { path: "/storage", label: text.storage, needs: "metrics:read", isTimed: true },
   { path: "/quotas", label: text.quotas, needs: "quota:read" },
   { path: "/loans", label: text.loans, needs: "quota:read" },
   { path: "/operations", label: text.operations, needs: "quota:read" },

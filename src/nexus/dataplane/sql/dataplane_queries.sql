@@ -104,6 +104,14 @@ SELECT metrics.stage_points_v1();
 -- role: nexus_writer
 SELECT metrics.store_points_v1();
 
+-- query: stage_windows
+-- role: nexus_writer
+SELECT storage.stage_windows_v1();
+
+-- query: store_windows
+-- role: nexus_writer
+SELECT storage.store_windows_v1();
+
 -- query: ensure_body_partition
 -- role: nexus_writer
 SELECT platform.ensure_partition_v1('metering.call_bodies', $1);

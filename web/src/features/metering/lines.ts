@@ -40,13 +40,17 @@ export function lineBefore(times: number[], span: Span, data: Series | undefined
 }
 
 /** One line for each value of a dimension, the largest eight apart and the rest together. */
-export function splitLines(times: number[], data: Series | undefined, nameOf: (point: Point) => string, value: (point: Point) => number | null): Line[] {
+export const splitLines = (times: number[], data: Series | undefined, nameOf: (point: Point) => string, value: (point: Point) => number | null): Line[] =>
+  splitBy(times, data?.points ?? [], nameOf, value, (point) => point.requests);
+
+/** As `splitLines`, for points of any kind: `weight` says which names are the largest. */
+export function splitBy<P extends { at: string }>(times: number[], points: P[], nameOf: (point: P) => string, value: (point: P) => number | null, weight: (point: P) => number): Line[] {
   const totals = new Map<string, number>();
-  for (const point of data?.points ?? []) totals.set(nameOf(point), (totals.get(nameOf(point)) ?? 0) + point.requests);
+  for (const point of points) totals.set(nameOf(point), (totals.get(nameOf(point)) ?? 0) + weight(point));
   const names = [...totals].sort((a, b) => b[1] - a[1]).map(([name]) => name);
   const shown = new Set(names.slice(0, names.length > MAX_SERIES ? MAX_SERIES - 1 : MAX_SERIES));
   const sums = new Map<string, Map<number, number>>();
-  for (const point of data?.points ?? []) {
+  for (const point of points) {
     const amount = value(point);
     if (amount == null) continue;
     const name = shown.has(nameOf(point)) ? nameOf(point) : text.other;

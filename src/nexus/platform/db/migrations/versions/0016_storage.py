@@ -1,0 +1,21 @@
+"""Storage: windows of operations and their rollups."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0016"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the schema of storage. The SQL is frozen."""
+    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0016_storage.sql").read_text("utf-8")
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute("SET LOCAL check_function_bodies = off")
+    # No parameters: the driver then sends the script as it stands, per cent signs included.
+    cursor.execute(sql)

@@ -1,0 +1,58 @@
+"""Background work about storage: folding and retention. Safe on several nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import asyncpg
+import structlog
+
+from nexus.kit.clock import SYSTEM_CLOCK
+from nexus.platform.db import Database
+from nexus.platform.db.configuration import get_configuration
+from nexus.storage import store
+
+FOLD_ROWS = 50_000
+"""Rows moved in one transaction."""
+_KEPT = (
+    ("storage.windows", "raw", "retention.raw_calls_days"),
+    ("storage.rollups_minute", "minute", "retention.rollup_minute_days"),
+    ("storage.rollups_quarter_hour", "quarter_hour", "retention.rollup_quarter_hour_days"),
+    ("storage.rollups_hour", "hour", "retention.rollup_hour_days"),
+)
+"""Tables cut by month, the level of figures they hold, and for how many days: as long as those of API calls."""
+
+_log = structlog.get_logger("nexus.storage")
+
+
+async def fold(database: Database) -> int:
+    """Move what waits in the journal into the rollups; returns how many rows were moved."""
+    async with database.as_system() as connection:
+        return max(0, await store.fold(connection, FOLD_ROWS))
+
+
+async def drop_old_months(database: Database, now: datetime | None = None) -> int:
+    """Drop months that are past their retention; returns how many. Questions learn from when on a level is whole."""
+    async with database.as_system() as connection:
+        configuration = await get_configuration(connection)
+    total = 0
+    for table, level, key in _KEPT:
+        before = (now or SYSTEM_CLOCK.now()) - timedelta(days=configuration.integer(key))
+        try:
+            async with database.as_system() as connection:
+                dropped = await store.drop_old_months(connection, table, level, before)
+        except asyncpg.LockNotAvailableError:
+            # Somebody reads or writes the table for longer: the months go another time.
+            _log.info("old months are in use", table=table)
+            continue
+        if dropped:
+            _log.info("dropped old months", table=table, months=dropped)
+        total += dropped
+    return total
+
+
+PERIODIC: list[tuple[str, float, Callable[[Database], Awaitable[object]]]] = [
+    ("storage.fold", 2.0, fold),
+    ("storage.drop_old_months", 3600.0, drop_old_months),
+]
