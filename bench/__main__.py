@@ -8,10 +8,24 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import decide, errors, gateway, ingest, invariants, processes, queries, redis_away, report, streams
+from bench import (
+    decide,
+    errors,
+    gateway,
+    ingest,
+    invariants,
+    middleware,
+    processes,
+    queries,
+    redis_away,
+    report,
+    streams,
+)
 from bench.node import Node
 
-SECTIONS = ["ingest", "queries", "gateway", "decide", "processes", "redis_away", "streams", "invariants", "errors"]
+SECTIONS = [
+    "ingest", "queries", "gateway", "decide", "processes", "redis_away", "streams", "invariants", "errors", "middleware",
+]  # fmt: skip
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -60,6 +74,8 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
         parts.append(await asyncio.to_thread(invariants.measure, steps=arguments.steps))
     if "redis_away" in arguments.only:
         parts.append(await redis_away.measure(folder / "redis-away"))
+    if "middleware" in arguments.only:
+        parts.append(await middleware.measure(calls=arguments.calls))
     return "\n\n".join(parts) + "\n"
 
 
@@ -77,6 +93,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100, help="times each question is asked")
     parser.add_argument("--streams", type=int, default=streams.STREAMS, help="live streams held open at once")
     parser.add_argument("--steps", type=int, default=300_000, help="steps of the state machines of admission")
+    parser.add_argument(
+        "--calls", type=int, default=5_000, help="calls of each MCP server, with its middleware and without"
+    )
     parser.add_argument("--print-only", action="store_true", help="leave RESULTS.md as it is")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="nexus-bench-"))
