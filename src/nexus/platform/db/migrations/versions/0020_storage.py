@@ -6,15 +6,15 @@ from importlib.resources import files
 
 from alembic import op
 
-revision = "0016"
-down_revision = "0015"
+revision = "0020"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Make the schema of storage. The SQL is frozen."""
-    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0016_storage.sql").read_text("utf-8")
+    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0020_storage.sql").read_text("utf-8")
     cursor = op.get_bind().connection.cursor()
     cursor.execute("SET LOCAL check_function_bodies = off")
     # No parameters: the driver then sends the script as it stands, per cent signs included.
