@@ -20,6 +20,7 @@ from bench import (
     redis_away,
     report,
     streams,
+    tools,
 )
 from bench.node import Node
 
@@ -48,6 +49,9 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
             await node.start()
             parts.append(
                 await errors.measure(node, errors=arguments.errors, causes=arguments.causes, repeats=arguments.repeats)
+            )
+            parts.append(
+                await tools.measure(node, calls=arguments.tool_calls, tools=arguments.tools, repeats=arguments.repeats)
             )
         finally:
             node.stop()
@@ -86,6 +90,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="web processes")
     parser.add_argument("--errors", type=int, default=1_000_000, help="errors stored before their pages are asked for")
     parser.add_argument("--causes", type=int, default=20_000, help="causes of these errors")
+    parser.add_argument("--tool-calls", type=int, default=500_000, help="calls of MCP tools, asked for with the errors")
+    parser.add_argument("--tools", type=int, default=10_000, help="tools that are called")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of ingest, each followed by raw COPY")
     parser.add_argument("--seconds", type=float, default=8, help="seconds a round of the gateway")
     parser.add_argument("--ingest-rows", type=int, default=200_000, help="rows a round")

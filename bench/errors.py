@@ -62,12 +62,7 @@ async def measure(node: Node, *, errors: int, causes: int, repeats: int) -> str:
     if counts["counted"] != counts["errors"]:
         raise RuntimeError(f"{counts['errors']} errors were counted as {counts['counted']}")
     async with aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as client:
-        lines = ["| question | p50 | p95 |", "|---|---|---|"]
-        for name, (path, parameters) in (await _questions(client, node.url)).items():
-            times = await _ask(client, f"{node.url}/api/errors{path}", parameters, repeats)
-            lines.append(
-                f"| {name} | {statistics.median(times):.1f} ms | {statistics.quantiles(times, n=20)[-1]:.1f} ms |"
-            )
+        table = await table_of(client, f"{node.url}/api/errors", await _questions(client, node.url), repeats)
     await database.close()
     await admin.close()
     text = (
@@ -76,7 +71,18 @@ async def measure(node: Node, *, errors: int, causes: int, repeats: int) -> str:
         f" {folded_seconds - stored_seconds:.0f} s later, while the node's own worker folds too."
         f" Over HTTP on one connection, each asked {repeats} times after 5 to warm up."
     )
-    return text + "\n\n" + "\n".join(lines)
+    return text + "\n\n" + table
+
+
+async def table_of(
+    client: aiohttp.ClientSession, root: str, questions: dict[str, tuple[str, dict[str, str]]], repeats: int
+) -> str:
+    """Ask each question, a path below `root` with its parameters, and write down how long the answers took."""
+    lines = ["| question | p50 | p95 |", "|---|---|---|"]
+    for name, (path, parameters) in questions.items():
+        times = await _ask(client, root + path, parameters, repeats)
+        lines.append(f"| {name} | {statistics.median(times):.1f} ms | {statistics.quantiles(times, n=20)[-1]:.1f} ms |")
+    return "\n".join(lines)
 
 
 async def _questions(client: aiohttp.ClientSession, url: str) -> dict[str, tuple[str, dict[str, str]]]:
@@ -93,6 +99,7 @@ async def _questions(client: aiohttp.ClientSession, url: str) -> dict[str, tuple
         "search, a word of all": ("", {"q": "broke"}),
         "filters": ("/values", {}),
         "errors by level and hour": ("/series", {"group_by": "level", **fortnight}),
+        "errors by category and day": ("/series", {"group_by": "category", "interval": "1d", **fortnight}),
         "the largest issue": (f"/{largest}", {}),
         "its trend": (f"/{largest}/series", fortnight),
         "its samples": (f"/{largest}/samples", {"limit": "20"}),

@@ -16,7 +16,11 @@ from nexus.platform.db.configuration import get_configuration
 FOLD_ROWS = 20_000
 """Rows moved in one transaction."""
 DELETED_AT_ONCE = 5_000
-_MONTHS = (("issues.occurrences", "retention.raw_calls_days"), ("issues.hours", "retention.rollup_hour_days"))
+_MONTHS = (
+    ("issues.occurrences", "retention.raw_calls_days"),
+    ("issues.hours", "retention.rollup_hour_days"),
+    ("issues.totals", "retention.rollup_hour_days"),
+)
 """Tables cut by month, and for how many days they are kept: as long as calls and their figures."""
 _ROWS = ("delete_old_samples", "forget_old_people")
 

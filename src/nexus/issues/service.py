@@ -158,8 +158,6 @@ async def series(connection: Connection, organization_id: UUID, question: Series
         rows = await store.rows(
             connection, "series_of_issue", organization_id, question.issue_id, *between, question.unit
         )
-    elif question.group_by == "category":
-        rows = await store.rows(connection, "series_by_category", organization_id, *between, question.unit)
     else:
         rows = await store.rows(connection, "series_of_all", organization_id, *between, question.unit)
     counts: dict[tuple[datetime, str], int] = {}

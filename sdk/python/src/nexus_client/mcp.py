@@ -11,6 +11,7 @@ event loop takes the time and keeps references; what costs more (reading the ans
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Mapping
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 from nexus_client.errors import told_of
-from nexus_client.ids import uuid7
+from nexus_client.ids import RANDOM_BYTES, uuid7
 
 if TYPE_CHECKING:
     from nexus_client.client import Client
@@ -115,7 +116,8 @@ class Recorder:
             user = self._user_of(ctx)
             if user:
                 common["user"] = user
-            ids = uuid7(began_ns), uuid7(began_ns)
+            noise = os.urandom(2 * RANDOM_BYTES)
+            ids = uuid7(began_ns, noise[:RANDOM_BYTES]), uuid7(began_ns, noise[RANDOM_BYTES:])
             self._client.put(lambda: self._request(ids[0], method, params, common, result, error))
             if method == "tools/call":
                 self._client.put(lambda: self._tool_call(ids[1], params, common, result, error))

@@ -1,5 +1,5 @@
--- issues.fold_v1: moves up to so many rows of the journal into hours, facets, causes and issues; tells how many it moved.
--- requires: issues.journal, issues.hours, issues.facets, issues.causes, issues.issues, issues.samples, issues.events, platform.ensure_partition_v1
+-- issues.fold_v1: moves up to so many rows of the journal into hours, totals, facets, causes and issues; tells how many it moved.
+-- requires: issues.journal, issues.hours, issues.totals, issues.facets, issues.causes, issues.issues, issues.samples, issues.events, platform.ensure_partition_v1
 -- -1 when another node is folding, or somebody is merging or splitting issues. Runs as nexus_system. All in one transaction, so
 -- whoever reads what is folded and what waits in one snapshot sees each error once. A resolved issue that met an error later than
 -- it was resolved regresses here and nowhere else: one folder at a time, so it does so once.
@@ -25,6 +25,7 @@ BEGIN
     END IF;
     FOREACH item IN ARRAY months LOOP
         PERFORM platform.ensure_partition_v1('issues.hours', item);
+        PERFORM platform.ensure_partition_v1('issues.totals', item);
     END LOOP;
 
     INSERT INTO issues.hours AS h (organization_id, fingerprint, hour, level, environment, occurrences)
@@ -33,6 +34,13 @@ BEGIN
     GROUP BY 1, 2, 3, 4, 5
     ORDER BY 1, 2, 3, 4, 5
     ON CONFLICT (organization_id, fingerprint, hour, level, environment) DO UPDATE SET occurrences = h.occurrences + excluded.occurrences;
+
+    INSERT INTO issues.totals AS t (organization_id, hour, level, environment, category, occurrences)
+    SELECT j.organization_id, j.hour, j.level, j.environment, j.category, sum(j.occurrences)
+    FROM issues.journal AS j WHERE j.ctid = ANY (places)
+    GROUP BY 1, 2, 3, 4, 5
+    ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (organization_id, hour, level, environment, category) DO UPDATE SET occurrences = t.occurrences + excluded.occurrences;
 
     INSERT INTO issues.facets AS f (organization_id, fingerprint, facet, value, occurrences, first_seen, last_seen)
     SELECT j.organization_id, j.fingerprint, v.facet, v.value, sum(j.occurrences), min(j.first_seen), max(j.last_seen)

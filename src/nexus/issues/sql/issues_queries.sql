@@ -62,28 +62,15 @@ WHERE c.organization_id = $1 AND c.issue_id = $2
 GROUP BY 1, 2, 3
 
 -- query: series_of_all
-SELECT date_trunc($4, n.hour, 'UTC') AS at, n.level, n.environment, sum(n.occurrences)::bigint AS occurrences
+SELECT date_trunc($4, n.hour, 'UTC') AS at, n.level, n.environment, n.category, sum(n.occurrences)::bigint AS occurrences
 FROM (
-    SELECT h.hour, h.level, h.environment, h.occurrences FROM issues.hours AS h
-    WHERE h.organization_id = $1 AND h.hour >= $2 AND h.hour < $3
+    SELECT t.hour, t.level, t.environment, t.category, t.occurrences FROM issues.totals AS t
+    WHERE t.organization_id = $1 AND t.hour >= $2 AND t.hour < $3
     UNION ALL
-    SELECT j.hour, j.level, j.environment, j.occurrences FROM issues.journal AS j
+    SELECT j.hour, j.level, j.environment, j.category, j.occurrences FROM issues.journal AS j
     WHERE j.organization_id = $1 AND j.hour >= $2 AND j.hour < $3
 ) AS n
-GROUP BY 1, 2, 3
-
--- query: series_by_category
-SELECT date_trunc($4, n.hour, 'UTC') AS at, i.category, sum(n.occurrences)::bigint AS occurrences
-FROM (
-    SELECT h.fingerprint, h.hour, h.occurrences FROM issues.hours AS h
-    WHERE h.organization_id = $1 AND h.hour >= $2 AND h.hour < $3
-    UNION ALL
-    SELECT j.fingerprint, j.hour, j.occurrences FROM issues.journal AS j
-    WHERE j.organization_id = $1 AND j.hour >= $2 AND j.hour < $3
-) AS n
-JOIN issues.causes AS c ON c.organization_id = $1 AND c.fingerprint = n.fingerprint
-JOIN issues.issues AS i ON i.organization_id = $1 AND i.id = c.issue_id
-GROUP BY 1, 2
+GROUP BY 1, 2, 3, 4
 
 -- query: causes
 -- Those with most errors first, with what waits in the journal.

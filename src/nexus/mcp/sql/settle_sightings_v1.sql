@@ -1,8 +1,11 @@
--- mcp.settle_sightings_v1: of staged records that tell of a call the gateway tells of too, leaves the gateway's; in the caller's transaction.
+-- mcp.settle_sightings_v1: of records that tell of one request, leaves the one that knows most; in the caller's transaction.
 -- requires: mcp.tool_calls, mcp.requests, mcp.retract_v1
--- The gateway continues a call's trace under a span of its own. A record of the server, which has the same trace and span, tells of the
--- same call: it does not count beside the gateway's, whichever comes first. `what` is `tool` or `request`. Returns the ordinals
--- of staged records that do not count; what was stored before is retracted. Runs as nexus_writer under its policies.
+-- The gateway knows most, then the server's own middleware, then spans of instrumented clients and servers. `what` is `tool` or
+-- `request`. A record is known by its *anchor*, the span of whoever asked: of the server's span its parent, of all others the span
+-- they name. The gateway asks under a span of its own, and was asked in a span that is a request's only where a client's span says so.
+-- A client that is not instrumented may ask many times in one span: there, middleware and server's span meet by the JSON-RPC id, too.
+-- Whichever comes first. Returns the ordinals of staged records that do not count; what was stored before is retracted.
+-- Runs as nexus_writer under its policies.
 CREATE FUNCTION mcp.settle_sightings_v1(what text) RETURNS integer[]
     LANGUAGE plpgsql SECURITY INVOKER
     AS $$
@@ -29,14 +32,30 @@ BEGIN
     FROM (SELECT DISTINCT hashtext(t.trace_id) & 63 AS bucket FROM unnest(traces) AS t (trace_id) ORDER BY 1) AS l;
 
     EXECUTE format($q$
+        WITH told AS MATERIALIZED (
+            SELECT c.organization_id, c.key_at, c.id, c.trace_id, c.span_id, c.request_id,
+                   c.metadata -> 'gateway' ->> 'parent_span_id' AS asked_in,
+                   c.metadata -> 'otel' ->> 'side' AS side,
+                   CASE WHEN c.metadata ? 'gateway' THEN 3 WHEN c.metadata ? 'otel' THEN 1 ELSE 2 END AS knows,
+                   CASE WHEN c.metadata -> 'otel' ->> 'side' = 'server' THEN c.metadata -> 'otel' ->> 'parent_span_id'
+                        ELSE c.span_id END AS anchor
+            FROM (SELECT DISTINCT s.organization_id, s.trace_id FROM %1$s AS s WHERE s.trace_id IS NOT NULL AND s.span_id IS NOT NULL) AS t
+            JOIN %2$s AS c ON c.organization_id = t.organization_id AND c.trace_id = t.trace_id
+            WHERE c.span_id IS NOT NULL
+        ), better AS (
+            SELECT b.organization_id, b.trace_id, b.knows, b.request_id, b.span_id AS node, false AS is_clients FROM told AS b WHERE b.knows > 1
+            UNION ALL
+            SELECT b.organization_id, b.trace_id, b.knows, b.request_id, b.asked_in, true FROM told AS b WHERE b.asked_in IS NOT NULL
+        )
         SELECT array_agg(d.organization_id), array_agg(d.key_at), array_agg(d.id)
         FROM (
             SELECT DISTINCT c.organization_id, c.key_at, c.id
-            FROM %1$s AS s
-            JOIN %2$s AS g ON g.organization_id = s.organization_id AND g.trace_id = s.trace_id AND g.span_id = s.span_id
-            JOIN %2$s AS c ON c.organization_id = s.organization_id AND c.trace_id = s.trace_id AND c.span_id = s.span_id
-            WHERE s.trace_id IS NOT NULL AND s.span_id IS NOT NULL
-              AND g.metadata ? 'gateway' AND NOT coalesce(c.metadata ? 'gateway', false)
+            FROM better AS b
+            JOIN told AS c ON c.organization_id = b.organization_id AND c.trace_id = b.trace_id AND c.anchor = b.node
+            WHERE c.knows < b.knows
+              AND CASE WHEN b.is_clients THEN c.side = 'client'
+                       WHEN b.knows = 2 AND c.side = 'server' THEN c.request_id = b.request_id
+                       ELSE true END
         ) AS d $q$, staging, stored
     ) INTO doomed_of, doomed_at, doomed;
     IF doomed IS NULL THEN

@@ -7,7 +7,7 @@ from importlib.resources import files
 from alembic import op
 
 revision = "0020"
-down_revision = "0016"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
