@@ -6,16 +6,18 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from nexus.contracts.keys import key_hash
+from nexus.dataplane import store
 from nexus.dataplane.freshness import Freshness
 from nexus.dataplane.snapshots import KeySource, Snapshots
 from nexus.kit.ids import uuid7
-from nexus.platform.db import Database
+from nexus.platform.db import Connection, Database
 from tests.conftest import TestOrganization
 
 KEY = "nx_" + "k" * 40
@@ -97,6 +99,33 @@ async def test_nothing_is_read_again_while_versions_stand(database: Database, or
 
     assert snapshots.keys is keys and snapshots.prices is prices
     assert changes == []
+
+
+async def test_what_was_read_earlier_is_never_swapped_in_later(
+    database: Database, organization: TestOrganization, admin_connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    snapshots = Snapshots(database)
+    read, goes_on, was_read = store.snapshot_keys, asyncio.Event(), asyncio.Event()
+
+    async def slowly(connection: Connection) -> Any:
+        rows = await read(connection)
+        if not was_read.is_set():
+            was_read.set()
+            await goes_on.wait()
+        return rows
+
+    monkeypatch.setattr(store, "snapshot_keys", slowly)
+    earlier = asyncio.create_task(snapshots.refresh())
+    await was_read.wait()
+    await insert_key(admin_connection, organization.id)
+    later = asyncio.create_task(snapshots.refresh())
+    # Long enough for the later one to end, unless it waits for the earlier.
+    await asyncio.wait({later}, timeout=1)
+    goes_on.set()
+
+    assert await earlier and await later
+    assert snapshots.keys.find(KEY) is not None
 
 
 async def test_price_change_swaps_prices_only(database: Database, admin_connection: asyncpg.Connection) -> None:

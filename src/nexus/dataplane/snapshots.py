@@ -249,6 +249,8 @@ class Snapshots:
         self._versions: dict[str, int] = {}
         self._new_prices: int | None = None
         self._price_task: asyncio.Task[bool] | None = None
+        # Whoever asks beside the poll waits for it: what was read earlier must never be swapped in later.
+        self._reading_keys, self._reading_prices = asyncio.Lock(), asyncio.Lock()
         self.keys = KeyTable()
         self.prices = PriceTable(0, PriceBook.from_documents([]))
         self.gateway = GatewayTable()
@@ -315,6 +317,10 @@ class Snapshots:
         return True
 
     async def _read_keys(self) -> None:
+        async with self._reading_keys:
+            await self._swap_keys()
+
+    async def _swap_keys(self) -> None:
         # The versions are read before what they stand for, so a change in between is seen by the next poll.
         async with self._database.as_system() as connection:
             versions = await store.snapshot_versions(connection)
@@ -355,6 +361,10 @@ class Snapshots:
         await self._write_cache("gateway", ways)
 
     async def _read_prices(self) -> None:
+        async with self._reading_prices:
+            await self._swap_prices()
+
+    async def _swap_prices(self) -> None:
         version = self._new_prices
         if version is not None:
             async with self._database.as_system() as connection:
