@@ -18,9 +18,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 import redis as redis_client
+from argon2 import PasswordHasher
 from hypothesis import settings
 from prometheus_client import REGISTRY
 
+from nexus.identity import passwords
 from nexus.kit.ids import uuid7
 from nexus.platform.db import Database
 from nexus.platform.db.embedded import EmbeddedPostgres, as_service_user, make_reachable, own
@@ -76,6 +78,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Take the session's folder away."""
     if _OWN_FOLDER in config.stash:
         shutil.rmtree(config.stash[_OWN_FOLDER], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def product_hasher() -> Iterator[PasswordHasher]:
+    """Hash at the least cost in this process, as a hash is dear on purpose; the product's hasher, for tests of it."""
+    products = passwords._HASHER, passwords._NOBODY
+    passwords._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    passwords._NOBODY = passwords._HASHER.hash("nobody")
+    yield products[0]
+    passwords._HASHER, passwords._NOBODY = products
 
 
 @pytest.fixture(autouse=True)

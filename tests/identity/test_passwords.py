@@ -7,6 +7,7 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 
+from nexus.identity import passwords
 from nexus.identity.errors import WeakPassword
 from nexus.identity.passwords import check_strength, hash_password, needs_rehash, verify_password
 from tests.identity.people import PASSWORD, sign_in
@@ -73,8 +74,10 @@ async def test_a_new_password_is_judged_wherever_it_is_set(client: httpx.AsyncCl
 
 
 async def test_a_hash_of_former_parameters_is_made_anew_at_sign_in(
-    client: httpx.AsyncClient, admin_connection: asyncpg.Connection
-) -> None:
+    client: httpx.AsyncClient, admin_connection: asyncpg.Connection, product_hasher: PasswordHasher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(passwords, "_HASHER", product_hasher)
     former = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
     await admin_connection.execute("UPDATE identity.passwords SET password_hash = $1", former)
 
@@ -83,3 +86,4 @@ async def test_a_hash_of_former_parameters_is_made_anew_at_sign_in(
 
     assert (first, second) == (200, 200)
     assert stored != former and not needs_rehash(stored)
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$"), "OWASP's parameters"
