@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -172,6 +173,8 @@ async def test_tool_call_told_by_client_and_server_is_one_record(receiver: Recei
     await receiver.tell(request(server, upstream, resource={"service.name": "weather-server"}))
 
     (row,) = receiver.decoded("tool_call")
+    (asked,) = receiver.decoded("mcp_request")
+    assert (asked["method"], asked["target"], asked["request_id"]) == ("tools/call", "weather", "7")
     assert (row["tool"], row["outcome"], row["duration_us"]) == ("weather", "ok", 500_000)
     assert (row["protocol_version"], row["transport"], row["request_id"]) == ("2026-07-28", "streamable_http", "7")
     # The transport is part of the tool call; what the tool asked of others is a call of its own.
@@ -196,7 +199,32 @@ async def test_tool_errors_and_protocol_errors_are_told_apart(receiver: Receiver
     assert found == [
         ("protocol_error", "-32602", "Invalid params"), ("tool_error", "", ""), ("tool_error", "", ""),
     ]  # fmt: skip
-    assert receiver.fates() == {"kept": 3, "not_kept": 1}
+    assert receiver.fates() == {"kept": 4}
+    # Each span is a request, too; one that calls no tool is nothing else.
+    requests = Counter((row["method"], row["target"], row["outcome"]) for row in receiver.decoded("mcp_request"))
+    assert requests == {
+        ("tools/call", "weather", "tool_error"): 2, ("tools/call", "weather", "protocol_error"): 1, ("tools/list", "", "ok"): 1,
+    }  # fmt: skip
+
+
+async def test_requests_of_the_protocol_are_told_once_by_client_and_server_and_notifications_are_not_kept(
+    receiver: Receiver,
+) -> None:
+    asked = {"mcp.method.name": "resources/read", "mcp.resource.uri": "file:///a?token=1", "jsonrpc.request.id": "9"}
+    prompt = {"mcp.method.name": "prompts/get", "gen_ai.prompt.name": "greet", "jsonrpc.request.id": "10"}
+    await receiver.tell(
+        request(
+            span(1, asked, kind=3),
+            span(2, {"http.request.method": "POST", "url.full": "https://tools.example/mcp"}, parent=1),
+            span(3, asked, parent=1, kind=2),
+            span(4, prompt, kind=2),
+            span(5, {"mcp.method.name": "notifications/progress"}, kind=2),
+        )
+    )
+    found = sorted((row["method"], row["target"]) for row in receiver.decoded("mcp_request"))
+    assert found == [("prompts/get", "greet"), ("resources/read", "file:///a")]
+    assert receiver.decoded("tool_call") == [] and receiver.stored == []
+    assert receiver.fates() == {"kept": 3, "told_elsewhere": 1, "not_kept": 1}
 
 
 async def test_arguments_of_a_tool_are_kept_masked(receiver: Receiver) -> None:

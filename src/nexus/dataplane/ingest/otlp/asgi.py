@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter
 from nexus.contracts.calls import ApiCall
 from nexus.contracts.error_records import ErrorRecord
 from nexus.contracts.keys import KeyEntry
+from nexus.contracts.mcp_requests import McpRequest
 from nexus.contracts.metric_records import MetricRecord
 from nexus.contracts.tool_calls import ToolCall
 from nexus.dataplane.decide.asgi import refusal
@@ -129,7 +130,7 @@ _PROTOBUF, _JSON = _form(protobuf), _form(json_form)
 _FORMS = {"application/x-protobuf": _PROTOBUF, "application/protobuf": _PROTOBUF, "application/json": _JSON}
 
 
-Records = Sequence[ApiCall | ToolCall | ErrorRecord | MetricRecord]
+Records = Sequence[ApiCall | ToolCall | McpRequest | ErrorRecord | MetricRecord]
 
 
 @dataclass(slots=True)
@@ -138,6 +139,8 @@ class _Read:
 
     records: Records
     beside: Records = ()
+    messages: Records = ()
+    """Second records of items that make two."""
     faults: Sequence[str] = ()
     fates: Mapping[str, int] = field(default_factory=dict)
 
@@ -154,7 +157,7 @@ class _Signal:
 def _read_traces(form: _Form, body: bytes, reporter: Reporter) -> _Read:
     read = read_calls(form.read_spans(body), reporter)
     fates = {"told_elsewhere": read.told_elsewhere, "not_kept": read.not_kept}
-    return _Read(read.records, read.errors, read.faults, fates)
+    return _Read(read.records, read.errors, read.messages, read.faults, fates)
 
 
 def _read_logs(form: _Form, body: bytes, _: Reporter) -> _Read:
@@ -250,6 +253,7 @@ class OtlpApp:
             refused, is_spooled = await self._store(key, read.records, len(body))
             # An exception that is refused takes nothing from its span: it is told of, and not counted as a span.
             beside_refused, is_beside_spooled = await self._store(key, read.beside, 0)
+            also_refused, is_also_spooled = await self._store(key, read.messages, 0)
         faults = [*read.faults, *refused]
         fates = signal.counter(self.metrics)
         fates.labels("kept").inc(len(read.records) - len(refused))
@@ -258,8 +262,8 @@ class OtlpApp:
             fates.labels(fate).inc(count)
         self.metrics.exceptions.labels("kept").inc(len(read.beside) - len(beside_refused))
         self.metrics.exceptions.labels("rejected").inc(len(beside_refused))
-        durability = b"spooled" if is_spooled or is_beside_spooled else b"committed"
-        content = signal.answer(form, len(faults), describe([*faults, *beside_refused]))
+        durability = b"spooled" if is_spooled or is_beside_spooled or is_also_spooled else b"committed"
+        content = signal.answer(form, len(faults), describe([*faults, *beside_refused, *also_refused]))
         return Answer(200, content, form.media_type, ((b"x-nexus-durability", durability),))
 
     async def _store(self, key: KeyEntry, records: Records, size_bytes: int) -> tuple[list[str], bool]:

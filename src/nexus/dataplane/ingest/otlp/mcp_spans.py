@@ -1,6 +1,6 @@
-"""A span of the Model Context Protocol as the record of a tool call.
+"""A span of the Model Context Protocol as records: of the request, and of the tool call where a tool was called.
 
-The client's span and the server's tell of one call. Both make the record the same id: the client's span, which is the
+The client's span and the server's tell of one request. Both make the record the same id: the client's span, which is the
 server's parent, and the JSON-RPC id of the request; so whichever comes second is a duplicate.
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from nexus.contracts.calls import MAX_TEXT_CHARS
+from nexus.contracts.mcp_requests import McpRequest
 from nexus.contracts.tool_calls import MAX_CONTENT_BYTES, MAX_STACK_CHARS, Outcome, ToolCall
 from nexus.dataplane.ingest.otlp.genai import clip, error_of, record_id, span_details, tags_of
 from nexus.dataplane.ingest.otlp.model import STATUS_ERROR, Span, SpanKind, text_in
@@ -18,6 +19,8 @@ from nexus.dataplane.ingest.otlp.times import duration_ms, instant
 
 _TOOL = ("gen_ai.tool.name", "mcp.tool.name")
 _CALL = "tools/call"
+_NOTIFICATIONS = "notifications/"
+_TARGETS = {_CALL: _TOOL, "prompts/get": ("gen_ai.prompt.name",), "resources/read": ("mcp.resource.uri",)}
 _TOOL_ERROR = "tool_error"
 _TRANSPORTS = {"pipe": "stdio", "tcp": "streamable_http", "quic": "streamable_http"}
 
@@ -36,6 +39,12 @@ def is_tool_call(span: Span) -> bool:
     return method_of(span) == _CALL and bool(tool_of(span))
 
 
+def is_request(span: Span) -> bool:
+    """Tell whether a span is a request of the protocol; a notification is none, as nobody waits for an answer."""
+    method = method_of(span)
+    return method is not None and not method.startswith(_NOTIFICATIONS)
+
+
 def tool_of(span: Span) -> str:
     """Return the name of the tool that a span is about."""
     named = text_in(span.attributes, *_TOOL)
@@ -45,38 +54,59 @@ def tool_of(span: Span) -> str:
 def call_of(span: Span, *, application: str) -> ToolCall:
     """Make the record of a tool call. `ValueError` for times that are none."""
     said = span.attributes
-    outcome = _outcome_of(span)
-    error_type, message = error_of(span) if outcome != "ok" else ("", "")
     stack = next((text_in(event.attributes, "exception.stacktrace") for event in span.events), "")
-    code = _text_of(said.get("rpc.response.status_code", said.get("rpc.jsonrpc.error_code")))
     return ToolCall(
         tool=tool_of(span),
-        outcome=outcome,
         id=_id_of(span),
-        timestamp=instant(span.start_ns),
-        server=_server_of(span) or None,
         server_version=_version_of(span) or None,
-        duration_ms=duration_ms(span.start_ns, span.end_ns),
         parameters=_object_in(text_in(said, "gen_ai.tool.call.arguments")),
         response=_json_in(text_in(said, "gen_ai.tool.call.result")),
-        error_type=error_type or None,
-        error_code=(code or (error_type if _is_number(error_type) else ""))[:64] or None,
-        error_message=message[:MAX_TEXT_CHARS] or None,
-        error_stack=clip(stack, MAX_STACK_CHARS) or None if outcome != "ok" else None,
-        application=None if application else clip(text_in(span.resource, "service.name")) or None,
-        end_user=clip(text_in(said, "enduser.id", "user.id")) or None,
-        client_name=clip(text_in(said, "mcp.client.name")) or None,
-        client_version=clip(text_in(said, "mcp.client.version")) or None,
-        protocol_version=clip(text_in(said, "mcp.protocol.version")) or None,
-        transport=_TRANSPORTS.get(text_in(said, "network.transport")) or clip(text_in(said, "mcp.transport")) or None,
-        session_id=clip(text_in(said, "mcp.session.id")) or None,
-        request_id=_request_id(span) or None,
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        environment=clip(text_in(span.resource, "deployment.environment.name", "deployment.environment")) or None,
-        tags=tags_of(span.resource),
-        metadata={"otel": span_details(span) | {"side": "client" if span.kind == SpanKind.CLIENT else "server"}},
+        error_stack=clip(stack, MAX_STACK_CHARS) or None if _outcome_of(span) != "ok" else None,
+        **_common(span, application),
     )
+
+
+def request_of(span: Span, *, application: str) -> McpRequest:
+    """Make the record of a request. `ValueError` for times that are none."""
+    method = method_of(span) or ""
+    target = tool_of(span) if method == _CALL else text_in(span.attributes, *_TARGETS.get(method, ()))
+    return McpRequest(
+        method=clip(method),
+        id=f"request:{_id_of(span)}"[:200],
+        target=clip(target) or None,
+        **_common(span, application),
+    )
+
+
+def _common(span: Span, application: str) -> dict[str, Any]:
+    said = span.attributes
+    outcome = _outcome_of(span)
+    error_type, message = error_of(span) if outcome != "ok" else ("", "")
+    code = _text_of(said.get("rpc.response.status_code", said.get("rpc.jsonrpc.error_code")))
+    return {
+        "outcome": outcome,
+        "timestamp": instant(span.start_ns),
+        "server": _server_of(span) or None,
+        "duration_ms": duration_ms(span.start_ns, span.end_ns),
+        "error_type": error_type or None,
+        "error_code": (code or (error_type if _is_number(error_type) else ""))[:64] or None,
+        "error_message": message[:MAX_TEXT_CHARS] or None,
+        "application": None if application else clip(text_in(span.resource, "service.name")) or None,
+        "end_user": clip(text_in(said, "enduser.id", "user.id")) or None,
+        "client_name": clip(text_in(said, "mcp.client.name")) or None,
+        "client_version": clip(text_in(said, "mcp.client.version")) or None,
+        "protocol_version": clip(text_in(said, "mcp.protocol.version")) or None,
+        "transport": _TRANSPORTS.get(text_in(said, "network.transport"))
+        or clip(text_in(said, "mcp.transport"))
+        or None,
+        "session_id": clip(text_in(said, "mcp.session.id")) or None,
+        "request_id": _request_id(span) or None,
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "environment": clip(text_in(span.resource, "deployment.environment.name", "deployment.environment")) or None,
+        "tags": tags_of(span.resource),
+        "metadata": {"otel": span_details(span) | {"side": "client" if span.kind == SpanKind.CLIENT else "server"}},
+    }
 
 
 def _outcome_of(span: Span) -> Outcome:

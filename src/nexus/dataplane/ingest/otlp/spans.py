@@ -8,6 +8,7 @@ from uuid import UUID
 
 from nexus.contracts.calls import ApiCall
 from nexus.contracts.error_records import ErrorRecord
+from nexus.contracts.mcp_requests import McpRequest
 from nexus.contracts.prices import PriceBook
 from nexus.contracts.sightings import MAX_REQUESTS
 from nexus.contracts.tool_calls import ToolCall
@@ -39,7 +40,9 @@ class Reporter:
 class Read:
     """What the spans of one request came to. Each is in exactly one of the four accounts."""
 
-    records: list[ApiCall | ToolCall] = field(default_factory=list)
+    records: list[ApiCall | ToolCall | McpRequest] = field(default_factory=list)
+    messages: list[McpRequest] = field(default_factory=list)
+    """Requests by which tools were called. Their spans are in the account as tool calls."""
     errors: list[ErrorRecord] = field(default_factory=list)
     """Exceptions that spans of any account met."""
     faults: list[str] = field(default_factory=list)
@@ -80,7 +83,7 @@ def read_calls(spans: Iterable[Span], reporter: Reporter) -> Read:
 
 def _role_of(span: Span) -> Role:
     if mcp_spans.method_of(span) is not None:
-        return Role.MCP if mcp_spans.is_tool_call(span) else Role.TOOL
+        return Role.MCP if mcp_spans.is_request(span) else Role.TOOL
     if genai.operation_of(span) is not None:
         return Role.INFERENCE
     if (
@@ -100,10 +103,13 @@ def _is_gateways(span: Span, reporter: Reporter) -> bool:
 
 
 def _read_one(span: Span, role: Role, requests: list[str], reporter: Reporter, read: Read) -> None:
-    record: ApiCall | ToolCall
+    record: ApiCall | ToolCall | McpRequest
+    message: McpRequest | None = None
     try:
         if role is Role.MCP:
-            record = mcp_spans.call_of(span, application=reporter.application)
+            record = message = mcp_spans.request_of(span, application=reporter.application)
+            if mcp_spans.is_tool_call(span):
+                record = mcp_spans.call_of(span, application=reporter.application)
         elif role is Role.INFERENCE:
             record = genai.call_of(
                 span, book=reporter.book, organization_id=reporter.organization_id, application=reporter.application
@@ -117,6 +123,8 @@ def _read_one(span: Span, role: Role, requests: list[str], reporter: Reporter, r
         read.faults.append(f"{span.name[:80]!r}: {error}")
     else:
         read.records.append(record)
+        if message is not None and message is not record:
+            read.messages.append(message)
 
 
 def describe(faults: Sequence[str], limit: int = 5) -> str:
