@@ -73,6 +73,7 @@ const pages = [
   page("/operations", part(() => import("./features/admission/Operations"), "Operations")),
   page("/budgets", part(() => import("./features/costs/Budgets"), "Budgets")),
   page("/budgets/$budget", part(() => import("./features/costs/BudgetPage"), "BudgetPage")),
+  page("/explore", part(() => import("./features/metrics/Metrics"), "Metrics")),
   page("/errors", part(() => import("./features/errors/Errors"), "Errors")),
   page("/errors/$issue", part(() => import("./features/errors/IssuePage"), "IssuePage")),
   page("/providers", part(() => import("./features/catalog/Providers"), "Providers")),

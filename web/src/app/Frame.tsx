@@ -30,6 +30,7 @@ const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[]
   { path: "/quotas", label: text.quotas, needs: "quota:read" },
   { path: "/loans", label: text.loans, needs: "quota:read" },
   { path: "/operations", label: text.operations, needs: "quota:read" },
+  { path: "/explore", label: text.metricsPage, needs: "metrics:read", isTimed: true },
   { path: "/errors", label: text.errorsPage, needs: "error:read" },
   { path: "/providers", label: text.providers, needs: "catalog:read", isTimed: true },
   { path: "/routes", label: text.routes, needs: "catalog:read" },

@@ -29,6 +29,8 @@ export function readView(search: Record<string, unknown>): View {
   for (const [name, value] of Object.entries(search)) if (["string", "number", "boolean"].includes(typeof value)) given[name] = String(value);
   const view: View = {};
   for (const [name, value] of Object.entries(given)) if (isDimension(name)) view[name] = value;
+  // Labels of metrics, which a metric is filtered by.
+  for (const [name, value] of Object.entries(given)) if (/^label\..{1,128}$/.test(name)) view[name] = value;
   if (given.range && given.range in RANGES) view.range = given.range;
   if (isInstant(given.at)) view.at = given.at;
   if (isInstant(given.from) && isInstant(given.to) && Date.parse(given.from) < Date.parse(given.to)) [view.from, view.to] = [given.from, given.to];
@@ -37,7 +39,7 @@ export function readView(search: Record<string, unknown>): View {
   if (given.sort && /^-?(timestamp|response_time_ms|cost|tokens)$/.test(given.sort)) view.sort = given.sort;
   if (given.interval && INTERVALS.includes(given.interval)) view.interval = given.interval;
   for (const name of ["errors", "unpriced", "refused"]) if (given[name] === "true") view[name] = "true";
-  for (const name of ["organization", "q", "table_name", "action", "tab", "columns", "who", "first", "second", "server", "tool", "order", "hold", "status", "level", "environment", "service", "category", "assignee"]) if (given[name]) view[name] = given[name];
+  for (const name of ["organization", "q", "table_name", "action", "tab", "columns", "who", "first", "second", "server", "tool", "order", "hold", "status", "level", "environment", "service", "category", "assignee", "metric", "kind", "unit", "group", "period", "show", "instance"]) if (given[name]) view[name] = given[name];
   return view;
 }
 

@@ -1,7 +1,7 @@
 // Every word of the pages, in one catalogue; other languages are further entries of the same shape.
 const english = {
   signIn: "Sign in", email: "E-mail", password: "Password", signOut: "Sign out", signInLead: "to see what your APIs do and cost",
-  overview: "Overview", calls: "Calls", mcp: "MCP tools", storage: "Storage", mcpServers: "MCP servers", costs: "Costs", errorsPage: "Errors", budgets: "Budgets", limits: "Limits", quotas: "Quotas", loans: "Loans", operations: "Operations", keys: "Keys", members: "Members", prices: "Prices", audit: "Audit", settings: "Settings", account: "Your account",
+  overview: "Overview", calls: "Calls", mcp: "MCP tools", storage: "Storage", mcpServers: "MCP servers", costs: "Costs", errorsPage: "Errors", metricsPage: "Metrics", budgets: "Budgets", limits: "Limits", quotas: "Quotas", loans: "Loans", operations: "Operations", keys: "Keys", members: "Members", prices: "Prices", audit: "Audit", settings: "Settings", account: "Your account",
   api: "API reference", search: "Go to…", nothingFound: "Nothing fits.",
   requests: "Requests", errorRate: "Error rate", p95: "p95 latency", cost: "Cost", provider: "Provider", tokenFigure: "Model tokens",
   errors: "Errors", tokens: "Tokens in / out", other: "other", asOf: "as of", live: "live", paused: "connection lost, retrying", liveLead: "New calls show within a second",
