@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
@@ -155,6 +156,23 @@ class Client:
         with self.counters.shield:
             required = told_of(error)
         return self._record_of("error", required, fields)
+
+    def record_metric(self, name: str, kind: str, value: float | None = None, **fields: Any) -> None:
+        """Record a point of a metric. The fields are those of a `metric`; `value` is a counter's or gauge's.
+
+        The point is of now unless `timestamp` says otherwise. Series and time make it one point: copies of a program that
+        measure the same need an `instance` of their own. A histogram of single values is `kind="histogram", values=[…]`.
+        """
+        with self.counters.shield:
+            record: Record = {"type": "metric", "name": name, "kind": kind}
+            application = self.attribution().get("application")
+            if application is not None:
+                record["application"] = application
+            if value is not None:
+                record["value"] = value
+            if fields.get("timestamp") is None:
+                fields["timestamp"] = datetime.now(UTC).isoformat()
+            self.put({**record, **fields, "id": str(fields.get("id") or uuid7())})
 
     def _record_of(self, kind: str, required: Record, fields: Record) -> str:
         made = str(fields.get("id") or uuid7())

@@ -30,6 +30,7 @@ export function Explorer({ metric }: { metric: string }) {
   const figure = SHOWN[kind].includes(view.show ?? "") ? (view.show as string) : (SHOWN[kind][0] ?? "avg");
   const unit = series.data?.unit ?? "";
   const broken = [series, labels].find((query) => query.isError);
+  const isKnown = series.data !== undefined || !broken;
   return (
     <Stack gap="sm">
       <Breadcrumbs separator="›" aria-label={text.trail} component="nav">
@@ -37,14 +38,14 @@ export function Explorer({ metric }: { metric: string }) {
         <Text size="sm" c="dimmed" style={{ overflowWrap: "anywhere" }}>{metric}</Text>
       </Breadcrumbs>
       <div style={{ overflowWrap: "anywhere" }}>
-        <Heading title={metric}><KindMark kind={kind} />{series.data && <Text size="sm" c="dimmed">{words.facts(unit, series.data.series)}</Text>}</Heading>
+        <Heading title={metric}>{(series.data || view.kind) && <KindMark kind={kind} />}{series.data && <Text size="sm" c="dimmed">{words.facts(unit, series.data.series)}</Text>}</Heading>
         {series.data?.description && <Text size="sm" c="dimmed">{series.data.description}</Text>}
       </div>
-      <Row gap="xs" align="end">
+      {isKnown && <Row gap="xs" align="end">
         <NativeSelect size="xs" label={words.figure} value={figure} data={SHOWN[kind].map((name) => ({ value: name, label: words.figures[name] ?? name }))} onChange={(event) => go({ show: event.currentTarget.value === SHOWN[kind][0] ? undefined : event.currentTarget.value })} />
         <NativeSelect size="xs" label={words.period} value={view.period ?? ""} data={[{ value: "", label: words.byItself(words.periods[periodOf(span, undefined, span.to)] ?? period) }, ...PERIODS.map(([name]) => ({ value: name, label: words.periods[name] ?? name }))]} onChange={(event) => go({ period: event.currentTarget.value || undefined })} />
         <MultiSelect size="xs" label={words.groupBy} placeholder={groups.length ? undefined : words.noGroups} miw={170} maxValues={4} value={groups} data={[...new Set([...(labels.data ?? []).map((label) => label.name), ...groups])].map((name) => ({ value: name, label: labelText(name) }))} onChange={(chosen) => go({ group: chosen.join(",") || undefined })} clearButtonProps={{ "aria-label": words.noGroups }} />
-      </Row>
+      </Row>}
       <Filters labels={labels.data ?? []} filters={filters} onChange={(name, value) => go({ [name]: value || undefined })} onClear={() => go(bare(view))} />
       {broken ? <Problem error={broken.error} retry={() => void Promise.all([series.refetch(), labels.refetch()])} /> : series.data && !series.data.groups.length ? (
         <Teach title={series.data.series ? words.nothingHere : words.noneWith}>{Object.keys(filters).length > 0 && <Button size="compact-sm" variant="default" onClick={() => go(bare(view))}>{words.without}</Button>}</Teach>
@@ -111,8 +112,11 @@ function Groups({ data, isStale }: { data: MetricSeries | undefined; isStale: bo
         const isGrouped = Object.keys(group.labels).length > 0;
         return (
           <Table.Tr key={name} className={isGrouped ? "open" : undefined} tabIndex={isGrouped ? 0 : undefined} onClick={() => isGrouped && only(group)} onKeyDown={(event) => event.key === "Enter" && isGrouped && only(group)}>
-            <Table.Td style={{ overflowWrap: "anywhere" }}>
-              {isGrouped && place < 8 && <span aria-hidden style={{ display: "inline-block", width: 10, height: 10, borderRadius: 2, marginRight: 6, background: colorOf(name) }} />}{name}
+            <Table.Td miw={110}>
+              <Row gap={6} wrap="nowrap">
+                {isGrouped && place < 8 && <span aria-hidden style={{ flex: "none", width: 10, height: 10, borderRadius: 2, background: colorOf(name) }} />}
+                <span style={{ overflowWrap: "anywhere" }}>{name}</span>
+              </Row>
             </Table.Td>
             <Table.Td className="right">{group.series}</Table.Td>
             {columns.map((column) => {
