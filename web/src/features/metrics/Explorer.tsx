@@ -19,9 +19,10 @@ const COMMON = { placeholderData: keepPreviousData, staleTime: 15_000 };
 /** One metric: over time, by group, with filters; and what each group comes to. */
 export function Explorer({ metric }: { metric: string }) {
   const { view, span, zone, organization, go } = useScene();
+  const [now] = useState(() => Date.now());
   const filters = filtersOf(view);
   const groups = view.group?.split(",").filter(Boolean) ?? [];
-  const period = periodOf(span, view.period, span.to);
+  const period = periodOf(span, view.period, now);
   const named = { kind: view.kind, unit: view.unit };
   const labels = useQuery({ ...COMMON, queryKey: ["metering", organization, "metrics", "labels", metric, named], queryFn: ({ signal }) => request<LabelValues[]>(`/api/metrics/labels?${questionOf(metric, view.kind, view.unit, {})}`, {}, signal) });
   const asked = questionOf(metric, view.kind, view.unit, { period, from: rfc(span.from), to: rfc(span.to), group_by: groups.join(","), ...filters });
@@ -43,7 +44,7 @@ export function Explorer({ metric }: { metric: string }) {
       </div>
       {isKnown && <Row gap="xs" align="end">
         <NativeSelect size="xs" label={words.figure} value={figure} data={SHOWN[kind].map((name) => ({ value: name, label: words.figures[name] ?? name }))} onChange={(event) => go({ show: event.currentTarget.value === SHOWN[kind][0] ? undefined : event.currentTarget.value })} />
-        <NativeSelect size="xs" label={words.period} value={view.period ?? ""} data={[{ value: "", label: words.byItself(words.periods[periodOf(span, undefined, span.to)] ?? period) }, ...PERIODS.map(([name]) => ({ value: name, label: words.periods[name] ?? name }))]} onChange={(event) => go({ period: event.currentTarget.value || undefined })} />
+        <NativeSelect size="xs" label={words.period} value={view.period ?? ""} data={[{ value: "", label: words.byItself(words.periods[periodOf(span, undefined, now)] ?? period) }, ...PERIODS.map(([name]) => ({ value: name, label: words.periods[name] ?? name }))]} onChange={(event) => go({ period: event.currentTarget.value || undefined })} />
         <MultiSelect size="xs" label={words.groupBy} placeholder={groups.length ? undefined : words.noGroups} miw={170} maxValues={4} value={groups} data={[...new Set([...(labels.data ?? []).map((label) => label.name), ...groups])].map((name) => ({ value: name, label: labelText(name) }))} onChange={(chosen) => go({ group: chosen.join(",") || undefined })} clearButtonProps={{ "aria-label": words.noGroups }} />
       </Row>}
       <Filters labels={labels.data ?? []} filters={filters} onChange={(name, value) => go({ [name]: value || undefined })} onClear={() => go(bare(view))} />

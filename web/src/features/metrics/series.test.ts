@@ -1,17 +1,18 @@
 import { describe, expect, it } from "vitest";
+import { spanOf } from "../../app/range";
 import { linesOf, periodOf, questionOf, timesOf, withinText, writerOf, type Group, type MetricSeries } from "./series";
 
 const HOUR = 3_600_000;
 const now = Date.parse("2026-04-03T12:00:00Z");
-const over = (hours: number) => ({ from: now - hours * HOUR, to: now, step: 60, interval: "1m", isLive: true });
+const over = (hours: number, ago = 0) => spanOf({ from: new Date(now - (hours + ago) * HOUR).toISOString(), to: new Date(now - ago * HOUR).toISOString() }, now);
 const group = (labels: Record<string, string>, points: Group["points"]): Group => ({ labels, series: 1, whole: {}, points });
 
 describe("metrics", () => {
-  it("takes the finest period that draws well, and minutes only as long as they are kept", () => {
-    expect([0.25, 1, 24, 7 * 24, 30 * 24, 90 * 24].map((hours) => periodOf(over(hours), undefined, now))).toEqual(["1m", "1m", "5m", "15m", "1h", "1d"]);
-    expect(periodOf({ ...over(1), from: now - 400 * HOUR, to: now - 399 * HOUR }, undefined, now)).toBe("15m");
+  it("takes the period that other charts have, and minutes only as long as they are kept", () => {
+    expect([0.25, 1, 6, 24, 7 * 24, 30 * 24, 900 * 24].map((hours) => periodOf(over(hours), undefined, now))).toEqual(["1m", "1m", "5m", "15m", "1h", "1d", "1w"]);
+    expect(periodOf(over(1, 400), undefined, now)).toBe("15m");
     expect(periodOf(over(24), "1h", now)).toBe("1h");
-    expect(periodOf(over(24), "2h", now)).toBe("5m");
+    expect(periodOf(over(24), "2h", now)).toBe("15m");
   });
 
   it("asks for a metric without a unit by an empty one", () => {

@@ -22,7 +22,6 @@ export const SHOWN: Record<Kind, string[]> = {
   histogram: ["percentiles", "rate", "count", "avg", "sum", "min", "max", ...PERCENTILES],
   summary: ["rate", "count", "avg", "sum"],
 };
-const MAX_POINTS = 800;
 const MAX_LINES = 8;
 const MINUTES_KEPT_MS = 14 * 86_400_000;
 const LABEL = "label.";
@@ -31,11 +30,10 @@ const LABEL = "label.";
 export const labelText = (name: string): string => (name.startsWith(LABEL) ? name.slice(LABEL.length) : name);
 export const isLabel = (name: string): boolean => ["service", "environment", "application", "instance"].includes(name) || name.startsWith(LABEL);
 
-/** The finest period that draws well over a range; minutes are kept for two weeks. */
+/** The period that other charts have over such a range too; minutes are kept for two weeks. */
 export function periodOf(span: Span, chosen: string | undefined, now: number): string {
   if (chosen && PERIODS.some(([name]) => name === chosen)) return chosen;
-  const fits = PERIODS.find(([, seconds]) => (span.to - span.from) / 1000 / seconds <= MAX_POINTS && (seconds >= 900 || now - span.from < MINUTES_KEPT_MS));
-  return fits?.[0] ?? "1w";
+  return ["1m", "5m"].includes(span.interval) && now - span.from > MINUTES_KEPT_MS ? "15m" : span.interval;
 }
 
 /** The filters in the address, by label. */
