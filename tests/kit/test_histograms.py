@@ -16,6 +16,7 @@ from nexus.kit.histograms import (
     Explicit,
     Exponential,
     add,
+    add_all,
     buckets_of,
     decode,
     downscaled,
@@ -55,7 +56,7 @@ def test_adding_exponential_distributions_is_associative_and_commutative(
 ) -> None:
     whole = add(add(one, two), three)
 
-    assert whole == add(one, add(two, three)) == add(add(three, two), one)
+    assert whole == add(one, add(two, three)) == add(add(three, two), one) == add_all([two, one, three])
     assert isinstance(whole, Exponential)
     assert whole.zero_count + sum(whole.positive.values()) + sum(whole.negative.values()) == sum(
         each.zero_count + sum(each.positive.values()) + sum(each.negative.values()) for each in (one, two, three)
@@ -148,4 +149,7 @@ def test_open_buckets_are_answered_with_their_only_end() -> None:
 def test_distributions_of_different_forms_do_not_add_up() -> None:
     with pytest.raises(ValueError, match="different forms"):
         add(Explicit((1,)), Exponential(0))
+    assert add_all([Explicit((1, 2)), Explicit((3, 4))]) == Explicit((4, 6))
+    with pytest.raises(ValueError, match="different forms"):
+        add_all([Explicit((1,)), Explicit((1, 2))])
     assert layout_of([1.0, 2.0]) == layout_of([1, 2]) != layout_of([1.0])

@@ -80,6 +80,33 @@ def add(one: Bins, other: Bins) -> Bins:
     return _combine(one, other, 1)
 
 
+def add_all(parts: Sequence[Bins]) -> Bins:
+    """Add one or many distributions of one layout, as `add` would one after the other, in a fraction of its time."""
+    first = parts[0]
+    if isinstance(first, Explicit):
+        rows = [part.counts for part in parts if isinstance(part, Explicit) and len(part.counts) == len(first.counts)]
+        if len(rows) == len(parts):
+            return Explicit(tuple(map(sum, zip(*rows, strict=True))))
+    exponential = [part for part in parts if isinstance(part, Exponential)]
+    if len(exponential) == len(parts) and len({part.zero_threshold for part in exponential}) == 1:
+        scale = min(part.scale for part in exponential)
+        sides: list[dict[int, int]] = []
+        for name in ("positive", "negative"):
+            total: dict[int, int] = {}
+            for part in exponential:
+                steps = part.scale - scale
+                for index, count in getattr(part, name).items():
+                    index >>= steps
+                    total[index] = total.get(index, 0) + count
+            sides.append({index: count for index, count in total.items() if count})
+        zeros = sum(part.zero_count for part in exponential)
+        return limited(Exponential(scale, zeros, exponential[0].zero_threshold, *sides))
+    whole: Bins = first
+    for part in parts[1:]:
+        whole = add(whole, part)
+    return whole
+
+
 def subtract(one: Bins, other: Bins) -> Bins:
     """Take a distribution out of another of its layout; counts may become negative, as parts of a larger sum."""
     return _combine(one, other, -1)

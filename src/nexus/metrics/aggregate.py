@@ -49,6 +49,29 @@ def add(one: Aggregate, other: Aggregate) -> Aggregate:
     )
 
 
+def add_all(parts: Sequence[Aggregate]) -> Aggregate:
+    """Add one or many up, as `add` would one after the other, in a fraction of its time."""
+    newest = max(parts, key=lambda part: (part.last_at, _or_least(part.last)))
+    sums = [part.sum for part in parts if part.sum is not None]
+    valued = [part for part in parts if part.count]
+    lows = [part.min for part in valued if part.min is not None]
+    highs = [part.max for part in valued if part.max is not None]
+    bins = [part.bins for part in parts if part.bins is not None]
+    whole: Bins | None = None
+    if bins:
+        whole = newest.bins if isinstance(bins[0], Quantiles) else histograms.add_all(bins)
+    return Aggregate(
+        sum(part.points for part in parts),
+        sum(sums) if len(sums) == len(parts) else None,
+        sum(part.count for part in parts),
+        min(lows) if lows and len(lows) == len(valued) else None,
+        max(highs) if highs and len(highs) == len(valued) else None,
+        newest.last,
+        newest.last_at,
+        whole,
+    )
+
+
 def _or_least(value: float | None) -> float:
     return float("-inf") if value is None else value
 

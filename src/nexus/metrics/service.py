@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -13,7 +13,7 @@ from nexus.contracts.metric_records import Kind
 from nexus.kit.errors import FieldFault
 from nexus.kit.histograms import Bucket, Estimate, Quantiles, buckets_of, percentiles
 from nexus.metrics import store
-from nexus.metrics.aggregate import Aggregate, Change, add, changes
+from nexus.metrics.aggregate import Aggregate, Change, add_all, changes
 from nexus.metrics.errors import AmbiguousMetric, FiguresBehind, MetricNotFound, TooMuchAsked
 from nexus.metrics.types import (
     AGGREGATIONS,
@@ -32,7 +32,7 @@ from nexus.platform.db import Connection
 
 MAX_SERIES = 5_000
 """Series one question may read."""
-MAX_SUMS = 150_000
+MAX_SUMS = 50_000
 """Rows of sums one question may read."""
 MAX_WAITING = 50_000
 """Points that wait to be counted which one question adds up by itself."""
@@ -112,50 +112,47 @@ async def bounds_of(connection: Connection, organization_id: UUID, layouts: set[
 
 @dataclass(slots=True)
 class Cell:
-    """What a group's series come to in one period."""
+    """What a group's series come to in one period: its rows, added up when they are asked for."""
 
-    by_layout: dict[UUID, Aggregate] = field(default_factory=dict)
+    parts: dict[UUID, list[Aggregate]] = field(default_factory=dict)
+    """By layout."""
     newest: dict[UUID, tuple[datetime, float]] = field(default_factory=dict)
     """A gauge's newest value, by series."""
 
     def add(self, series_id: UUID, layout: UUID, more: Aggregate) -> None:
         """Add sums of one series."""
-        known = self.by_layout.get(layout)
-        self.by_layout[layout] = more if known is None else add(known, more)
+        self.parts.setdefault(layout, []).append(more)
         if more.last is not None:
-            self.newest[series_id] = max(
-                self.newest.get(series_id, (more.last_at, more.last)), (more.last_at, more.last)
-            )
+            newest = (more.last_at, more.last)
+            self.newest[series_id] = max(self.newest.get(series_id, newest), newest)
 
     def join(self, other: Cell) -> None:
-        """Add what other periods come to."""
-        for layout, more in other.by_layout.items():
-            known = self.by_layout.get(layout)
-            self.by_layout[layout] = more if known is None else add(known, more)
+        """Add what another period comes to."""
+        for layout, whole in other.by_layout().items():
+            self.parts.setdefault(layout, []).append(whole)
         for series_id, newest in other.newest.items():
             self.newest[series_id] = max(self.newest.get(series_id, newest), newest)
+
+    def by_layout(self) -> dict[UUID, Aggregate]:
+        """Add up the rows of each layout, once."""
+        for layout, parts in self.parts.items():
+            if len(parts) > 1:
+                self.parts[layout] = [add_all(parts)]
+        return {layout: parts[0] for layout, parts in self.parts.items()}
 
     @property
     def whole(self) -> Aggregate:
         """The sums of all layouts, without distributions."""
-        parts = list(self.by_layout.values())
-        total = _bare(parts[0])
-        for part in parts[1:]:
-            total = add(total, _bare(part))
-        return total
+        return add_all([replace(part, bins=None) for part in self.by_layout().values()])
 
     def buckets(self, bounds: Bounds) -> list[Bucket]:
         """The buckets of all layouts."""
         return [
             bucket
-            for layout, part in self.by_layout.items()
+            for layout, part in self.by_layout().items()
             if part.bins is not None
             for bucket in buckets_of(part.bins, bounds.get(layout, ()), least=part.min, most=part.max)
         ]
-
-
-def _bare(one: Aggregate) -> Aggregate:
-    return Aggregate(one.points, one.sum, one.count, one.min, one.max, one.last, one.last_at, None)
 
 
 def figures(
@@ -179,7 +176,7 @@ def figures(
             told |= {name: one.value for name, one in zip(names, estimates, strict=True)}
             told["within"] = {name: _ends(one) for name, one in zip(names, estimates, strict=True)}
     elif kind == "summary":
-        bins = next((part.bins for part in cell.by_layout.values() if part.bins is not None), None)
+        bins = next((part.bins for part in cell.by_layout().values() if part.bins is not None), None)
         # Quantiles of several series cannot be put together.
         is_told = is_single and isinstance(bins, Quantiles)
         told["quantiles"] = {f"{q:g}": value for q, value in bins.values} if is_told else None  # type: ignore[union-attr]
@@ -221,7 +218,7 @@ async def series(
     for series_id, change in await waiting(connection, organization_id, ids):
         if question.start <= change.at < question.end:
             put(series_id, change.layout, change.at, change.added)
-    layouts = {layout for cells in groups.values() for cell in cells.values() for layout in cell.by_layout}
+    layouts = {layout for cells in groups.values() for cell in cells.values() for layout in cell.parts}
     bounds = await bounds_of(connection, organization_id, layouts)
     sizes: dict[tuple[str, ...], int] = {}
     for group in group_of.values():
