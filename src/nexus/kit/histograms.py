@@ -15,6 +15,7 @@ import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from uuid import UUID
 
@@ -101,10 +102,7 @@ def add_all(parts: Sequence[Bins]) -> Bins:
             sides.append({index: count for index, count in total.items() if count})
         zeros = sum(part.zero_count for part in exponential)
         return limited(Exponential(scale, zeros, exponential[0].zero_threshold, *sides))
-    whole: Bins = first
-    for part in parts[1:]:
-        whole = add(whole, part)
-    return whole
+    return reduce(add, parts)
 
 
 def subtract(one: Bins, other: Bins) -> Bins:
