@@ -290,6 +290,44 @@ async def test_state_is_kept_until_it_would_be_full_and_as_long_as_something_is_
     assert await kept(3_200 * SECOND) == ["held", "leased"]
 
 
+async def test_a_hold_ends_with_the_microsecond_it_lives_to(clocked: ClockedRedis) -> None:
+    began = clocked.now
+    await clocked.decide([(limit(1, capacity=3, method="concurrency"), "b", 3)], hold="h", life_us=SECOND)
+
+    await clocked.set(began + SECOND - 1)
+    early = await clocked.scripts.reap(clocked.keys)
+    await clocked.set(began + SECOND)
+    due = await clocked.scripts.reap(clocked.keys)
+
+    assert (early[1], early[2]) == (0, 1) and (due[1], due[2]) == (1, 0), "ended, and still open"
+
+
+async def test_a_call_that_is_settled_after_its_hold_ended_frees_no_slot_of_another(clocked: ClockedRedis) -> None:
+    known = limit(1, capacity=1, method="concurrency")
+    await clocked.decide([(known, "b", 1)], hold="late", life_us=SECOND)
+    await clocked.set(clocked.now + SECOND)
+    await clocked.scripts.reap(clocked.keys)
+
+    other = await clocked.decide([(known, "b", 1)], hold="other", life_us=10**9)
+    await clocked.scripts.finish(clocked.keys, "late", "settle", {"requests": 1})
+    third = await clocked.decide([(known, "b", 1)])
+
+    assert (other[0], third[0]) == (1, 0), "the slot was freed once, and another call has it"
+
+
+@pytest.mark.parametrize(("actual", "units"), [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2), (3000, 3)])
+async def test_what_a_call_really_took_is_rounded_up_to_the_units_of_its_limit(
+    clocked: ClockedRedis, actual: int, units: int
+) -> None:
+    thousands = limit(1, capacity=10, method="fixed_window", dimension="tokens", scale=1000)
+    await clocked.decide([(thousands, "b", 2)], hold="h", life_us=10**9)
+
+    await clocked.scripts.finish(clocked.keys, "h", "settle", {"tokens": actual})
+
+    state = await clocked.state("b")
+    assert state is not None and state.level == units
+
+
 async def test_a_cell_that_nobody_opened_decides_nothing(clocked: ClockedRedis) -> None:
     await clocked.client.delete(clocked.keys.epoch)
 
