@@ -1,7 +1,7 @@
 """Recorded OpenTelemetry payloads are accepted and mean the right thing.
 
-Reads, in the folder that NEXUS_ACCEPT_DATA names and below it, the protocol's own example of traces, spans recorded of
-Vercel's AI SDK (name, attributes, times by operation), and traces of ten frameworks (observations with usage, and the
+Reads, in the folder that NEXUS_ACCEPT_DATA names and below it, the protocol's own examples of traces and metrics, spans recorded
+of Vercel's AI SDK (name, attributes, times by operation), and traces of ten frameworks (observations with usage, and the
 attributes they were made from).
 """
 
@@ -43,6 +43,22 @@ async def test_protocols_own_example_is_accepted_in_both_forms(receiver: Receive
     assert (await receiver.post(as_protobuf(json.loads(content)))).body == b""
     # It is a server's span, and no call of anything.
     assert receiver.fates() == {"not_kept": 2}
+
+
+async def test_protocols_own_example_of_metrics_is_the_same_points_in_both_forms(receiver: Receiver) -> None:
+    content = found("otlp_example_metrics.json").read_bytes()
+    first = await receiver.post(content, "application/json", path="/otlp/v1/metrics")
+    again = await receiver.post(as_protobuf(json.loads(content), "metrics"), path="/otlp/v1/metrics")
+
+    assert (first.status, first.body, again.status, again.body) == (200, b"{}", 200, b"")
+    rows = {row["name"]: row for row in receiver.decoded("metric")}
+    assert len(receiver.decoded("metric")) == 4
+    assert {name: (row["kind"], row["value"], row["count"], row["service"]) for name, row in rows.items()} == {
+        "my.counter": ("counter", 5.0, 0, "my.service"),
+        "my.gauge": ("gauge", 10.0, 0, "my.service"),
+        "my.histogram": ("histogram", 2.0, 2, "my.service"),
+        "my.exponential.histogram": ("histogram", 10.0, 3, "my.service"),
+    }
 
 
 @FORMS

@@ -110,7 +110,7 @@ async def get_series(
         return Response(await service.series(connection, organization_id, question, now))
 
 
-@get("/prometheus", guards=[requires("metrics:read")], summary="Newest values for Prometheus")
+@get("/prometheus", guards=[requires("metrics:read")], media_type="text/plain", summary="Newest values for Prometheus")
 async def get_exposition(
     request: AnyRequest,
     name: Annotated[Texts, _text("name", "Only metrics of these names. Default: all.")] = None,
