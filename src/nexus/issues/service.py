@@ -159,10 +159,13 @@ async def series(connection: Connection, organization_id: UUID, question: Series
             connection, "series_of_issue", organization_id, question.issue_id, *between, question.unit
         )
     else:
-        rows = await store.rows(connection, "series_of_all", organization_id, *between, question.unit)
+        rows = await store.rows(
+            connection, "series_of_all", organization_id, *between, question.unit, question.group_by
+        )
+    apart = question.group_by if question.issue_id is not None else "apart"
     counts: dict[tuple[datetime, str], int] = {}
     for row in rows:
-        key = (row["at"], row[question.group_by] if question.group_by else "")
+        key = (row["at"], row[apart] if apart else "")
         counts[key] = counts.get(key, 0) + row["occurrences"]
     return [
         {"at": at, **({question.group_by: group} if question.group_by else {}), "errors": count}
