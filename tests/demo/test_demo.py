@@ -147,8 +147,9 @@ def test_live_calls_no_provider_is_played_for_are_told_when_they_end(tmp_path: P
     # Nobody takes them here, so they can be read in the spool.
     nobody = "http://127.0.0.1:9"
     with sending.senders(nobody, ready, tmp_path) as senders, Caller(nobody) as caller:
-        for _ in sending.live(senders, ready, since, stopping, caller, Spans(tmp_path), volume=100):
-            if sum(sender.client.stats.recorded for sender in senders) >= 20 and caller.ends["failed"]:
+        for _ in sending.live(senders, ready, since, stopping, caller, Spans(tmp_path), volume=300):
+            # Tool calls and errors are among them, and are left out below.
+            if sum(sender.client.stats.recorded for sender in senders) >= 40 and caller.ends["failed"]:
                 stopping.set()
     until = datetime.now(UTC)
 
@@ -162,7 +163,7 @@ def test_live_calls_no_provider_is_played_for_are_told_when_they_end(tmp_path: P
     told = {
         call.record["id"]: call.ended_at
         for company in COMPANIES
-        for call in story(company, since - timedelta(hours=1), until, began_on, 100)
+        for call in story(company, since - timedelta(hours=1), until, began_on, 300)
         if not (can_be_sent(call) and call.began_at >= since)
     }
     assert len(sent) >= 20
