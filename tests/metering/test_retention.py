@@ -170,8 +170,8 @@ async def test_folding_rests_but_not_in_a_backlog(
     database: Database, organization: TestOrganization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter(range(0, 1000, 10))
-    folder = Folder(monotonic=lambda: float(next(times)))
     monkeypatch.setattr(jobs, "FOLD_ROWS", 2)
+    folder = Folder(monotonic=lambda: float(next(times)))
     monkeypatch.setattr(jobs, "FULL_JOURNAL_ROWS", 1)
     monkeypatch.setattr(jobs, "LONGEST_REST_SECONDS", 15.0)
     monkeypatch.setattr(jobs, "BACKLOG_ROWS", 5)

@@ -12,9 +12,10 @@ from nexus.issues import store
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import get_configuration
+from nexus.platform.jobs import Portion
 
 FOLD_ROWS = 20_000
-"""Rows moved in one transaction."""
+"""Rows moved in one transaction, at most."""
 DELETED_AT_ONCE = 5_000
 _MONTHS = (
     ("issues.occurrences", "retention.raw_calls_days"),
@@ -24,14 +25,19 @@ _MONTHS = (
 """Tables cut by month, and for how many days they are kept: as long as calls and their figures."""
 _ROWS = ("delete_old_samples", "forget_old_people")
 
+_portion = Portion(FOLD_ROWS)
 _log = structlog.get_logger("nexus.issues")
 
 
 async def fold(database: Database) -> int:
     """Move what waits in the journal into the figures; returns how many rows were moved."""
-    async with database.as_system() as connection:
-        moved: int = await store.value(connection, "fold", FOLD_ROWS)
-    return max(0, moved)
+
+    async def move(rows: int) -> int:
+        async with database.as_system() as connection:
+            moved: int = await store.value(connection, "fold", rows)
+        return max(0, moved)
+
+    return await _portion.take(move)
 
 
 async def drop_old(database: Database, now: datetime | None = None) -> int:

@@ -12,9 +12,10 @@ from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.mcp import store
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import get_configuration
+from nexus.platform.jobs import Portion
 
 FOLD_ROWS = 50_000
-"""Rows moved in one transaction."""
+"""Rows moved in one transaction, at most."""
 _KEPT = (
     ("mcp.tool_calls", "raw", "retention.raw_calls_days"),
     ("mcp.requests", "raw", "retention.raw_calls_days"),
@@ -24,13 +25,18 @@ _KEPT = (
 )
 """Tables cut by month, the level of figures they hold, and for how many days: as long as those of API calls."""
 
+_portion = Portion(FOLD_ROWS)
 _log = structlog.get_logger("nexus.mcp")
 
 
 async def fold(database: Database) -> int:
     """Move what waits in the journal into the rollups; returns how many rows were moved."""
-    async with database.as_system() as connection:
-        return max(0, await store.fold(connection, FOLD_ROWS))
+
+    async def move(rows: int) -> int:
+        async with database.as_system() as connection:
+            return max(0, await store.fold(connection, rows))
+
+    return await _portion.take(move)
 
 
 async def drop_old_months(database: Database, now: datetime | None = None) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import asyncpg
 import structlog
@@ -16,13 +17,14 @@ from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.metering import repricing, store
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import get_configuration
+from nexus.platform.jobs import Portion
 
 FULL_JOURNAL_ROWS = 20_000
 """A journal of this length is folded at once."""
 LONGEST_WAIT_SECONDS = 2.0
 """A shorter one waits this long, so that rows of the same groups meet in it."""
 FOLD_ROWS = 100_000
-"""Rows moved in one transaction."""
+"""Rows moved in one transaction, at most."""
 REST_FACTOR = 2.0
 """After folding the folder rests this many times as long, so that it takes a third of a core at most from ingest."""
 LONGEST_REST_SECONDS = 6.0
@@ -48,6 +50,7 @@ class Folder:
     monotonic: Callable[[], float] = time.monotonic
     _idle_since: float = field(default=float("-inf"))
     _rest_until: float = field(default=float("-inf"))
+    portion: Portion = field(default_factory=lambda: Portion(FOLD_ROWS))
 
     async def __call__(self, database: Database) -> int:
         """Fold if it is time; returns how many journal rows were moved."""
@@ -59,13 +62,17 @@ class Folder:
         _JOURNAL.set(waiting)
         if waiting == 0 or (waiting < FULL_JOURNAL_ROWS and now - self._idle_since < LONGEST_WAIT_SECONDS):
             return 0
-        async with database.as_system() as connection:
-            moved = max(0, await store.fold(connection, FOLD_ROWS))
+        moved = await self.portion.take(partial(_fold, database))
         _FOLDED.inc(moved)
         self._idle_since = self.monotonic()
         rest = 0.0 if waiting >= BACKLOG_ROWS else (self._idle_since - now) * REST_FACTOR
         self._rest_until = self._idle_since + min(rest, LONGEST_REST_SECONDS)
         return moved
+
+
+async def _fold(database: Database, rows: int) -> int:
+    async with database.as_system() as connection:
+        return max(0, await store.fold(connection, rows))
 
 
 async def forget_seen_ids(database: Database) -> int:

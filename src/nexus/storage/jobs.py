@@ -11,10 +11,11 @@ import structlog
 from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import get_configuration
+from nexus.platform.jobs import Portion
 from nexus.storage import store
 
 FOLD_ROWS = 50_000
-"""Rows moved in one transaction."""
+"""Rows moved in one transaction, at most."""
 _KEPT = (
     ("storage.windows", "raw", "retention.raw_calls_days"),
     ("storage.rollups_minute", "minute", "retention.rollup_minute_days"),
@@ -23,13 +24,18 @@ _KEPT = (
 )
 """Tables cut by month, the level of figures they hold, and for how many days: as long as those of API calls."""
 
+_portion = Portion(FOLD_ROWS)
 _log = structlog.get_logger("nexus.storage")
 
 
 async def fold(database: Database) -> int:
     """Move what waits in the journal into the rollups; returns how many rows were moved."""
-    async with database.as_system() as connection:
-        return max(0, await store.fold(connection, FOLD_ROWS))
+
+    async def move(rows: int) -> int:
+        async with database.as_system() as connection:
+            return max(0, await store.fold(connection, rows))
+
+    return await _portion.take(move)
 
 
 async def drop_old_months(database: Database, now: datetime | None = None) -> int:

@@ -6,5 +6,6 @@ written in the transaction that orders it; the piece that does it looks for such
 """
 
 from nexus.platform.jobs.periodic import Job, PeriodicRunner
+from nexus.platform.jobs.portion import Portion
 
-__all__ = ["Job", "PeriodicRunner"]
+__all__ = ["Job", "PeriodicRunner", "Portion"]

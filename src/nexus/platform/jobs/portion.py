@@ -1,0 +1,34 @@
+"""How much of a backlog is worked off in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+_LEAST = 500
+_QUICK_SECONDS = 5.0
+
+
+class Portion:
+    """Rows for one transaction: half as many after they took too long, twice as many again while they are quick.
+
+    Work that is tried again at a size that its time limit cut off would never get through.
+    """
+
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rows = self._most = most
+        self._clock = clock
+
+    async def take(self, work: Callable[[int], Awaitable[int]]) -> int:
+        """Do work on as many rows as are right now, and return what it returns; its time-out is passed on."""
+        began = self._clock()
+        try:
+            done = await work(self.rows)
+        except (TimeoutError, asyncpg.QueryCanceledError):
+            self.rows = max(min(self.rows, _LEAST), self.rows // 2)
+            raise
+        if self._clock() - began < _QUICK_SECONDS:
+            self.rows = min(self._most, self.rows * 2)
+        return done
