@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import select
 import signal
 import sys
 import threading
@@ -43,6 +44,10 @@ def watch_in_thread(on_gone: Callable[[], None]) -> None:
     descriptor = int(number)
 
     def wait() -> None:
+        # The pipe is one for all children, and an event loop in any of them makes it one that reading does not wait for.
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        waiting.poll()
         if not os.read(descriptor, 1):
             on_gone()
 
