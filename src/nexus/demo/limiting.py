@@ -21,6 +21,7 @@ from nexus.demo.setting_up import STORE, TRAINEES, Api
 from nexus.demo.world import ACME, COMPANIES, GLOBEX, Company
 
 ARCHIVE = "photo-archive"
+CLUSTER = "ceph-berlin"
 _KNOWN_SECONDS = 20.0
 _EVERY_SECONDS = 3.0
 _OPERATIONS = (
@@ -107,7 +108,7 @@ def _quotas(api: Api, company: Company) -> None:
 def _cluster(api: Api) -> None:
     if _all(api, ACME, "/api/admission/clusters"):
         return
-    cluster = {"name": "ceph-berlin", "region": "eu-central", "max_capacity": 50_000}
+    cluster = {"name": CLUSTER, "region": "eu-central", "max_capacity": 50_000}
     cluster_id = api.call("POST", "/api/admission/clusters", cluster, organization=ACME.slug)["id"]
     made = {
         name: api.call(

@@ -101,6 +101,7 @@ def _tell(url: str, ready: Ready, email: str, password: str) -> None:
         f"  {url}/calls   what comes in now through the gateway: attempts, errors, tokens",
         f"  {url}/limits  what Acme Robotics' backups take of their limits, and what is refused",
         f"  {url}/budgets one near its amount, one over it",
+        f"  {url}/explore how fast programs answer and what waits; {url}/storage what disks do",
         f"  {url}/docs    the HTTP API",
         f"  {traffic.OUTAGE_PROVIDER} was down on {outage}: others stepped in",
         "",

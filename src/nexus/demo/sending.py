@@ -18,6 +18,7 @@ from nexus_client import Client
 
 from nexus.demo.calling import Caller
 from nexus.demo.failures import errors
+from nexus.demo.measured import measurements
 from nexus.demo.requests import COURSES, can_be_sent, is_of, request_of
 from nexus.demo.setting_up import Ready
 from nexus.demo.spans import Spans
@@ -30,6 +31,8 @@ _AGAIN = timedelta(hours=1)
 _LONGEST_SLEEP_SECONDS = 0.5
 _FLUSH_SECONDS = 120
 _EXAMPLES_VOLUME = 50.0
+_TOLD = (tool_calls, errors, measurements)
+"""What is told beside calls, each by the hour."""
 
 
 @dataclass
@@ -103,7 +106,7 @@ def back_fill(
                 if start <= call.ended_at < until and not (can_be_sent(call) and spans.has(call.began_at)):
                     _record(sender, call)
                     progress.calls += 1
-            for told in (tool_calls, errors):
+            for told in _TOLD:
                 for call in told(sender.company, sender.application, hour, ready.began_on, volume=volume):
                     if start <= call.ended_at < until:
                         _record(sender, call)
@@ -140,7 +143,7 @@ def live(
                             serial += 1
                             is_sent = can_be_sent(call) and call.began_at >= since
                             heapq.heappush(waiting, (call.began_at if is_sent else call.ended_at, serial, sender, call))
-                    for told in (tool_calls, errors):
+                    for told in _TOLD:
                         for call in told(sender.company, sender.application, next_hour, ready.began_on, volume=volume):
                             if call.ended_at >= since:
                                 serial += 1
@@ -188,5 +191,11 @@ def _record(sender: Sender, call: Call) -> None:
             return
         case "error":
             sender.client.record_error(record.pop("message"), **record)
+            return
+        case "metric":
+            sender.client.record_metric(record.pop("name"), record.pop("kind"), **record)
+            return
+        case "storage":
+            sender.client.record_storage(**record)
             return
     sender.client.record(record.pop("provider"), record.pop("status_code"), **record)

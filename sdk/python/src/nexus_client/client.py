@@ -31,6 +31,8 @@ _DEFAULT_URL = "http://localhost:8420"
 _EXIT_SECONDS = 3.0
 _OF_CALLS_ONLY = frozenset({"region", "provider", "model", "service_variant", "currency", "price_source", "endpoint"})
 """What may be said of API calls in a context, and is no field of other records."""
+_OF_STORAGE = frozenset({"application", "tags"})
+"""What may be said in a context and is a field of storage's windows, too."""
 _attribution: ContextVar[Mapping[str, Any]] = ContextVar("nexus_client_attribution", default=MappingProxyType({}))
 
 
@@ -173,6 +175,19 @@ class Client:
             if fields.get("timestamp") is None:
                 fields["timestamp"] = datetime.now(UTC).isoformat()
             self.put({**record, **fields, "id": str(fields.get("id") or uuid7())})
+
+    def record_storage(self, **fields: Any) -> str:
+        """Record what storage did in a window of time, and return the record's id. The fields are those of a `storage`.
+
+        As with `record`, the id is the time at which the window began unless `timestamp` says otherwise.
+        """
+        made = str(fields.get("id") or uuid7())
+        with self.counters.shield:
+            known = {name: value for name, value in self.attribution().items() if name in _OF_STORAGE}
+            if fields.get("tags") is not None:
+                fields["tags"] = {**known.get("tags", {}), **fields["tags"]}
+            self.put({"type": "storage", **known, **fields, "id": made})
+        return made
 
     def _record_of(self, kind: str, required: Record, fields: Record) -> str:
         made = str(fields.get("id") or uuid7())
