@@ -12,7 +12,7 @@ from nexus.demo.setting_up import STORE
 from nexus.demo.traffic import HOUR, Call, expected_calls, id_at
 from nexus.demo.world import Application, Company
 
-EVERY = timedelta(minutes=10)
+EVERY = timedelta(minutes=20)
 _ANSWERS_SECONDS = 0.18
 _MOST_ANSWERS = 12
 _MEASURING = {"support-assistant", "trip-planner"}

@@ -18,28 +18,43 @@ import { TimeRange } from "./TimeRange";
 
 /** Pages below those of the navigation that show a range of time. */
 const TIMED_BELOW = new Set(["/tools/one"]);
-const PAGES: { path: string; label: string; needs: string; isTimed?: boolean }[] = [
-  { path: "/", label: text.overview, needs: "metrics:read", isTimed: true },
-  { path: "/calls", label: text.calls, needs: "metrics:read", isTimed: true },
-  { path: "/costs", label: text.costs, needs: "metrics:read", isTimed: true },
-  { path: "/budgets", label: text.budgets, needs: "budget:read" },
-  { path: "/limits", label: text.limits, needs: "quota:read", isTimed: true },
-  { path: "/tools", label: text.mcp, needs: "metrics:read", isTimed: true },
-  { path: "/servers", label: text.mcpServers, needs: "mcp_server:read" },
-  { path: "/storage", label: text.storage, needs: "metrics:read", isTimed: true },
-  { path: "/quotas", label: text.quotas, needs: "quota:read" },
-  { path: "/loans", label: text.loans, needs: "quota:read" },
-  { path: "/operations", label: text.operations, needs: "quota:read" },
-  { path: "/explore", label: text.metricsPage, needs: "metrics:read", isTimed: true },
-  { path: "/errors", label: text.errorsPage, needs: "error:read" },
-  { path: "/providers", label: text.providers, needs: "catalog:read", isTimed: true },
-  { path: "/routes", label: text.routes, needs: "catalog:read" },
-  { path: "/prices", label: text.prices, needs: "catalog:read" },
-  { path: "/keys", label: text.keys, needs: "key:read" },
-  { path: "/members", label: text.members, needs: "user:read" },
-  { path: "/audit", label: text.audit, needs: "audit:read", isTimed: true },
-  { path: "/settings", label: text.settings, needs: "organization:read" },
+interface PageOf { path: string; label: string; needs: string; isTimed?: boolean }
+/** By job: to see what happens, to say how much may, and to set up what is there. */
+const JOBS: { name: string; pages: PageOf[] }[] = [
+  {
+    name: text.watch, pages: [
+      { path: "/", label: text.overview, needs: "metrics:read", isTimed: true },
+      { path: "/calls", label: text.calls, needs: "metrics:read", isTimed: true },
+      { path: "/costs", label: text.costs, needs: "metrics:read", isTimed: true },
+      { path: "/providers", label: text.providers, needs: "catalog:read", isTimed: true },
+      { path: "/tools", label: text.mcp, needs: "metrics:read", isTimed: true },
+      { path: "/storage", label: text.storage, needs: "metrics:read", isTimed: true },
+      { path: "/explore", label: text.metricsPage, needs: "metrics:read", isTimed: true },
+      { path: "/errors", label: text.errorsPage, needs: "error:read" },
+    ],
+  },
+  {
+    name: text.limit, pages: [
+      { path: "/budgets", label: text.budgets, needs: "budget:read" },
+      { path: "/limits", label: text.limits, needs: "quota:read", isTimed: true },
+      { path: "/quotas", label: text.quotas, needs: "quota:read" },
+      { path: "/loans", label: text.loans, needs: "quota:read" },
+      { path: "/operations", label: text.operations, needs: "quota:read" },
+    ],
+  },
+  {
+    name: text.setUp, pages: [
+      { path: "/routes", label: text.routes, needs: "catalog:read" },
+      { path: "/servers", label: text.mcpServers, needs: "mcp_server:read" },
+      { path: "/prices", label: text.prices, needs: "catalog:read" },
+      { path: "/keys", label: text.keys, needs: "key:read" },
+      { path: "/members", label: text.members, needs: "user:read" },
+      { path: "/audit", label: text.audit, needs: "audit:read", isTimed: true },
+      { path: "/settings", label: text.settings, needs: "organization:read" },
+    ],
+  },
 ];
+const PAGES = JOBS.flatMap((job) => job.pages);
 
 /** The minute that has begun; a live range moves on with it. */
 function useMinute(): number {
@@ -139,12 +154,17 @@ export function Frame({ account }: { account: Account }) {
             </Group>
           </Group>
         </AppShell.Header>
-        <AppShell.Navbar p="xs" aria-label={text.menu}>
-          {pages.map((item) => (
-            <NavLink key={item.path} label={item.label} active={section === item} aria-current={page === item ? "page" : undefined} href={item.path}
-              onClick={(event) => { if (event.metaKey || event.ctrlKey) return; event.preventDefault(); menu.close(); go(address.path === item.path ? Object.fromEntries(Object.keys(view).filter((name) => !(name in frameOf(view))).map((name) => [name, undefined])) : {}, item.path); }} />
+        <AppShell.Navbar p="xs" style={{ overflowY: "auto" }} aria-label={text.menu}>
+          {JOBS.map((job) => ({ ...job, pages: job.pages.filter((item) => pages.includes(item)) })).filter((job) => job.pages.length).map((job) => (
+            <div key={job.name} role="group" aria-label={job.name}>
+              <Text size="xs" c="dimmed" fw={600} px="sm" pt={8} pb={2} aria-hidden>{job.name}</Text>
+              {job.pages.map((item) => (
+                <NavLink key={item.path} py={5} label={item.label} active={section === item} aria-current={page === item ? "page" : undefined} href={item.path}
+                  onClick={(event) => { if (event.metaKey || event.ctrlKey) return; event.preventDefault(); menu.close(); go(address.path === item.path ? Object.fromEntries(Object.keys(view).filter((name) => !(name in frameOf(view))).map((name) => [name, undefined])) : {}, item.path); }} />
+              ))}
+            </div>
           ))}
-          <NavLink label={text.api} href="/docs" mt="auto" />
+          <NavLink py={5} label={text.api} href="/docs" mt="auto" />
         </AppShell.Navbar>
         <AppShell.Main id="content" tabIndex={-1}><LimitsAway organization={scene.organization} /><Suspense fallback={<Loader aria-label={text.loading} data-loading />}><Outlet /></Suspense></AppShell.Main>
         <Palette opened={paletteOpen} close={palette.close} go={go} pages={pages} />
