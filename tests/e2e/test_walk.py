@@ -211,7 +211,7 @@ async def test_by_keyboard_alone(visit: Any, site: Site) -> None:
     async def tab_to(role: Any, name: str) -> None:
         wanted = page.get_by_role(role, name=name, exact=True).first
         await expect(wanted).to_be_visible()
-        for _ in range(80):
+        for _ in range(120):
             if await wanted.evaluate("element => element === document.activeElement"):
                 return
             await keyboard.press("Tab")
