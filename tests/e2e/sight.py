@@ -67,6 +67,14 @@ axe.run(document, {
 """All rules are run; what passed is not described, which takes longer than to find it."""
 
 
+_AT_REST = """
+new Promise((rest) => requestAnimationFrame(() => requestAnimationFrame(() => Promise.allSettled(
+  document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished),
+).then(() => rest()))))
+"""
+"""What has just changed is drawn, and no colour is still on its way to another."""
+
+
 @cache
 def _axe_source() -> str:
     return AXE.read_text()
@@ -78,6 +86,7 @@ async def faults_of_access(page: Page) -> list[str]:
         pytest.skip("axe-core is not installed: `make web` (or npm ci in web/) brings it")
     if await page.evaluate("typeof axe === 'undefined'"):
         await page.evaluate(_axe_source())
+    await page.evaluate(_AT_REST)
     found: list[dict[str, Any]] = await page.evaluate(_RUN_AXE)
     return [
         f"{item['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
