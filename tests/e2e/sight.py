@@ -5,13 +5,14 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.async_api import Page, expect
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 THIN = "\u202f"
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
 
 def count(value: int) -> str:
@@ -98,8 +99,8 @@ async def faults_of_access(page: Page) -> list[str]:
 async def faults_in_both_themes(page: Page) -> list[str]:
     """What axe finds on a page in light and in dark, which it is left in."""
     faults: list[str] = []
-    for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    for scheme in SCHEMES:
+        await page.emulate_media(color_scheme=scheme)
         await settled(page)
         faults += [f"{scheme}: {fault}" for fault in await faults_of_access(page)]
     return faults

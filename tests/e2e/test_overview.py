@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.e2e.conftest import PHONE, WIDE, Site
-from tests.e2e.sight import count, faults_in_both_themes, faults_of_access, fits, money, percent, settled
+from tests.e2e.sight import SCHEMES, count, faults_in_both_themes, faults_of_access, fits, money, percent, settled
 from tests.e2e.traffic import send
 from tests.races.node import until
 
@@ -288,8 +288,8 @@ async def test_everybody_can_read_every_page(visit: Any, site: Site) -> None:
         await page.emulate_media(color_scheme="light")
         await page.goto(site.url + path)
         # Narrow and dark, wide and light: each page's inks and layouts are looked at once.
-        for scheme, size in (("light", WIDE), ("dark", PHONE)):
-            await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for scheme, size in zip(SCHEMES, (WIDE, PHONE), strict=True):
+            await page.emulate_media(color_scheme=scheme)
             await settled(page)
             faults += [f"{path} is wider than {size['width']}"] if not await fits(page, **size) else []
             faults += [f"{path}, {scheme}: {fault}" for fault in await faults_of_access(page)]

@@ -178,8 +178,9 @@ def figures(
     elif kind == "summary":
         bins = next((part.bins for part in cell.by_layout().values() if part.bins is not None), None)
         # Quantiles of several series cannot be put together.
-        is_told = is_single and isinstance(bins, Quantiles)
-        told["quantiles"] = {f"{q:g}": value for q, value in bins.values} if is_told else None  # type: ignore[union-attr]
+        told["quantiles"] = None
+        if is_single and isinstance(bins, Quantiles):
+            told["quantiles"] = {f"{q:g}": value for q, value in bins.values}
     return {name: value for name, value in told.items() if name in wanted or name == "within"}
 
 

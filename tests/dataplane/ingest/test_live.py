@@ -7,10 +7,12 @@ import json
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from nexus.contracts.redis_keys import live_channel
+from nexus.dataplane.ingest import live
 from nexus.dataplane.ingest.live import LivePublisher
 from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.kit.clock import FixedClock
@@ -71,4 +73,28 @@ async def test_without_redis_nothing_is_kept() -> None:
     publisher.note(ONE, 1)
 
     assert await publisher.flush()
+    await publisher.stop()
+
+
+async def test_pages_hear_of_calls_again_after_a_failure_nobody_foresaw(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_PAUSE_SECONDS", 0.01)
+    publisher = LivePublisher(Redis.from_url(redis_url), IngestMetrics(CollectorRegistry()), clock=CLOCK)
+    times = 0
+    again = asyncio.Event()
+
+    async def flush() -> bool:
+        nonlocal times
+        times += 1
+        if times == 1:
+            raise RuntimeError("unforeseen")
+        again.set()
+        return True
+
+    monkeypatch.setattr(publisher, "flush", flush)
+    publisher.start()
+    publisher.note(ONE, 1)
+    async with asyncio.timeout(10):
+        await again.wait()
     await publisher.stop()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from nexus.contracts.calls import CALL_COLUMNS
-from nexus.dataplane.ingest import rows
+from nexus.dataplane.ingest import drain, rows
 from nexus.dataplane.ingest.drain import Drain
 from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.dataplane.ingest.record_types import API_CALL
@@ -237,6 +237,29 @@ async def test_commit_of_unknown_outcome_is_stored_exactly_once(make: Callable[.
     assert outcome.durability == "spooled"
     assert house.numbers() == [1, 2]
     assert house.spool.is_empty()
+
+
+async def test_draining_goes_on_after_a_failure_nobody_foresaw(
+    make: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "_FIRST_WAIT_SECONDS", 0.01)
+    house = make()
+    times = 0
+    again = asyncio.Event()
+
+    async def run_once() -> bool:
+        nonlocal times
+        times += 1
+        if times == 1:
+            raise RuntimeError("unforeseen")
+        again.set()
+        return True
+
+    monkeypatch.setattr(house.drain, "run_once", run_once)
+    house.drain.start()
+    async with asyncio.timeout(10):
+        await again.wait()
+    await house.drain.stop()
 
 
 async def test_trouble_while_draining_keeps_the_segment(make: Callable[..., House]) -> None:
