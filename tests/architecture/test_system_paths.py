@@ -51,6 +51,7 @@ PATHS = {
     "dataplane/key_use.py": "notes when access keys of all organizations were last used",
     "dataplane/snapshots.py": "compiles keys and prices of all organizations into the data plane's tables",
     "platform/db/partitions.py": "makes partitions",
+    "platform/jobs/retention.py": "retention works through all organizations",
     "platform/db/pool.py": "defines it",
     "entry/first_start.py": "makes the first organization",
 }

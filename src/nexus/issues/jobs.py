@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-import asyncpg
 import structlog
 
 from nexus.issues import store
@@ -13,6 +12,7 @@ from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import get_configuration
 from nexus.platform.jobs import Portion
+from nexus.platform.jobs.retention import drop_past
 
 FOLD_ROWS = 20_000
 """Rows moved in one transaction, at most."""
@@ -42,18 +42,10 @@ async def fold(database: Database) -> int:
 
 async def drop_old(database: Database, now: datetime | None = None) -> int:
     """Drop what is past its retention; returns how many months and rows. Issues and their counts stay."""
+    now = now or SYSTEM_CLOCK.now()
+    total = await drop_past(database, dict(_MONTHS), store.drop_old_months, now=now)
     async with database.as_system() as connection:
         configuration = await get_configuration(connection)
-    now = now or SYSTEM_CLOCK.now()
-    total = 0
-    for table, key in _MONTHS:
-        try:
-            async with database.as_system() as connection:
-                days = timedelta(days=configuration.integer(key))
-                total += await store.drop_old_months(connection, table, now - days)
-        except asyncpg.LockNotAvailableError:
-            # Somebody reads or writes the table for longer: the months go another time.
-            _log.info("old months are in use", table=table)
     before = now - timedelta(days=configuration.integer("retention.raw_calls_days"))
     for query in _ROWS:
         deleted = DELETED_AT_ONCE

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import asyncpg
-import structlog
-
-from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.mcp import store
-from nexus.platform.db import Database
-from nexus.platform.db.configuration import get_configuration
+from nexus.platform.db import Connection, Database
 from nexus.platform.jobs import Portion
+from nexus.platform.jobs.retention import drop_past
 
 FOLD_ROWS = 50_000
 """Rows moved in one transaction, at most."""
@@ -25,8 +21,8 @@ _KEPT = (
 )
 """Tables cut by month, the level of figures they hold, and for how many days: as long as those of API calls."""
 
+_LEVELS = {table: level for table, level, _ in _KEPT}
 _portion = Portion(FOLD_ROWS)
-_log = structlog.get_logger("nexus.mcp")
 
 
 async def fold(database: Database) -> int:
@@ -41,22 +37,11 @@ async def fold(database: Database) -> int:
 
 async def drop_old_months(database: Database, now: datetime | None = None) -> int:
     """Drop months that are past their retention; returns how many. Questions learn from when on a level is whole."""
-    async with database.as_system() as connection:
-        configuration = await get_configuration(connection)
-    total = 0
-    for table, level, key in _KEPT:
-        before = (now or SYSTEM_CLOCK.now()) - timedelta(days=configuration.integer(key))
-        try:
-            async with database.as_system() as connection:
-                dropped = await store.drop_old_months(connection, table, level, before)
-        except asyncpg.LockNotAvailableError:
-            # Somebody reads or writes the table for longer: the months go another time.
-            _log.info("old months are in use", table=table)
-            continue
-        if dropped:
-            _log.info("dropped old months", table=table, months=dropped)
-        total += dropped
-    return total
+
+    async def drop(connection: Connection, table: str, before: datetime) -> int:
+        return await store.drop_old_months(connection, table, _LEVELS[table], before)
+
+    return await drop_past(database, {table: key for table, _, key in _KEPT}, drop, now=now)
 
 
 PERIODIC: list[tuple[str, float, Callable[[Database], Awaitable[object]]]] = [

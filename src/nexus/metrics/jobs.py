@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import asyncpg
 import structlog
 
-from nexus.kit.clock import SYSTEM_CLOCK
 from nexus.metrics import store
 from nexus.metrics.aggregate import Aggregate, add, changes
 from nexus.metrics.store import TOTALS, SumKey
 from nexus.metrics.types import ROLLUPS, Rollup, begin
 from nexus.platform.db import Connection, Database
-from nexus.platform.db.configuration import get_configuration
+from nexus.platform.jobs.retention import drop_past
 
 FOLD_POINTS = 5_000
 """Points counted in one transaction; more where one series has more of them."""
@@ -74,19 +73,11 @@ def _month(at: datetime) -> datetime:
 
 async def drop_old(database: Database, now: datetime | None = None) -> int:
     """Drop what is past its retention; returns how many months. Series, days and totals stay."""
-    async with database.as_system() as connection:
-        configuration = await get_configuration(connection)
-    now = now or SYSTEM_CLOCK.now()
-    total = 0
-    for table, key in _KEPT:
-        try:
-            async with database.as_system() as connection:
-                before = now - timedelta(days=configuration.integer(key))
-                total += await store.drop_old_months(connection, f"metrics.{table}", before)
-        except asyncpg.LockNotAvailableError:
-            # Somebody reads or writes the table for longer: the months go another time.
-            _log.info("old months are in use", table=table)
-    return total
+
+    async def drop(connection: Connection, table: str, before: datetime) -> int:
+        return await store.drop_old_months(connection, f"metrics.{table}", before)
+
+    return await drop_past(database, dict(_KEPT), drop, now=now)
 
 
 PERIODIC: list[tuple[str, float, Callable[[Database], Awaitable[object]]]] = [
