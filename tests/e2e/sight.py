@@ -61,7 +61,9 @@ async def settled(page: Page) -> None:
 
 
 _RUN_AXE = """
-axe.run(document, {
+(rows) => axe.run({
+  include: document, exclude: rows === null ? [] : [`tbody tr:nth-child(n + ${rows + 1})`],
+}, {
   runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], resultTypes: ['violations'],
 }).then((found) => found.violations)
 """
@@ -81,14 +83,14 @@ def _axe_source() -> str:
     return AXE.read_text()
 
 
-async def faults_of_access(page: Page) -> list[str]:
-    """What axe finds by the rules of WCAG 2.2 A and AA, and of good practice."""
+async def faults_of_access(page: Page, *, rows: int | None = None) -> list[str]:
+    """What axe finds by the rules of WCAG 2.2 A and AA, and of good practice; in the first rows of each table, or in all."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed: `make web` (or npm ci in web/) brings it")
     if await page.evaluate("typeof axe === 'undefined'"):
         await page.evaluate(_axe_source())
     await page.evaluate(_AT_REST)
-    found: list[dict[str, Any]] = await page.evaluate(_RUN_AXE)
+    found: list[dict[str, Any]] = await page.evaluate(_RUN_AXE, rows)
     return [
         f"{item['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
         for item in found

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.conftest import PHONE, WIDE, Site
-from tests.e2e.sight import SCHEMES, count, faults_in_both_themes, faults_of_access, fits, money, percent, settled
+from tests.e2e.conftest import Site
+from tests.e2e.sight import count, money, percent, settled
 from tests.e2e.traffic import send
 from tests.races.node import until
 
@@ -269,57 +269,3 @@ async def test_script_of_the_first_view_is_small(visit: Any, site: Site) -> None
     await until(lambda: all(sizes.values()) and len(sizes) > 1, "sizes are known")
     first = {name: size for name, size in sizes.items() if not name.startswith("Chart")}
     assert 0 < sum(first.values()) < 250_000, sizes
-
-
-PATHS = [
-    "/sign-in", "/?range=7d", "/?range=15m&provider=nobody", "/calls?range=7d", "/calls?range=7d&errors=true",
-    "/calls?range=7d&sort=-cost&columns=time,tags,error,cost", "/costs?range=7d&by=tag:team",
-    "/providers?range=7d", "/providers?q=openai", "/prices?provider=openai", "/prices?tab=conflicts", "/prices?tab=imports",
-    "/routes", "/quotas", "/operations", "/operations?tab=clusters", "/calls/019f0000-0000-7000-8000-000000000000", "/keys",
-    "/members", "/audit?range=7d", "/audit?range=7d&q=nobody", "/settings", "/account", "/?organization=fresh-void",
-    "/reset-password", "/invitation", "/nowhere",
-]  # fmt: skip
-
-
-async def test_everybody_can_read_every_page(visit: Any, site: Site) -> None:
-    page = await (await visit(reduced_motion="reduce")).page("/")
-    faults: list[str] = []
-    for path in PATHS:
-        await page.emulate_media(color_scheme="light")
-        await page.goto(site.url + path)
-        # Narrow and dark, wide and light: each page's inks and layouts are looked at once.
-        for scheme, size in zip(SCHEMES, (WIDE, PHONE), strict=True):
-            await page.emulate_media(color_scheme=scheme)
-            await settled(page)
-            faults += [f"{path} is wider than {size['width']}"] if not await fits(page, **size) else []
-            faults += [f"{path}, {scheme}: {fault}" for fault in await faults_of_access(page)]
-
-    assert not faults, "\n".join(faults)
-
-
-OPENED = [
-    ("/routes", "button:has-text('Add a route')"), ("/quotas", "button:has-text('New quota')"),
-    ("/operations", "button:has-text('Add a type')"), ("/operations?tab=applications", "button:has-text('Add an application')"),
-    ("/operations?tab=clusters", "button:has-text('Add a cluster')"),
-    ("/calls?range=7d", "tbody tr"), ("/calls?range=7d", "button:has-text('Columns')"), ("/calls", "button[aria-label^=Range]"),
-    ("/calls", "button:has-text('Add filter')"), ("/keys", "button:has-text('Create key')"),
-    ("/members", "button:has-text('Invite')"), ("/prices", "button:has-text('Add a price')"),
-    ("/prices?tab=imports", "button:has-text('Import a price list')"), ("/audit?range=7d", "tbody tr"),
-    ("/settings", "button:has-text('New organization')"), ("/", "button[aria-label='Go to…']"),
-]  # fmt: skip
-
-
-async def test_everybody_can_read_what_opens(visit: Any, site: Site) -> None:
-    page = await (await visit(reduced_motion="reduce", viewport=PHONE)).page("/")
-    faults: list[str] = []
-    for path, button in OPENED:
-        await page.emulate_media(color_scheme="light")
-        await page.goto(site.url + path)
-        await settled(page)
-        await page.locator(button).first.click()
-        await page.get_by_role("dialog").first.wait_for()
-        await settled(page)
-        faults += [f"{path}, {button} is wider than {PHONE['width']}"] if not await fits(page, **PHONE) else []
-        faults += [f"{path}, {button}, {fault}" for fault in await faults_in_both_themes(page)]
-
-    assert not faults, "\n".join(faults)

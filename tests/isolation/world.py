@@ -43,8 +43,8 @@ class Tenant:
     """Ids that occur in this organization's rows and in nobody else's, and its slug, which all its texts hold."""
     counts: dict[str, int] = field(default_factory=dict)
     """Rows by table."""
-    things: tuple[str, ...] = ()
-    """Ids of some rows of each table, and of the people: what a path can name."""
+    things: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By schema: ids of some rows of each table, and of the people: what a path can name."""
 
     @property
     def email(self) -> str:
@@ -368,14 +368,15 @@ async def _ids_of(admin: asyncpg.Connection, tables: list[Relation], condition: 
     return found
 
 
-async def _things_of(admin: asyncpg.Connection, tables: list[Relation], tenant: Tenant) -> tuple[str, ...]:
-    found: list[str] = []
+async def _things_of(admin: asyncpg.Connection, tables: list[Relation], tenant: Tenant) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {"identity": {str(tenant.id): None}}
     for table in tables:
         for column in table.columns:
             if column.type == "uuid" and column.name in {"id", "user_id"}:
                 query = f"SELECT {column.name}::text AS id FROM {table.name} WHERE organization_id = $1 LIMIT 3"
-                found += [row["id"] for row in await admin.fetch(query, tenant.id) if row["id"]]
-    return tuple(dict.fromkeys([*found, str(tenant.id)]))
+                ids = {row["id"]: None for row in await admin.fetch(query, tenant.id) if row["id"]}
+                found.setdefault(table.name.split(".")[0], {}).update(ids)
+    return {schema: tuple(ids) for schema, ids in found.items()}
 
 
 async def build(application: Application, database: Database, admin: asyncpg.Connection) -> World:
