@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+from msgspec import structs
 from redis.asyncio import Redis
 
 from bench import peer_limiters
@@ -129,7 +130,7 @@ async def limiters(redis: Redis, url: str, *, calls: int) -> str:
     levels = engine(redis, *levels_and_dimensions())
     call = Call(organization_id=ORGANIZATION)
     deep = Call(organization_id=ORGANIZATION, application="shop", key_id=ORGANIZATION, tokens=30)
-    privileged = replace(call, is_privileged=True)
+    privileged = structs.replace(call, is_privileged=True)
     cases: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         (THREE_BY_TWO, lambda: levels.decide(deep)),
         ("this engine, one limit, by leases", lambda: one.decide(call)),

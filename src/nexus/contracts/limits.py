@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import Literal
 from uuid import UUID
 
+import msgspec
+
 Dimension = Literal["requests", "operations", "bytes", "tokens", "concurrency", "money"]
 Method = Literal["token_bucket", "leaky_bucket", "fixed_window", "concurrency"]
 ScopeKind = Literal["cluster", "organization", "application", "user", "key", "provider", "model", "endpoint", "tag"]
@@ -152,9 +154,14 @@ class OperationCost:
         return ceil((self.base + quanta * self.bandwidth) * MICRO)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What is known of a call before it is made: whose it is, where it goes, and what it will be charged."""
+_NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a call before it is made: whose it is, where it goes, and what it will be charged.
+
+    A program makes one for each call it asks for: a struct, as a frozen dataclass takes longer to be made than to be decided.
+    """
 
     organization_id: UUID
     application: str = ""
@@ -173,7 +180,7 @@ class Call:
     money: int = 0
     """Nano-units of `currency`: estimated."""
     currency: str = ""
-    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    tags: Mapping[str, str] = _NO_TAGS
     """For attribution: team, feature, customer and the like."""
     is_privileged: bool = False
     """May use what limits keep in reserve."""

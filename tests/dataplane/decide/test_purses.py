@@ -95,7 +95,7 @@ class World:
     number: int = 0
 
     def start(self) -> None:
-        made = Lessee(self.redis.scripts, self.breaker, lambda: self.redis.now, self.correct)  # type: ignore[arg-type]
+        made = Lessee(self.redis.scripts, self.breaker, lambda: self.redis.now, self.correct, lambda calls: None)  # type: ignore[arg-type]
         made._keep_sweeping = lambda: None  # type: ignore[method-assign]
         self.processes.append(Process(made, self.chance.randrange(10**9)))
 
@@ -118,7 +118,7 @@ class World:
         name, money = f"h{self.number}", self.chance.randrange(1, 20)
         key = self.chance.choice(KEYS)
         call = Call(organization_id=ORGANIZATION, key_id=key, tokens=30, money=money, currency="USD")
-        plan = process.plans.of(TABLE, call, ORGANIZATION.hex)
+        plan = process.plans.of(TABLE, call)
         charges = plan.charges_of(call)
         module.monotonic_us = lambda: self.redis.now + process.offset  # type: ignore[assignment]
         is_in_redis = False

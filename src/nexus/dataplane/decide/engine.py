@@ -106,7 +106,7 @@ class Admission:
         self._breaker = Breaker(self._ping, timeout_seconds=timeout_seconds, on_recovery=self._recovered)
         # A lease is counted by this process's clock, which has to run as Redis's does.
         self._has_leases = prelude is None
-        self._lessee = Lessee(self._scripts, self._breaker, self._now_us, self._correct)
+        self._lessee = Lessee(self._scripts, self._breaker, self._now_us, self._correct, _ADMITTED.inc)
         self._plans = Plans()
         self._slots = Slots(self._lessee.leases, monotonic_us, lambda: self._breaker.open_us)
         self._fallback = Fallback(self._slots)
@@ -182,13 +182,20 @@ class Admission:
         too, and when the process dies it stays charged as estimated. `limits`, each with its bucket, are asked instead of those
         of the table. Never raises because of Redis.
         """
-        plan = self.plan(call) if limits is None else Plan(self._table(), keys_of(call.organization_id).cell, limits)
+        table = self._table()
+        plan = (
+            self._plans.of(table, call) if limits is None else Plan(table, keys_of(call.organization_id).cell, limits)
+        )
         if not plan.limits:
             _DECISIONS.labels("unlimited").inc()
             return Decision("admitted")
+        charges = plan.charges_of(call)
+        if not (hold_id or hold_seconds > 0 or plan.is_timed or call.is_privileged):
+            decision = self._lessee.pay(plan, charges)
+            if decision is not None:
+                return structs.replace(decision, has_older_headers=True) if table.has_older_headers else decision
         if hold_seconds <= 0 and (hold_id or plan.is_timed):
             hold_seconds = DEFAULT_HOLD_SECONDS
-        charges = plan.charges_of(call)
         if hold_seconds > 0 and not hold_id:
             hold_id = uuid7().hex
         life_us = int(hold_seconds * _SECOND)
@@ -220,30 +227,31 @@ class Admission:
                 call.organization_id, plan.asked(charges), self._now_us(), hold_id=hold_id, life_us=life_us,
                 is_privileged=call.is_privileged,
             )  # fmt: skip
-        (_ADMITTED if decision.outcome == "admitted" else _DECISIONS.labels(decision.outcome)).inc()
+        if decision.outcome != "admitted":
+            _DECISIONS.labels(decision.outcome).inc()
+        elif decision.decided_by != "lease":
+            # Those are counted by who has the leases.
+            _ADMITTED.inc()
         if decision.outcome == "admitted" and not decision.is_replay and plan.has_budgets:
             self._flights.began(call.organization_id, decision.hold_id, hold_seconds, plan.asked(charges))
         elif decision.outcome == "refused" and decision.refused_by is not None and decision.refused_by.is_budget:
             self._note_pause(decision)
         if not decision.is_admitted:
             self._refusals.note(call, decision)
-        return structs.replace(decision, has_older_headers=True) if self._table().has_older_headers else decision
+        return structs.replace(decision, has_older_headers=True) if table.has_older_headers else decision
 
     def plan(self, call: Call) -> Plan:
         """Return the limits that calls like this one meet, found once for each table."""
-        return self._plans.of(self._table(), call, keys_of(call.organization_id).cell)
+        return self._plans.of(self._table(), call)
 
     def decide_now(self, plan: Plan, charges: Charges, *, hold_seconds: float) -> Decision | None:
         """Decide a call that this process settles, if what is set aside for its kind is enough; None: ask by `decide`."""
         if plan.table is not self._table():
             return None
         self._last_hold += 1
-        decision = self._lessee.decide_now(
+        return self._lessee.decide_now(
             plan, charges, f"{self._lessee.leases.process}-{self._last_hold}", int(hold_seconds * _SECOND)
         )
-        if decision is not None:
-            _ADMITTED.inc()
-        return decision
 
     def settle_now(self, hold_id: str, actual: Mapping[Dimension, int]) -> bool:
         """Settle a hold that this process has; False for any other: settle it by `settle`."""

@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median_high
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import structs
 
 from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.limits import MAX_UNITS, Call, Dimension, LimitTable
@@ -191,7 +192,7 @@ class Gate:
         decision = self._admission.decide_now(plan, charges, hold_seconds=hold_seconds)
         if decision is None:
             decision = await self._admission.decide(
-                replace(_call_of(kind), bytes=request_bytes, tokens=tokens, money=cost),
+                structs.replace(_call_of(kind), bytes=request_bytes, tokens=tokens, money=cost),
                 hold_seconds=hold_seconds,
                 # A ticket is settled or released by the process that has it.
                 is_settled_here=True,

@@ -68,31 +68,42 @@ class Lessee:
         breaker: Breaker,
         now_us: Callable[[], int],
         correct: Callable[[Correction], Awaitable[None]],
+        count: Callable[[int], None],
     ) -> None:
-        """Make it; `correct` tells Redis what settlements took that no lease was charged with."""
+        """Make it; `correct` tells Redis what settlements took that no lease was charged with, `count` counts calls admitted."""
         self._scripts = scripts
         self._breaker = breaker
         self._now_us = now_us
         self._tell_redis = correct
+        self._count_admitted = count
         self._locks: dict[str, asyncio.Lock] = {}
         self._holds: dict[str, _Held] = {}
         self._purses: set[Purse] = set()
-        self._told = 0
-        self._decided = 0
+        self._admitted = self._denied = 0
+        """Calls that leases decided, and nobody has counted yet."""
         self._sweeping: asyncio.Task[None] | None = None
         self.leases = Leases()
 
+    def pay(self, plan: Plan, charges: Charges) -> Decision | None:
+        """Decide a call that is not held by what is set aside for its kind; None where that is not enough.
+
+        The shortest way there is: what can be done later, such as counting, is the sweep's.
+        """
+        purse = plan.purse
+        if monotonic_us() >= purse.until_us or (left := purse.take(charges)) is None:
+            return None
+        self._admitted += 1
+        return Decision("admitted", Standings(purse.page, charges, left), decided_by="lease")
+
     def decide_now(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision | None:
-        """Decide a call by what is set aside for its kind; None where that is not enough."""
+        """Decide a call that is held by what is set aside for its kind; None where that is not enough."""
         purse, now_us = plan.purse, monotonic_us()
         if now_us >= purse.until_us or (left := purse.take(charges)) is None:
             return None
-        assert purse.page is not None
         assert purse.windows is not None
-        if life_us:
-            purse.hold(charges)
-            self._holds[hold_id] = _Held(purse, purse.epoch, charges, purse.windows, now_us + life_us)
-        self._decided += 1
+        purse.hold(charges)
+        self._holds[hold_id] = _Held(purse, purse.epoch, charges, purse.windows, now_us + life_us)
+        self._admitted += 1
         return Decision("admitted", Standings(purse.page, charges, left), hold_id, decided_by="lease")
 
     async def decide(self, plan: Plan, charges: Charges, *, hold_id: str = "", life_us: int = 0) -> Decision | None:
@@ -136,7 +147,8 @@ class Lessee:
                                 "refused", decision.standings, retry_us=LIFE_US, refused_by=decision.refused_by
                             )
             if local is not None:
-                self._decided += 1
+                self._admitted += local.is_admitted
+                self._denied += not local.is_admitted
                 decision = self._held(self._tell(plan.cell, asked, local), plan, charges, hold_id, life_us)
                 if local.is_admitted:
                     self._open_purse(plan, charges, now_us)
@@ -145,10 +157,13 @@ class Lessee:
             await asyncio.sleep(_AWAY_SECONDS)
 
     def _by_purse(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision | None:
-        decision = self.decide_now(plan, charges, hold_id, life_us)
+        decision = self._now(plan, charges, hold_id, life_us)
         if decision is None and plan.purse.refill(self.leases, charges, monotonic_us()):
-            decision = self.decide_now(plan, charges, hold_id, life_us)
+            decision = self._now(plan, charges, hold_id, life_us)
         return decision
+
+    def _now(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision | None:
+        return self.decide_now(plan, charges, hold_id, life_us) if life_us else self.pay(plan, charges)
 
     def _held(self, decision: Decision, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision:
         """Return a decision that leases made, with its hold."""
@@ -296,8 +311,9 @@ class Lessee:
 
     def _count(self) -> None:
         """Count decisions for the metrics: a counter that is shared costs more than the decision."""
-        _LOCAL.inc(self._decided - self._told)
-        self._told = self._decided
+        _LOCAL.inc(self._admitted + self._denied)
+        self._count_admitted(self._admitted)
+        self._admitted = self._denied = 0
 
     async def _give_back(self, cell: str, *, only_idle: bool) -> None:
         async with self._locks.setdefault(cell, asyncio.Lock()):

@@ -8,10 +8,11 @@ it is put back before any of them is told of to Redis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import add, gt, sub
+from operator import add, attrgetter, gt, sub
 from typing import TYPE_CHECKING, Any, overload
 
 from nexus.contracts.limits import MAX_UNITS, Call, Limit, LimitTable
+from nexus.dataplane.decide.scripts import keys_of
 from nexus.dataplane.decide.types import LimitStanding
 
 if TYPE_CHECKING:
@@ -26,10 +27,27 @@ _MOST_PURSES = 16
 _MOST_PLANS = 20_000
 
 
+def _kind_getter(key: str, user: str) -> attrgetter[tuple[object, ...]]:
+    return attrgetter(
+        "organization_id.int", key, user, "application", "cluster", "provider", "model", "endpoint", "currency"
+    )
+
+
+# By the numbers of its ids: an id is hashed and compared in Python, a number is not.
+_KINDS = (
+    _kind_getter("key_id", "user_id"),
+    _kind_getter("key_id.int", "user_id"),
+    _kind_getter("key_id", "user_id.int"),
+    _kind_getter("key_id.int", "user_id.int"),
+)
+"""What calls of one kind have in common but for their tags: with neither key nor user, with a key, with a user, with both."""
+
+
 class Plan:
     """The limits that calls of one kind meet: of one key, to one model of one provider, and so on."""
 
     __slots__ = (
+        "_amounts",
         "asked_of_late",
         "cell",
         "charged",
@@ -64,6 +82,9 @@ class Plan:
         """Whether each call is held: calls in flight are counted until they end."""
         self.has_budgets = any(limit.is_budget for limit, _ in met)
         """Whether a bucket has to be opened from the ledger, which knows nothing of leases: each call is asked of Redis then."""
+        counted = [limit.dimension for limit in self.columns if limit.dimension != "concurrency"]
+        # The getter gives no tuple of a single attribute.
+        self._amounts = attrgetter(*counted) if len(counted) == len(self.columns) > 1 else None
         self.has_scales = any(limit.scale != 1 or limit.exchange != 1 for limit in self.columns)
         self.asked_of_late = 0
         self.described: list[list[Any]] | None = None
@@ -78,7 +99,9 @@ class Plan:
 
     def charges_of(self, call: Call) -> Charges:
         """Return what a call is charged."""
-        return self.charges([call.amount(limit.dimension) for limit in self.columns])
+        if self._amounts is None:
+            return self.charges([call.amount(limit.dimension) for limit in self.columns])
+        return self.charges(self._amounts(call)) if self.has_scales else list(self._amounts(call))
 
     def asked(self, charges: Charges) -> list[tuple[Limit, str, int]]:
         """Return the limits with the charge of each."""
@@ -94,17 +117,18 @@ class Plans:
         self._table = LimitTable()
         self._known: dict[tuple[object, ...], Plan] = {}
 
-    def of(self, table: LimitTable, call: Call, cell: str) -> Plan:
+    def of(self, table: LimitTable, call: Call) -> Plan:
         """Return the plan of a call."""
-        if table is not self._table or len(self._known) > _MOST_PLANS:
+        if table is not self._table:
             self._table, self._known = table, {}
-        key = (
-            call.organization_id, call.application, call.cluster, call.user_id, call.key_id, call.provider, call.model,
-            call.endpoint, call.currency, tuple(sorted(call.tags.items())),
-        )  # fmt: skip
+        key = _KINDS[(call.key_id is not None) + 2 * (call.user_id is not None)](call)
+        if call.tags:
+            key += tuple(sorted(call.tags.items()))
         plan = self._known.get(key)
         if plan is None:
-            plan = self._known[key] = Plan(table, cell, table.of(call))
+            if len(self._known) >= _MOST_PLANS:
+                self._known.clear()
+            plan = self._known[key] = Plan(table, keys_of(call.organization_id).cell, table.of(call))
         return plan
 
 
@@ -141,7 +165,8 @@ class Purse:
     """Units of all limits of one plan. Closed until `until_us` lies ahead."""
 
     __slots__ = (
-        "calls", "epoch", "gross", "leases", "left", "most", "page", "plan", "taken", "under_way", "until_us", "windows",
+        "calls", "charged", "epoch", "leases", "left", "most", "page", "plan", "taken", "told", "under_way", "until_us",
+        "windows",
     )  # fmt: skip
 
     def __init__(self, plan: Plan) -> None:
@@ -151,8 +176,11 @@ class Purse:
         self.taken: Charges = nothing
         self.most: Charges = nothing
         """What may be in it: more than that its leases did not pay for."""
-        self.gross: Charges = nothing
-        """What calls were charged since leases were last told of it."""
+        self.told: Charges = nothing
+        """What was left when leases were last told what calls are charged, with what has come in since: less `left`, it is what
+        they were charged since."""
+        self.charged: Charges = nothing
+        """What they were charged besides, before it was last closed."""
         self.under_way: Charges = nothing
         """What calls hold that are not settled."""
         self.calls = 0
@@ -175,7 +203,6 @@ class Purse:
             return None
         self.left = left
         self.calls += 1
-        self.gross = list(map(add, self.gross, charges))
         return left
 
     def hold(self, charges: Charges) -> None:
@@ -188,14 +215,17 @@ class Purse:
         more = list(map(sub, taken, charges))
         if not self.until_us:
             return more
+        if min(more) < 0:
+            # What comes back was asked for all the same: calls are leased for by their estimates.
+            self.told = [had - min(0, extra) for had, extra in zip(self.told, more, strict=True)]
         left = list(map(sub, self.left, more))
-        if max(more) > 0:
-            self.gross = [charged + max(0, extra) for charged, extra in zip(self.gross, more, strict=True)]
         if not any(map(gt, left, self.most)):
             self.left = left
             return None
         self.left = list(map(min, left, self.most))
-        return list(map(sub, self.left, left))
+        beyond = list(map(sub, self.left, left))
+        self.told = list(map(add, self.told, beyond))
+        return beyond
 
     def open(self, leases: Leases, charges: Charges, now_us: int) -> bool:
         """Set units aside, a half of what each lease has; False where that is too little to be worth it."""
@@ -232,7 +262,7 @@ class Purse:
             lease.spent += shares[place]
             lease.promised += shares[place] + rooms[place]
             lease.purses.append(self)
-        self.left = self.taken = shares
+        self.left = self.taken = self.told = shares
         self.most = list(map(add, shares, rooms))
         self.leases, self.until_us = found, until_us
         return True
@@ -256,7 +286,9 @@ class Purse:
         for lease, place in zip(self.leases, self.plan.units_of, strict=True):
             lease.spent += more[place]
             lease.promised += more[place]
-        self.left, self.taken, self.most = (list(map(add, had, more)) for had in (self.left, self.taken, self.most))
+        self.left, self.taken, self.told, self.most = (
+            list(map(add, had, more)) for had in (self.left, self.taken, self.told, self.most)
+        )
         if self.page is not None:
             self.page = self.page.with_taken(self.taken)
         return True
@@ -283,15 +315,20 @@ class Purse:
             lease.spent -= self.left[place]
             lease.promised -= self.most[place]
             lease.purses.remove(self)
-        self.left = self.taken = [0] * len(self.left)
+        self.charged = self._gross()
+        self.left = self.taken = self.told = [0] * len(self.left)
         self.leases = []
+
+    def _gross(self) -> Charges:
+        """Return what calls were charged since leases were last told of it."""
+        return [had + then - left for had, then, left in zip(self.told, self.charged, self.left, strict=True)]
 
     def tell(self, leases: Leases, now_us: int) -> bool:
         """Let leases know how fast they are asked for; tells whether there was any call."""
-        calls, gross = self.calls, self.gross
+        calls, gross = self.calls, self._gross()
         if not calls:
             return False
-        self.calls, self.gross = 0, [0] * len(gross)
+        self.calls, self.told, self.charged = 0, self.left, [0] * len(gross)
         for key, place in zip(self.plan.keys, self.plan.units_of, strict=True):
             leases.note_many(key, calls, gross[place], now_us)
         return True
@@ -302,7 +339,8 @@ class Standings(Sequence[LimitStanding]):
 
     __slots__ = ("_made", "charges", "left", "page")
 
-    def __init__(self, page: Page, charges: Charges, left: Charges) -> None:
+    def __init__(self, page: Page | None, charges: Charges, left: Charges) -> None:
+        assert page is not None
         self.page = page
         self.charges = charges
         self.left = left
