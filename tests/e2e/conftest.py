@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 
 from tests.e2e.forwarded import Forwarded, forward, sandbox_process
 from tests.e2e.limited import Limited, limit
@@ -26,8 +26,8 @@ FLAGS = [
     "--no-first-run",
 ]  # fmt: skip
 BUILT = Path(__file__).parents[2] / "src" / "nexus" / "entry" / "web" / "index.html"
-WIDE = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 PATIENCE = 30_000
 """Milliseconds until a wait gives up: a busy machine is slow, and slow is not wrong."""
 expect.set_options(timeout=PATIENCE)
@@ -165,11 +165,11 @@ async def visit(site: Site, browser: Browser) -> AsyncIterator[Any]:
     """Make visits: signed in and wide unless said otherwise. A page's own complaint fails the test."""
     made: list[Visit] = []
 
-    async def make(*, signed_in: bool = True, viewport: dict[str, int] | None = None, **options: Any) -> Visit:
+    async def make(*, signed_in: bool = True, viewport: ViewportSize | None = None, **options: Any) -> Visit:
         state = site.state if signed_in else None
         context = await browser.new_context(
             storage_state=state,  # type: ignore[arg-type]
-            viewport=viewport or WIDE,  # type: ignore[arg-type]
+            viewport=viewport or WIDE,
             timezone_id=options.pop("zone", "Europe/Berlin"),
             accept_downloads=True,
             **options,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import product
 from typing import Any, Literal
 
-from playwright.async_api import Page
+from playwright.async_api import Page, ViewportSize
 
 from tests.e2e.conftest import PHONE, WIDE
 from tests.e2e.sight import SCHEMES, faults_of_access, fits, settled
 
-Form = tuple[Literal["light", "dark"], dict[str, int]]
+Form = tuple[Literal["light", "dark"], ViewportSize]
 FORMS: list[Form] = list(product(SCHEMES, (WIDE, PHONE)))
 PATHS = [
     "/sign-in", "/?range=7d", "/?range=15m&provider=nobody", "/calls?range=7d", "/calls?range=7d&errors=true",
@@ -57,7 +57,7 @@ async def faults_of_opened(
     page: Page, url: str, path: str, button: str, forms: list[Form], **options: Any
 ) -> list[str]:
     """Open a page and what it opens, and look at it in some forms."""
-    await page.set_viewport_size(forms[0][1])  # type: ignore[arg-type]
+    await page.set_viewport_size(forms[0][1])
     await page.goto(url + path)
     await settled(page)
     await page.locator(button).first.click()

@@ -53,7 +53,7 @@ async def test_bodies_are_turned_on_read_and_deleted(visit: Any, site: Site, for
     await expect(page.get_by_text("On since")).to_be_visible()
     faults = [f"wider than {size['width']}" for size in (WIDE, PHONE) if not await fits(page, **size)]
     faults += await faults_of_access(page)
-    await page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    await page.set_viewport_size(WIDE)
 
     # In force within a second: whichever call is the first that is kept.
     kept = ""
