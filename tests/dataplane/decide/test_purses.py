@@ -12,7 +12,7 @@ import random
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
@@ -20,7 +20,7 @@ from msgspec import structs
 
 from nexus.contracts.limits import Call, Limit, LimitTable
 from nexus.dataplane.decide import lessee as module
-from nexus.dataplane.decide.breaker import LimiterAway
+from nexus.dataplane.decide.breaker import Breaker, LimiterAway
 from nexus.dataplane.decide.explanation import explain
 from nexus.dataplane.decide.leases import Correction
 from nexus.dataplane.decide.lessee import Lessee
@@ -28,6 +28,7 @@ from nexus.dataplane.decide.model import Wish
 from nexus.dataplane.decide.purses import Plan, Plans
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, ClockedRedis, limit
 
+T = TypeVar("T")
 STEPS = int(os.environ.get("NEXUS_DECIDE_STEPS", "1200"))
 _FEWEST_BY_LEASES = 60
 """Calls of a life that leases decide; fewer would prove little of them."""
@@ -44,13 +45,14 @@ LIMITS = [
 TABLE = LimitTable(1, MappingProxyType({ORGANIZATION: LIMITS}))
 
 
-class Breaker:
+class LossyBreaker(Breaker):
     """Loses some answers, after Redis has done what was asked."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, redis: ClockedRedis, chance: random.Random) -> None:
+        super().__init__(redis.client.ping, timeout_seconds=60, on_recovery=lambda away_us: None)
         self.chance, self.lost = chance, 0.0
 
-    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def run(self, work: Coroutine[Any, Any, T], *, silence_seconds: float | None = None) -> T:
         answer = await work
         if self.chance.random() < self.lost:
             raise LimiterAway
@@ -75,6 +77,10 @@ class Process:
     lessee: Lessee
     offset: int
     plans: Plans = field(default_factory=Plans)
+    counted: list[int] = field(default_factory=list)
+    """How many calls it said leases admitted, each time it said so."""
+    by_leases: int = 0
+    """How many they did."""
     is_dead: bool = False
 
 
@@ -84,7 +90,7 @@ class World:
 
     redis: ClockedRedis
     chance: random.Random
-    breaker: Breaker
+    breaker: LossyBreaker
     processes: list[Process] = field(default_factory=list)
     calls: dict[str, OpenCall] = field(default_factory=dict)
     spent: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -95,9 +101,10 @@ class World:
     number: int = 0
 
     def start(self) -> None:
-        made = Lessee(self.redis.scripts, self.breaker, lambda: self.redis.now, self.correct, lambda calls: None)  # type: ignore[arg-type]
+        counted: list[int] = []
+        made = Lessee(self.redis.scripts, self.breaker, lambda: self.redis.now, self.correct, counted.append)
         made._keep_sweeping = lambda: None  # type: ignore[method-assign]
-        self.processes.append(Process(made, self.chance.randrange(10**9)))
+        self.processes.append(Process(made, self.chance.randrange(10**9), counted=counted))
 
     async def correct(self, item: Correction) -> None:
         await self.redis.scripts.adjust(
@@ -120,7 +127,7 @@ class World:
         call = Call(organization_id=ORGANIZATION, key_id=key, tokens=30, money=money, currency="USD")
         plan = process.plans.of(TABLE, call)
         charges = plan.charges_of(call)
-        module.monotonic_us = lambda: self.redis.now + process.offset  # type: ignore[assignment]
+        module.monotonic_us = lambda: self.redis.now + process.offset
         is_in_redis = False
         try:
             decision = await process.lessee.decide(plan, charges, hold_id=name, life_us=LIFE_US)
@@ -133,6 +140,7 @@ class World:
         else:
             is_admitted = decision.is_admitted
             self.local += 1
+            process.by_leases += decision.is_admitted and decision.decided_by == "lease"
             # Written down from the purse's columns, it is what each limit's standing says.
             plain = structs.replace(decision, standings=list(decision.standings))
             for actual in ({"money": money // 2, "tokens": 11}, None):
@@ -144,7 +152,7 @@ class World:
 
     async def end(self, name: str) -> None:
         call = self.calls.pop(name)
-        module.monotonic_us = lambda: self.redis.now + call.process.offset  # type: ignore[assignment]
+        module.monotonic_us = lambda: self.redis.now + call.process.offset
         kind = self.chance.choice(["settle", "settle", "settle", "release"])
         actual = 0 if kind == "release" else self.chance.choice([0, call.money // 2, call.money, call.money + 3])
         if call.is_in_redis:
@@ -161,7 +169,7 @@ class World:
     async def sweep(self) -> None:
         for process in self.processes:
             if not process.is_dead:
-                module.monotonic_us = lambda: self.redis.now + process.offset  # type: ignore[assignment]  # noqa: B023
+                module.monotonic_us = lambda: self.redis.now + process.offset  # noqa: B023
                 await process.lessee.sweep()
         await self.redis.scripts.reap(self.redis.keys)
 
@@ -195,7 +203,7 @@ async def world(clocked: ClockedRedis, monkeypatch: pytest.MonkeyPatch, request:
     # A wait for what others have of a window is a wait in the test's time: others go on meanwhile, which here they cannot.
     monkeypatch.setattr(module, "_LONGEST_WAIT_US", -1)
     chance = random.Random(request.param)
-    made = World(clocked, chance, Breaker(chance))
+    made = World(clocked, chance, LossyBreaker(clocked, chance))
     for _ in range(3):
         made.start()
     return made
@@ -239,8 +247,9 @@ async def finish(world: World) -> None:
             await world.end(name)
     for process in world.processes:
         if not process.is_dead:
-            module.monotonic_us = lambda: world.redis.now + process.offset  # type: ignore[assignment]  # noqa: B023
+            module.monotonic_us = lambda: world.redis.now + process.offset  # noqa: B023
             await process.lessee.stop()
+            assert sum(process.counted) == process.by_leases, "a call is counted twice, or not at all"
 
 
 @pytest.mark.parametrize("world", range(3), indirect=True)
