@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import redis.asyncio
+from prometheus_client import REGISTRY
 
 from nexus.dataplane.decide.scripts import BucketState, TrailEntry, keys_of
 from nexus.dataplane.decide.types import Decision
@@ -35,6 +36,14 @@ async def scripts_run(client: redis.asyncio.Redis) -> int:
     return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
 
 
+def counted() -> tuple[float, ...]:
+    """Calls that were admitted, and refused, and decided by leases, as the metrics tell."""
+    decisions = "nexus_admission_decisions_total"
+    samples = [(decisions, {"outcome": "admitted"}), (decisions, {"outcome": "refused"})]
+    samples.append(("nexus_admission_local_decisions_total", {}))
+    return tuple(REGISTRY.get_sample_value(name, labels) or 0.0 for name, labels in samples)
+
+
 async def state_of(client: redis.asyncio.Redis, bucket: str = f"{1:032x}") -> BucketState:
     data = await client.get(keys_of(ORGANIZATION).buckets + bucket)
     assert data is not None
@@ -57,6 +66,25 @@ async def test_hot_calls_are_decided_in_the_process_and_each_is_charged(redis_ur
         state = await state_of(made[0].client, bucket)
         # A process that stood still for a second would have lost units; none is ever made.
         assert 10**6 - state.level >= len(first + second)
+
+
+async def test_calls_are_counted_once_whoever_decides_them(redis_url: str, nodes: list[Node]) -> None:
+    node = Node(redis_url, limit(1, capacity=100, units=200))
+    nodes.append(node)
+    before = counted()
+    found: list[Decision] = []
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not {("redis", "admitted"), ("lease", "admitted"), ("lease", "refused")} <= {
+            (item.decided_by, item.outcome) for item in found
+        }:
+            found.append(await node.engine.decide(call()))
+            await asyncio.sleep(0.0005)
+    await node.engine.stop()
+
+    admitted, refused, local = (after - then for after, then in zip(counted(), before, strict=True))
+    assert admitted == sum(item.is_admitted for item in found)
+    assert refused == sum(not item.is_admitted for item in found)
+    assert local == sum(item.decided_by == "lease" for item in found)
 
 
 async def test_a_hold_of_a_hot_call_is_settled_in_the_process_and_counts_once(

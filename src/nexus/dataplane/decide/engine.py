@@ -191,7 +191,7 @@ class Admission:
             return Decision("admitted")
         charges = plan.charges_of(call)
         if not (hold_id or hold_seconds > 0 or plan.is_timed or call.is_privileged):
-            decision = self._lessee.pay(plan, charges)
+            decision = self._lessee.decide_now(plan, charges)
             if decision is not None:
                 return structs.replace(decision, has_older_headers=True) if table.has_older_headers else decision
         if hold_seconds <= 0 and (hold_id or plan.is_timed):

@@ -84,25 +84,19 @@ class Lessee:
         self._sweeping: asyncio.Task[None] | None = None
         self.leases = Leases()
 
-    def pay(self, plan: Plan, charges: Charges) -> Decision | None:
-        """Decide a call that is not held by what is set aside for its kind; None where that is not enough.
+    def decide_now(self, plan: Plan, charges: Charges, hold_id: str = "", life_us: int = 0) -> Decision | None:
+        """Decide a call by what is set aside for its kind; None where that is not enough. With `life_us` it is held.
 
         The shortest way there is: what can be done later, such as counting, is the sweep's.
         """
-        purse = plan.purse
-        if monotonic_us() >= purse.until_us or (left := purse.take(charges)) is None:
-            return None
-        self._admitted += 1
-        return Decision("admitted", Standings(purse.page, charges, left), decided_by="lease")
-
-    def decide_now(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision | None:
-        """Decide a call that is held by what is set aside for its kind; None where that is not enough."""
         purse, now_us = plan.purse, monotonic_us()
         if now_us >= purse.until_us or (left := purse.take(charges)) is None:
             return None
-        assert purse.windows is not None
-        purse.hold(charges)
-        self._holds[hold_id] = _Held(purse, purse.epoch, charges, purse.windows, now_us + life_us)
+        assert purse.page is not None
+        if life_us:
+            assert purse.windows is not None
+            purse.hold(charges)
+            self._holds[hold_id] = _Held(purse, purse.epoch, charges, purse.windows, now_us + life_us)
         self._admitted += 1
         return Decision("admitted", Standings(purse.page, charges, left), hold_id, decided_by="lease")
 
@@ -157,13 +151,10 @@ class Lessee:
             await asyncio.sleep(_AWAY_SECONDS)
 
     def _by_purse(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision | None:
-        decision = self._now(plan, charges, hold_id, life_us)
+        decision = self.decide_now(plan, charges, hold_id, life_us)
         if decision is None and plan.purse.refill(self.leases, charges, monotonic_us()):
-            decision = self._now(plan, charges, hold_id, life_us)
+            decision = self.decide_now(plan, charges, hold_id, life_us)
         return decision
-
-    def _now(self, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision | None:
-        return self.decide_now(plan, charges, hold_id, life_us) if life_us else self.pay(plan, charges)
 
     def _held(self, decision: Decision, plan: Plan, charges: Charges, hold_id: str, life_us: int) -> Decision:
         """Return a decision that leases made, with its hold."""

@@ -165,7 +165,7 @@ class Purse:
     """Units of all limits of one plan. Closed until `until_us` lies ahead."""
 
     __slots__ = (
-        "calls", "charged", "epoch", "leases", "left", "most", "page", "plan", "taken", "told", "under_way", "until_us",
+        "before", "calls", "epoch", "leases", "left", "most", "page", "plan", "since", "taken", "under_way", "until_us",
         "windows",
     )  # fmt: skip
 
@@ -176,11 +176,10 @@ class Purse:
         self.taken: Charges = nothing
         self.most: Charges = nothing
         """What may be in it: more than that its leases did not pay for."""
-        self.told: Charges = nothing
-        """What was left when leases were last told what calls are charged, with what has come in since: less `left`, it is what
-        they were charged since."""
-        self.charged: Charges = nothing
-        """What they were charged besides, before it was last closed."""
+        self.since: Charges = nothing
+        """What was in it when leases were last told of calls, with all that came in since: it is `left`, and what calls took."""
+        self.before: Charges = nothing
+        """What calls took that leases were not told of when it was last closed."""
         self.under_way: Charges = nothing
         """What calls hold that are not settled."""
         self.calls = 0
@@ -217,14 +216,14 @@ class Purse:
             return more
         if min(more) < 0:
             # What comes back was asked for all the same: calls are leased for by their estimates.
-            self.told = [had - min(0, extra) for had, extra in zip(self.told, more, strict=True)]
+            self.since = [had - min(0, extra) for had, extra in zip(self.since, more, strict=True)]
         left = list(map(sub, self.left, more))
         if not any(map(gt, left, self.most)):
             self.left = left
             return None
         self.left = list(map(min, left, self.most))
         beyond = list(map(sub, self.left, left))
-        self.told = list(map(add, self.told, beyond))
+        self.since = list(map(add, self.since, beyond))
         return beyond
 
     def open(self, leases: Leases, charges: Charges, now_us: int) -> bool:
@@ -262,7 +261,7 @@ class Purse:
             lease.spent += shares[place]
             lease.promised += shares[place] + rooms[place]
             lease.purses.append(self)
-        self.left = self.taken = self.told = shares
+        self.left = self.taken = self.since = shares
         self.most = list(map(add, shares, rooms))
         self.leases, self.until_us = found, until_us
         return True
@@ -286,8 +285,8 @@ class Purse:
         for lease, place in zip(self.leases, self.plan.units_of, strict=True):
             lease.spent += more[place]
             lease.promised += more[place]
-        self.left, self.taken, self.told, self.most = (
-            list(map(add, had, more)) for had in (self.left, self.taken, self.told, self.most)
+        self.left, self.taken, self.since, self.most = (
+            list(map(add, had, more)) for had in (self.left, self.taken, self.since, self.most)
         )
         if self.page is not None:
             self.page = self.page.with_taken(self.taken)
@@ -315,20 +314,20 @@ class Purse:
             lease.spent -= self.left[place]
             lease.promised -= self.most[place]
             lease.purses.remove(self)
-        self.charged = self._gross()
-        self.left = self.taken = self.told = [0] * len(self.left)
+        self.before = self._gross()
+        self.left = self.taken = self.since = [0] * len(self.left)
         self.leases = []
 
     def _gross(self) -> Charges:
         """Return what calls were charged since leases were last told of it."""
-        return [had + then - left for had, then, left in zip(self.told, self.charged, self.left, strict=True)]
+        return [had + then - left for had, then, left in zip(self.since, self.before, self.left, strict=True)]
 
     def tell(self, leases: Leases, now_us: int) -> bool:
         """Let leases know how fast they are asked for; tells whether there was any call."""
         calls, gross = self.calls, self._gross()
         if not calls:
             return False
-        self.calls, self.told, self.charged = 0, self.left, [0] * len(gross)
+        self.calls, self.since, self.before = 0, self.left, [0] * len(gross)
         for key, place in zip(self.plan.keys, self.plan.units_of, strict=True):
             leases.note_many(key, calls, gross[place], now_us)
         return True
@@ -339,8 +338,7 @@ class Standings(Sequence[LimitStanding]):
 
     __slots__ = ("_made", "charges", "left", "page")
 
-    def __init__(self, page: Page | None, charges: Charges, left: Charges) -> None:
-        assert page is not None
+    def __init__(self, page: Page, charges: Charges, left: Charges) -> None:
         self.page = page
         self.charges = charges
         self.left = left
