@@ -184,7 +184,9 @@ async def test_a_quota_is_in_force_within_a_second_and_keeps_what_was_used(site:
 
 BAD = [
     ("/v1/admit", {"tokens": -1}, "tokens"),
-    ("/v1/admit", {"unknown": 1}, "body"),
+    ("/v1/admit", {"unknown": 1}, "unknown"),
+    ("/v1/admit", {"tags": {"team": 5}}, "tags"),
+    ("/v1/admit", [{}, {"unknown": 1}], "1.unknown"),
     ("/v1/admit", {"money": "1"}, "currency"),
     ("/v1/admit", {"operation": "fly"}, "operation"),
     ("/v1/admit", [{"tokens": 1}, {"tokens": "x"}], "1.tokens"),

@@ -47,7 +47,7 @@ from nexus.kit.errors import (
 )
 from nexus.kit.ids import uuid7
 from nexus.kit.money import NANOS
-from nexus.platform.web.problems import MethodNotAllowed
+from nexus.platform.web.problems import MethodNotAllowed, fault_of
 
 ADMIT_PATH, SETTLE_PATH = "/v1/admit", "/v1/settle"
 SCOPE = "calls:admit"
@@ -367,9 +367,9 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$")
-        field = path.rstrip("`").replace("[", ".").replace("]", "").lstrip(".") or "body"
-        raise InvalidRequest(f"{field}: {text}", faults=[FieldFault(field, text)]) from error
+        fault = fault_of(str(error))
+        field = fault.field.replace("[", ".").replace("]", "").lstrip(".")
+        raise InvalidRequest(f"{field}: {fault.message}", faults=[FieldFault(field, fault.message)]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest("send a body that is valid JSON, in UTF-8") from error
     if isinstance(value, list) and not 0 < len(value) <= MAX_BATCH:

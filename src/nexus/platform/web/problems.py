@@ -105,12 +105,14 @@ def _nexus(request: Request[Any, Any, Any], error: NexusError) -> Response[dict[
     return _answer(request, error)
 
 
-def _fault(message: str, key: str = "") -> FieldFault:
+def fault_of(message: str, key: str = "") -> FieldFault:
+    """Read what a decoder says of a value: which field it is, as the caller wrote it, and what is wrong with it."""
     # The framework calls the body `data`; its fields are named as the caller wrote them.
     path = "" if key == "data" else key.removeprefix("data.")
     found = _PATH.match(message)
     if found:
-        message, inner = found["what"], found["path"].lstrip(".")
+        # Of an object whose names are the caller's own a decoder does not say which it was.
+        message, inner = found["what"], found["path"].replace("[...]", "").lstrip(".")
         path = path if not inner or path.endswith(inner) else f"{path}.{inner}".strip(".")
     named = _NAMED.search(message)
     if named:
@@ -123,7 +125,7 @@ def faults_of(messages: Sequence[Any]) -> list[FieldFault]:
     faults: list[FieldFault] = []
     for item in messages:
         if isinstance(item, dict):
-            faults.append(_fault(str(item.get("message", "")), str(item.get("key", ""))))
+            faults.append(fault_of(str(item.get("message", "")), str(item.get("key", ""))))
         else:
             faults.append(FieldFault("body", str(item)))
     return faults
@@ -142,7 +144,7 @@ def _validation(request: Request[Any, Any, Any], error: ValidationException) -> 
     if not faults and isinstance(error.__cause__, KeyError):
         faults = [FieldFault(str(error.__cause__.args[0]), "is required")]
     if not faults:
-        faults = [_fault(str(error.__cause__ or error.detail))]
+        faults = [fault_of(str(error.__cause__ or error.detail))]
     text = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
     return _answer(request, InvalidRequest(text, faults=faults))
 
