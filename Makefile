@@ -47,11 +47,12 @@ demo: $(VENV)/.installed $(WEB_BUILT) ## start everything with two organizations
 	@exec $(BIN)/nexus up --demo
 
 test: $(VENV)/.installed $(VENV)/.clients $(VENV)/.node-clients $(WEB_BUILT) ## run the tests; says what it skipped and why
-	$(BIN)/python -m pytest tests sdk/python/tests --ignore tests/accept -n $(TEST_WORKERS) --dist loadfile -q
+	$(BIN)/python -m pytest tests sdk/python/tests --ignore tests/accept -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -q
 	$(BIN)/python web/build_hook.py test
 
-accept: $(VENV)/.installed $(WEB_BUILT) ## run the acceptance suite on a folder of data: make accept DATA=folder
+accept: $(VENV)/.installed $(WEB_BUILT) ## run the acceptance suite on a folder of data, and properties on many examples: make accept DATA=folder
 	NEXUS_ACCEPT_DATA="$(abspath $(DATA))" $(BIN)/python -m pytest tests/accept -q -rP
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest tests -m hypothesis --ignore tests/accept -n $(TEST_WORKERS) -q
 
 exchanges: $(VENV)/.installed ## run recorded exchanges through the gateway and write docs/reference/recorded-exchanges.md anew: make exchanges DATA=folder
 	NEXUS_ACCEPT_DATA="$(abspath $(DATA))" NEXUS_ACCEPT_REPORT=docs/reference/recorded-exchanges.md \

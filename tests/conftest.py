@@ -32,9 +32,11 @@ from tests.postgres_apart import PostgresApart
 # Assertions of modules that tests share are shown with their values.
 pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight", "tests.sdk.programs")
 
+# How many examples a property is tried on is said here alone; one whose examples are dear takes a share of them.
 # A run that failed must fail again: examples follow from the test itself. `HYPOTHESIS_PROFILE=random` looks for new ones.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.register_profile("random", derandomize=False, deadline=None)
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
+settings.register_profile("thorough", derandomize=True, deadline=None, max_examples=300)
+settings.register_profile("random", derandomize=False, deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # The tests start hundreds of processes: where nothing compiled may be kept, each compiles the whole product anew.
@@ -74,6 +76,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = str(config.stash[_OWN_FOLDER] / "session")
 
 
+_LONGEST = ("e2e", "races", "demo", "entry", "fuzz", "sdk", "isolation")
+"""Folders of tests whose single files take a minute and more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin: workers to which files are given one by one then end together."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONGEST)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Take the session's folder away."""
     if _OWN_FOLDER in config.stash:
@@ -83,11 +94,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def product_hasher() -> Iterator[PasswordHasher]:
     """Hash at the least cost in this process, as a hash is dear on purpose; the product's hasher, for tests of it."""
-    products = passwords._HASHER, passwords._NOBODY
+    products = passwords._HASHER
     passwords._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    passwords._NOBODY = passwords._HASHER.hash("nobody")
-    yield products[0]
-    passwords._HASHER, passwords._NOBODY = products
+    yield products
+    passwords._HASHER = products
 
 
 @pytest.fixture(autouse=True)

@@ -241,7 +241,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(body=JSON, path=st.sampled_from(["/v1/admit", "/v1/settle"]))
 async def test_no_body_is_a_fault_of_ours(site: Site, body: Any, path: str) -> None:
     content = json.dumps(body).encode()

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from genai_prices import Usage
 from genai_prices.data import providers as library_providers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus.catalog.importers import ImportedBook, genai_prices
@@ -51,7 +51,6 @@ CONTEXTS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None)
 @given(
     pair=st.sampled_from(PAIRS),
     at=st.datetimes(datetime(2024, 1, 1), datetime(2027, 1, 1)),

@@ -102,7 +102,11 @@ async def test_a_period_begins_on_any_day_in_the_budgets_zone_and_its_edges_are_
         assert (found["standing"]["spent"], before["standing"]["spent"]) == ("1", "20")
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings.default.max_examples // 3,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 async def test_any_budgets_spend_is_the_meters_sum_over_its_period(api: Api, data: st.DataObject) -> None:
     zone = data.draw(st.sampled_from(["UTC", "Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe"]))

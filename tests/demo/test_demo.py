@@ -15,6 +15,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -331,58 +332,72 @@ def unlimited(api: Api, company: Company) -> set[str]:
     return {name for name, value in found.items() if not value}
 
 
-def test_figures_are_those_of_the_story_and_stay_when_it_starts_again(tmp_path: Path) -> None:
-    folder, port = tmp_path / "demo", free_port()
+@dataclass
+class Told:
+    """What Nexus says of the days that a demo has filled, and since when its story goes."""
+
+    start: datetime
+    end: datetime
+    figures: dict[str, dict[str, Any]]
+
+
+def assert_story(api: Api) -> Told:
+    """Every figure is that of the story, and every page has something to show."""
     # What is younger may still be on its way, what is older may have ended before the first day.
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
-    start = end - timedelta(days=DAYS - 1)
-    first: dict[str, dict[str, Any]] = {}
+    told = Told(end - timedelta(days=DAYS - 1), end, {})
+    made_at = [
+        datetime.fromisoformat(api.call("GET", "/api/identity/organization", organization=company.slug)["created_at"])
+        for company in COMPANIES
+    ]
+    began_on = min(made_at).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    for company in COMPANIES:
+        expected = story(company, told.start, end, began_on)
+        told.figures[company.slug] = found = figures(api, company, told.start, end)
 
-    with running(folder, port) as api:
-        made_at = [
-            datetime.fromisoformat(
-                api.call("GET", "/api/identity/organization", organization=company.slug)["created_at"]
-            )
-            for company in COMPANIES
-        ]
-        began_on = min(made_at).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        for company in COMPANIES:
-            expected = story(company, start, end, began_on)
-            first[company.slug] = found = figures(api, company, start, end)
+        records = [call.record for call in expected]
+        total = found["total"]
+        assert total["requests"] == len(records) > 100
+        assert total["errors"] == sum(not 200 <= record["status_code"] < 400 for record in records) > 0
+        assert total["tokens_input"] == sum(record.get("tokens", {}).get("input", 0) for record in records)
+        assert total["unpriced"] == sum(record["provider"] == "self-hosted" for record in records)
+        assert float(total["cost"]) > 0
+        assert found["providers"] == Counter(record["provider"] for record in records)
 
-            records = [call.record for call in expected]
-            total = found["total"]
-            assert total["requests"] == len(records) > 100
-            assert total["errors"] == sum(not 200 <= record["status_code"] < 400 for record in records) > 0
-            assert total["tokens_input"] == sum(record.get("tokens", {}).get("input", 0) for record in records)
-            assert total["unpriced"] == sum(record["provider"] == "self-hosted" for record in records)
-            assert float(total["cost"]) > 0
-            assert found["providers"] == Counter(record["provider"] for record in records)
+        members = api.call("GET", "/api/identity/members", organization=company.slug)["items"]
+        assert {member["email"] for member in members} >= {person.email for person in company.people}
+        keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
+        more = set(PROGRAMS) if company is COMPANIES[0] else set()
+        assert {key["application"] for key in keys} == {item.name for item in company.applications} | more
+        wait_for(lambda company=company: not unlimited(api, company), "every page of limits has something to show")
+        wait_for(lambda company=company: not missing(api, company, end), "every course of a call is to be seen")
+    return told
 
-            members = api.call("GET", "/api/identity/members", organization=company.slug)["items"]
-            assert {member["email"] for member in members} >= {person.email for person in company.people}
-            keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
-            more = set(PROGRAMS) if company is COMPANIES[0] else set()
-            assert {key["application"] for key in keys} == {item.name for item in company.applications} | more
-            wait_for(lambda company=company: not unlimited(api, company), "every page of limits has something to show")
-            wait_for(lambda company=company: not missing(api, company, end), "every course of a call is to be seen")
+
+def assert_unchanged_when_killed(api: Api, folder: Path, told: Told) -> None:
+    """A demo that is killed is started again, and makes nothing twice."""
+    killed = demo_pid(folder)
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: demo_pid(folder) not in {None, killed}, "the demo is started again")
+    wait_for(lambda: said_by(folder).count("New calls keep coming") == 2, "it has filled what was missing")
+    for company in COMPANIES:
+        assert figures(api, company, told.start, told.end) == told.figures[company.slug]
+        keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
+        assert len(keys) == len(company.applications) + len(PROGRAMS) * (company is COMPANIES[0])
+        credentials = api.call("GET", "/api/identity/provider-credentials", organization=company.slug)["items"]
+        assert {item["provider"] for item in credentials} == set(SANDBOXED) and len(credentials) == len(SANDBOXED)
+        aliases = api.call("GET", "/api/catalog/model-routes", organization=company.slug)["items"]
+        assert len(aliases) == len(company.ways)
+    assert completion_tokens_of(said_by(folder)) > 0
     person = COMPANIES[0].people[0].email
-    password = Secrets.read(folder).passwords[person]
-    assert (folder / "demo.json").stat().st_mode & 0o077 == 0
+    api.sign_in(person, Secrets.read(folder).passwords[person])
 
-    with running(folder, port) as api:
-        killed = demo_pid(folder)
-        assert killed is not None
-        os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: demo_pid(folder) not in {None, killed}, "the demo is started again")
-        wait_for(lambda: said_by(folder).count("New calls keep coming") == 2, "it has filled what was missing")
-        for company in COMPANIES:
-            assert figures(api, company, start, end) == first[company.slug]
-            keys = api.call("GET", "/api/identity/access-keys", organization=company.slug)["items"]
-            assert len(keys) == len(company.applications) + len(PROGRAMS) * (company is COMPANIES[0])
-            credentials = api.call("GET", "/api/identity/provider-credentials", organization=company.slug)["items"]
-            assert {item["provider"] for item in credentials} == set(SANDBOXED) and len(credentials) == len(SANDBOXED)
-            aliases = api.call("GET", "/api/catalog/model-routes", organization=company.slug)["items"]
-            assert len(aliases) == len(company.ways)
-        assert completion_tokens_of(said_by(folder)) > 0
-        api.sign_in(person, password)
+
+def test_figures_are_those_of_the_story_and_stay_when_the_demo_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+
+    with running(folder, free_port()) as api:
+        told = assert_story(api)
+        assert (folder / "demo.json").stat().st_mode & 0o077 == 0
+        assert_unchanged_when_killed(api, folder, told)

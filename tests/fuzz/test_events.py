@@ -326,7 +326,7 @@ FIELDS = [
     "error_message", "user_agent", "ip_address", "request_headers", "response_headers", "whatever",
 ]  # fmt: skip
 QUICK = hypothesis_settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

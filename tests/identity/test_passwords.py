@@ -87,3 +87,7 @@ async def test_a_hash_of_former_parameters_is_made_anew_at_sign_in(
     assert (first, second) == (200, 200)
     assert stored != former and not needs_rehash(stored)
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$"), "OWASP's parameters"
+
+
+def test_whoever_does_not_exist_takes_as_much_work_as_anybody(product_hasher: PasswordHasher) -> None:
+    assert not product_hasher.check_needs_rehash(passwords._NOBODY)

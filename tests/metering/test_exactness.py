@@ -32,7 +32,7 @@ END = datetime(2026, 3, 31, 3, tzinfo=UTC)
 """Holds the night in which clocks in Europe go forward."""
 
 database_property = settings(
-    max_examples=12,
+    max_examples=settings.default.max_examples // 3,
     deadline=None,
     # Shrinking asks the database thousands of times; the failing example is printed as it is.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),

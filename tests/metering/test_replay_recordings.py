@@ -32,7 +32,6 @@ COMMON = '198.51.100.7 - - [10/Oct/2026:20:55:36 +0000] "POST /v1/chat HTTP/1.0"
 TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 CALL = '{"provider": "openai", "status_code": 200, "timestamp": "2026-10-10T20:55:36Z"}'
 GENTLE = settings(
-    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

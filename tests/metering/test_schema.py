@@ -42,7 +42,11 @@ async def test_no_duration_has_no_bin(database: Database) -> None:
         assert await connection.fetchval("SELECT metering.latency_bin_v1(NULL)") is None
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings.default.max_examples // 3,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(entries=st.lists(st.tuples(st.integers(0, 295), st.integers(-(10**12), 10**12)), max_size=60))
 async def test_merging_a_sketch_in_sql_equals_the_kit(database: Database, entries: list[tuple[int, int]]) -> None:
     joined = b"".join(latency.encode({number: count}) for number, count in entries)

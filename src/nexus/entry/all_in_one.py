@@ -16,10 +16,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
 import structlog
 from rich.console import Console
 
@@ -92,6 +93,19 @@ def check_port(settings: Settings) -> None:
             raise PortTaken(
                 f"{settings.host}:{settings.port} cannot be used ({error.strerror}): set NEXUS_PORT or NEXUS_HOST"
             ) from None
+
+
+def _is_ready(url: str) -> bool:
+    # What the standard library can ask itself: to load a client of HTTP takes this process longer than anything else.
+    address = urlsplit(url)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=3)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+    except (HTTPException, OSError):
+        return False
+    finally:
+        connection.close()
 
 
 def sandbox_port(settings: Settings) -> int:
@@ -208,14 +222,7 @@ class AllInOne:
         )
 
     async def _web_is_ready(self) -> bool:
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as client,
-                client.get(f"{self.settings.local_url}/health/ready") as answer,
-            ):
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
+        return await asyncio.to_thread(_is_ready, self.settings.local_url)
 
     async def start(self) -> FirstStartFile | None:
         """Bring everything up; returns what the first start made, if this was it."""

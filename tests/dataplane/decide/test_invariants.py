@@ -81,7 +81,7 @@ async def spend(clocked: ClockedRedis, steps: list[tuple[str, int, int]], *, is_
         assert not is_held_at_most or seen.spent <= AMOUNT
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 async def test_a_pausing_budget_is_overspent_by_estimates_that_were_too_small_and_by_nothing_else(
     clocked: ClockedRedis, steps: list[tuple[str, int, int]]
@@ -89,7 +89,7 @@ async def test_a_pausing_budget_is_overspent_by_estimates_that_were_too_small_an
     await spend(clocked, steps, is_held_at_most=False)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 async def test_a_pausing_budget_whose_calls_are_held_at_their_most_is_never_overspent(
     clocked: ClockedRedis, steps: list[tuple[str, int, int]]

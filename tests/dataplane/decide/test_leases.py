@@ -27,7 +27,7 @@ from tests.dataplane.decide.simulation import Pace, arrivals, ideal, simulate
 from tests.dataplane.decide.test_scripts import STATUS, rebuilt
 
 T = TypeVar("T")
-EXAMPLES = int(os.environ.get("NEXUS_DECIDE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("NEXUS_DECIDE_EXAMPLES", settings.default.max_examples))
 PROCESSES = ("p0", "p1", "p2", "p3")
 BUCKETS = st.lists(st.integers(0, 1), min_size=1, max_size=2, unique=True)
 
@@ -329,6 +329,7 @@ async def leases_of(clocked: ClockedRedis, bucket: str) -> dict[str, Lease]:
     return {process.decode(): unpack_lease(data) for process, data in found.items()}
 
 
+@pytest.mark.hypothesis
 def test_any_sequence_of_leases_equals_the_model(redis_url: str) -> None:
     Leasing.url = redis_url
     run_state_machine_as_test(

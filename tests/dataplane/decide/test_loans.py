@@ -28,7 +28,7 @@ from tests.dataplane.decide.loan_model import Books, Cell
 from tests.dataplane.decide.test_scripts import STATUS, is_as_new, rebuilt
 
 T = TypeVar("T")
-EXAMPLES = int(os.environ.get("NEXUS_DECIDE_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("NEXUS_DECIDE_EXAMPLES", settings.default.max_examples))
 LOAN_KINDS = {"borrow", "repay", "interest", "default", "cancel", "write_off"}
 NUMBERS = st.integers(0, 2)
 PARTS = st.one_of(st.integers(0, 100), st.integers(0, 1000))
@@ -284,6 +284,7 @@ class Loans(RuleBasedStateMachine):
         assert set(owed) | set(lent) <= set(kept)
 
 
+@pytest.mark.hypothesis
 def test_any_sequence_of_loans_equals_the_model_and_conserves_units(redis_url: str) -> None:
     Loans.url = redis_url
     run_state_machine_as_test(

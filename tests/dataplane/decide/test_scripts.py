@@ -29,7 +29,7 @@ from tests.dataplane.decide.cases import (
 )
 
 T = TypeVar("T")
-EXAMPLES = int(os.environ.get("NEXUS_DECIDE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("NEXUS_DECIDE_EXAMPLES", settings.default.max_examples))
 STATUS = {"admitted": 1, "refused": 0, "impossible": -1, "scarce": 5}
 NUMBERS = st.integers(0, 2)
 MINUTE = 60 * SECOND
@@ -200,6 +200,7 @@ async def rebuilt(clocked: ClockedRedis) -> dict[str, BucketState]:
     return found
 
 
+@pytest.mark.hypothesis
 def test_any_sequence_equals_the_model(redis_url: str) -> None:
     Redis.url = redis_url
     run_state_machine_as_test(
@@ -210,7 +211,7 @@ def test_any_sequence_equals_the_model(redis_url: str) -> None:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(
     rate=rates(),
     seconds=st.integers(1, 120),

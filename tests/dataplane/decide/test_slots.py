@@ -166,7 +166,6 @@ def fill(world: World, filled: list[int]) -> None:
         process.look()
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     most=st.integers(1, 12), filled=FILLED,
     parts=st.lists(st.tuples(st.sampled_from(["away", "back", "pass time"]), WHICH, STEPS), max_size=6),
@@ -186,7 +185,6 @@ def test_a_process_that_is_cut_off_goes_on_with_what_it_had_and_all_stay_within_
         play(world, steps, f"part {number}")
 
 
-@settings(max_examples=150, deadline=None)
 @given(most=st.integers(1, 24), filled=FILLED, parts=st.lists(STEPS, min_size=7, max_size=7))
 def test_in_a_long_outage_what_nobody_had_is_shared_out_and_redis_decides_when_all_have_told_it(
     most: int, filled: list[int], parts: list[list[tuple[str, int, int]]]
@@ -225,7 +223,7 @@ def test_what_was_free_is_shared_out_after_ten_seconds() -> None:
     assert [len(process.under_way) for process in world.all] == [4, 4, 4]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(
     steps=st.lists(
         st.tuples(

@@ -355,7 +355,7 @@ some_records = st.lists(st.sampled_from([GOOD, {}, 1, None, {"id": "x" * 300}]),
     squeeze=st.sampled_from([bytes, gzip.compress, zstd.compress]),
     idempotency=st.sampled_from(["", "k"]),
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_body_makes_an_error_of_ours(
     tmp_path_factory: pytest.TempPathFactory, body: bytes, kind: str, encoding: str, squeeze: Any, idempotency: str
 ) -> None:

@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus.contracts.calls import CALL_COLUMNS
@@ -190,7 +190,6 @@ class FullHandle:
 
 
 @given(room=st.integers(0, 4_000))
-@settings(max_examples=60, deadline=None)
 def test_full_disk_refuses_what_does_not_fit_and_keeps_the_rest(
     tmp_path_factory: pytest.TempPathFactory, room: int
 ) -> None:
@@ -232,7 +231,6 @@ def test_segment_whose_sync_failed_is_not_written_to_again(tmp_path: Path) -> No
     kept_bytes=st.integers(0, 3_000),
     unsynced=st.integers(0, 3),
 )
-@settings(max_examples=80, deadline=None)
 def test_nothing_acknowledged_is_missing_when_everything_unsynced_is_lost(
     tmp_path_factory: pytest.TempPathFactory, batches: list[int], segment_bytes: int, kept_bytes: int, unsynced: int
 ) -> None:

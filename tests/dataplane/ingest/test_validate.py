@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus.contracts.calls import MAX_METADATA_BYTES, MAX_TAGS, ApiCall
@@ -272,7 +272,6 @@ records = st.dictionaries(
 
 
 @given(st.lists(records | json_values, max_size=5), st.booleans(), st.booleans())
-@settings(max_examples=300, deadline=None)
 def test_any_json_is_taken_or_refused_record_by_record(values: list[Any], is_lines: bool, ascii_only: bool) -> None:
     pieces = [json.dumps(value, ensure_ascii=ascii_only) for value in [*values, GOOD]]
     body = "\n".join(pieces) if is_lines else f"[{','.join(pieces)}]"
@@ -286,7 +285,6 @@ def test_any_json_is_taken_or_refused_record_by_record(values: list[Any], is_lin
 
 
 @given(st.binary(max_size=200), st.booleans())
-@settings(max_examples=300, deadline=None)
 def test_any_bytes_are_taken_or_refused(body: bytes, is_lines: bool) -> None:
     try:
         take(body, is_lines=is_lines)
@@ -295,7 +293,6 @@ def test_any_bytes_are_taken_or_refused(body: bytes, is_lines: bool) -> None:
 
 
 @given(st.lists(records, min_size=1, max_size=5))
-@settings(max_examples=200, deadline=None)
 def test_fast_and_slow_way_agree(values: list[dict[str, Any]]) -> None:
     body = json.dumps(values).encode()
 
@@ -308,7 +305,6 @@ def test_fast_and_slow_way_agree(values: list[dict[str, Any]]) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
 def test_record_is_refused_by_the_loop_exactly_when_it_has_faults(data: st.DataObject) -> None:
     ids = [str(uuid7(NOW)), str(uuid7(NOW + timedelta(days=9))), "0" * 32]
     text = st.text(max_size=10) | st.sampled_from(["\x00", "::1", *ids])

@@ -403,7 +403,7 @@ async def test_unforeseen_error_is_told_and_the_writer_goes_on(make: Callable[..
         max_size=25,
     )
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_every_acknowledged_row_is_stored_exactly_once_whatever_happens(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, list[int]]]
 ) -> None:

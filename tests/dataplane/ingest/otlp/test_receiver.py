@@ -178,7 +178,7 @@ _names = st.sampled_from(["resourceSpans", "scopeSpans", "spans", "attributes", 
 _tree = st.recursive(_leaf, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=4))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=_tree, noise=st.binary(max_size=60), is_json=st.booleans())
 async def test_no_body_makes_an_error_of_ours(receiver: Receiver, document: Any, noise: bytes, is_json: bool) -> None:
     body = json.dumps(document).encode() if is_json else noise
