@@ -13,6 +13,11 @@ import msgspec
 from hypothesis import strategies as st
 
 from nexus.contracts.calls import CALL_COLUMNS
+from nexus.contracts.limit_sets import DescribedLimit, LimitSet
+from nexus.dataplane import store as dataplane_store
+from nexus.dataplane.ingest import rows
+from nexus.dataplane.ingest.identity import microseconds
+from nexus.dataplane.ingest.limit_sets import LIMIT_SET, row_of
 from nexus.kit.ids import uuid7, uuid7_time
 from nexus.metering import service, store
 from nexus.metering.types import Filter, Question
@@ -116,6 +121,33 @@ async def store_mixed(database: Database, batch: Sequence[tuple[UUID, Record]]) 
         )
         found: list[int] = await connection.fetchval("SELECT metering.store_calls_v1()")
         return found
+
+
+async def store_limit_set(
+    database: Database, organization_id: UUID, at: datetime, *, writing_for: UUID | None = None
+) -> LimitSet:
+    """Store a set of two limits for the month of an instant, as the writer of an organization."""
+    made = LimitSet.of(
+        organization_id,
+        [
+            DescribedLimit(f"o:{organization_id}", "plan", "organization", "requests", 1, 0),
+            DescribedLimit("a:shop", "spend", "application", "money", 1000, 1),
+        ],
+    )
+    stream = rows.copy_stream(
+        [row_of(made, microseconds(at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)))],
+        len(LIMIT_SET.columns),
+    )
+    async with database.as_writer([writing_for or organization_id]) as connection:
+        await dataplane_store.store_records(
+            connection,
+            stream,
+            LIMIT_SET.columns,
+            staging=LIMIT_SET.staging,
+            stage=LIMIT_SET.stage,
+            store=LIMIT_SET.store,
+        )
+    return made
 
 
 async def fold(database: Database, rows: int = 1_000_000) -> int:

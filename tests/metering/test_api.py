@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,7 +21,7 @@ from nexus.platform.db import Database
 from nexus.platform.web import encode_cursor
 from tests.conftest import TestOrganization
 from tests.metering.conftest import NOW, Api, make_key
-from tests.metering.records import KEYS, fold, record, store_batch
+from tests.metering.records import KEYS, fold, record, store_batch, store_limit_set
 
 START = NOW - timedelta(hours=5)
 RANGE = {"from_": START.isoformat(), "to": NOW.isoformat()}
@@ -251,6 +252,43 @@ async def test_exported_calls_are_all_calls_and_no_cell_is_run(api: Api, calls: 
     assert sum(item["cost"] or 0 for item in table) == Decimal(total).scaleb(-9)
     assert sum(Decimal(cell["cost"]) for cell in cells if cell["cost"]) == Decimal(total).scaleb(-9)
     assert table[-4]["timestamp"] == calls[3]["occurred_at"]
+
+
+async def test_calls_show_the_limits_they_name_and_nothing_of_a_set_that_is_not_theirs(
+    http: httpx.AsyncClient, database: Database, two_organizations: tuple[TestOrganization, TestOrganization]
+) -> None:
+    mine, other = two_organizations
+    own, foreign = [await store_limit_set(database, owner.id, START) for owner in two_organizations]
+
+    def naming(limit_set_id: Any) -> dict[str, Any]:
+        return {
+            "gateway": {"limit_set": {"id": limit_set_id, "charged": [1, 70], "settled": [1, 7], "left": [9, None]}}
+        }
+
+    forged = [naming(foreign.id), naming(str(KEYS[0])), naming(7), {"gateway": {"limit_set": [own.id]}}]
+    rows = [
+        record(START + timedelta(minutes=number), metadata=metadata, request_id="asked")
+        for number, metadata in enumerate([naming(own.id), *forged])
+    ]
+    await store_batch(database, mine.id, rows)
+    client = Api(http, await make_key(database, mine.id, ["*"]))
+
+    listed = (await client.get("calls", **RANGE)).json()["items"][::-1]
+    alone = [(await client.get(f"calls/{row['id']}")).json() for row in rows]
+    exported = (await client.get("calls", **RANGE, format="csv")).text
+    table = pq.read_table(io.BytesIO((await client.get("calls", **RANGE, format="parquet")).content)).to_pylist()
+
+    marks = [
+        [f"o:{mine.id}", "plan", "organization", "requests", 1, 1, 1, 9, False],
+        ["a:shop", "spend", "application", "money", 1000, 70, 7, None, False],
+    ]
+    expected = [{"gateway": {"limits": marks}}, *forged]
+    assert [item["metadata"] for item in listed] == expected
+    assert [item["metadata"] for item in alone] == expected
+    assert [item["metadata"] for item in alone[0]["attempts"]] == expected
+    cells = [json.loads(cell["metadata"]) for cell in csv.DictReader(io.StringIO(exported))]
+    assert cells[::-1] == [json.loads(item["metadata"]) for item in table][::-1] == expected
+    assert str(other.id) not in exported
 
 
 async def test_exports_leave_connections_for_others(

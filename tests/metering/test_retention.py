@@ -16,7 +16,7 @@ from nexus.metering.jobs import Folder, drop_old_months, forget_seen_ids, rebuil
 from nexus.metering.types import Question
 from nexus.platform.db import Database
 from tests.conftest import TestOrganization
-from tests.metering.records import account, ask, assert_answers, fold, record, store_batch
+from tests.metering.records import account, ask, assert_answers, fold, record, store_batch, store_limit_set
 
 OLD = datetime(2025, 1, 10, 7, 3, 20, tzinfo=UTC)
 LATER = datetime(2026, 10, 1, tzinfo=UTC)
@@ -98,6 +98,21 @@ async def test_a_month_with_a_call_that_occurred_lately_stays(
 
     async with database.tenant(organization.id) as connection:
         assert await connection.fetchval("SELECT count(*) FROM metering.calls") == 1
+
+
+async def test_the_limits_that_calls_of_a_month_name_go_with_that_month_alone(
+    database: Database, organization: TestOrganization
+) -> None:
+    kept = LATER - timedelta(days=5)
+    for at in (OLD, kept):
+        await store_batch(database, organization.id, [record(at, received_at=at)])
+        await store_limit_set(database, organization.id, at)
+
+    await drop_old_months(database, LATER)
+
+    async with database.tenant(organization.id) as connection:
+        months = [row["month"] for row in await connection.fetch("SELECT month FROM metering.limit_sets")]
+    assert [(month.year, month.month) for month in months] == [(kept.year, kept.month)]
 
 
 async def test_ids_are_forgotten_after_their_horizon_only(

@@ -17,12 +17,13 @@ from nexus.metering.types import Question
 from nexus.platform.db import Database
 from nexus.platform.db.schema import all_queries
 from tests.conftest import TestOrganization
-from tests.metering.records import ask, fold, record, store_batch
+from tests.metering.records import ask, fold, record, store_batch, store_limit_set
 from tests.postgres import TestServer
 
 AT = datetime(2026, 4, 2, 10, 15, 30, tzinfo=UTC)
 TENANT_TABLES = [
     "calls", "rollup_journal", "rollups_minute", "rollups_quarter_hour", "rollups_hour", "rollups_day", "day_zones",
+    "limit_sets",
 ]  # fmt: skip
 
 
@@ -112,6 +113,7 @@ async def test_nobody_sees_or_changes_another_organizations_rows(
     mine, _ = two_organizations
     for owner in two_organizations:
         await store_batch(database, owner.id, [record(AT, model="m", user_ref="u", cost_nanos=5)])
+        await store_limit_set(database, owner.id, AT)
     await fold(database)
     for owner in two_organizations:
         await store_batch(database, owner.id, [record(AT + timedelta(seconds=1), cost_nanos=7)])
@@ -129,7 +131,9 @@ async def test_nobody_sees_or_changes_another_organizations_rows(
                 for change in ("DELETE FROM", "TRUNCATE"):
                     with pytest.raises(asyncpg.InsufficientPrivilegeError):
                         await connection.execute(f"{change} metering.{table}")
-            for function in ("fold_journal_v1(1)", "store_calls_v1()", "stage_calls_v1()"):
+            for function in (
+                "fold_journal_v1(1)", "store_calls_v1()", "stage_calls_v1()", "store_limit_sets_v1()", "stage_limit_sets_v1()",
+            ):  # fmt: skip
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await connection.execute(f"SELECT metering.{function}")
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -154,6 +158,8 @@ async def test_the_writer_stores_for_the_organizations_it_named_only(
             )
             await connection.fetchval("SELECT metering.store_calls_v1()")
 
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await store_limit_set(database, other.id, AT, writing_for=mine.id)
     for named in ([], [mine.id]):
         async with database.as_writer(named) as connection:
             for table in ("calls", "rollup_journal", "seen_ids"):
@@ -164,6 +170,9 @@ async def test_the_writer_stores_for_the_organizations_it_named_only(
         "DELETE FROM metering.calls",
         "DELETE FROM metering.rollup_journal",
         "DELETE FROM metering.seen_ids",
+        "SELECT * FROM metering.limit_sets",
+        "UPDATE metering.limit_sets SET limits = '[]'",
+        "DELETE FROM metering.limit_sets",
         "SELECT * FROM metering.rollups_day",
         "SELECT metering.fold_journal_v1(1)",
     ):

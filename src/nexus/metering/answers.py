@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -117,8 +117,11 @@ def error_bound(exact: bool) -> float:
     return 0.0 if exact else round(RELATIVE_ERROR + 0.00005, 4)
 
 
-def call_shown(row: asyncpg.Record) -> dict[str, Any]:
-    """Return a stored call as the API shows it: the fields of a record as it was sent, and what was made of it."""
+def call_shown(row: asyncpg.Record, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a stored call as the API shows it: the fields of a record as it was sent, and what was made of it.
+
+    `metadata` are the call's, with the limits it names written out.
+    """
     tokens = {name: row[column] for name, column in TOKEN_COLUMNS.items() if row[column]}
     return {
         "id": row["id"],
@@ -146,7 +149,8 @@ def call_shown(row: asyncpg.Record) -> dict[str, Any]:
         "key": row["key_id"],
         "application": row["application"] or None,
         "user": row["user_ref"] or None,
-        **{name: row[name] for name in ("end_user", "session_id", "request_id", "trace_id", "tags", "metadata")},
+        **{name: row[name] for name in ("end_user", "session_id", "request_id", "trace_id", "tags")},
+        "metadata": metadata,
         **{name: row[name] for name in ("error_type", "error_message", "user_agent")},
         "ip_address": None if row["ip_address"] is None else str(row["ip_address"]).removesuffix("/32"),
         "request_headers": row["request_headers"],

@@ -85,9 +85,13 @@ CALL_COLUMNS: tuple[Column, ...] = (
 """Columns of exported calls, in the order in which `store.CALL_FIELDS` reads them."""
 
 
-def call_values(row: Iterable[Any]) -> list[Any]:
-    """Turn a stored call into the values of an export's columns."""
+_METADATA = next(index for index, column in enumerate(CALL_COLUMNS) if column.name == "metadata")
+
+
+def call_values(row: Iterable[Any], metadata: Mapping[str, Any] | None) -> list[Any]:
+    """Turn a stored call into the values of an export's columns; `metadata` are its own, with limits written out."""
     values = list(row)
+    values[_METADATA] = metadata
     for index in (0, 13, 34, 41):  # id, key, price_id, ip_address
         values[index] = None if values[index] is None else str(values[index])
     for index in (7, 8):  # durations

@@ -142,6 +142,8 @@ async def _drop_month(database: Database, kept: _Kept, low: datetime, before: da
         if rows and (facts["touched_at"] >= before or facts["last_at"] >= before):
             return 0
         await store.drop_month(connection, kept.table, low)
+        if kept.level == "raw":
+            await store.delete_limit_sets(connection, low)
         if rows:
             # A call may have occurred after the month of its key.
             whole_from = max(high, facts["last_at"] + timedelta(microseconds=1))

@@ -177,7 +177,7 @@ async def _exported_calls(
         state.database.tenant(organization_id, readonly=True, snapshot=True) as connection,
     ):
         chunks = service.stream_calls(connection, organization_id, question)
-        values = ([exports.call_values(row) for row in rows] async for rows in chunks)
+        values = ([exports.call_values(*call) for call in calls] async for calls in chunks)
         async for part in exports.export_stream(exports.CALL_COLUMNS, values, form):
             if part:
                 yield part

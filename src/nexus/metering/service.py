@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from nexus.contracts.limit_sets import asked_of, expand
 from nexus.kit.errors import FieldFault
 from nexus.kit.ids import uuid7_time
 from nexus.metering import store
@@ -26,6 +27,7 @@ EXPORT_CHUNK = 5_000
 """Calls that an export holds in memory."""
 MAX_ATTEMPTS = 100
 """Calls of one request that are shown with one of them."""
+ExplainedCall = tuple[asyncpg.Record, Mapping[str, Any] | None]
 
 
 @dataclass
@@ -173,12 +175,13 @@ async def calls(
     rows = await store.read_calls(connection, organization_id, question)
     shown = rows[: question.limit]
     more = len(rows) > question.limit
+    items = [call_shown(row, metadata) for row, metadata in await _explained(connection, organization_id, shown)]
     if not more:
-        return [call_shown(row) for row in shown], None
+        return items, None
     last = shown[-1]
     place = (last["occurred_at"], last["id"])
     is_by_time = SORTS[question.sort] is None
-    return [call_shown(row) for row in shown], place if is_by_time else (*place, last["sorted_by"])
+    return items, place if is_by_time else (*place, last["sorted_by"])
 
 
 async def call(
@@ -197,12 +200,27 @@ async def call(
         attempts = await store.read_request(connection, organization_id, found["request_id"], MAX_ATTEMPTS)
         if all(row["id"] != call_id for row in attempts):
             attempts = [*attempts[:-1], found]
-    return {**call_shown(found), "attempts": [call_shown(row) for row in attempts]}
+    explained = await _explained(connection, organization_id, [found, *attempts])
+    shown, *others = [call_shown(row, metadata) for row, metadata in explained]
+    return {**shown, "attempts": others}
 
 
 async def stream_calls(
     connection: Connection, organization_id: UUID, question: CallsQuestion
-) -> AsyncIterator[list[asyncpg.Record]]:
-    """Yield all calls of a range in their order, a few thousand at a time."""
+) -> AsyncIterator[list[ExplainedCall]]:
+    """Yield all calls of a range in their order, a few thousand at a time, each with its metadata as they are told."""
     async for rows in store.stream_calls(connection, organization_id, question, chunk=EXPORT_CHUNK):
-        yield rows
+        yield await _explained(connection, organization_id, rows)
+
+
+async def _explained(
+    connection: Connection, organization_id: UUID, rows: Sequence[asyncpg.Record]
+) -> list[ExplainedCall]:
+    """Return calls with their metadata, in which the limits that a call names are written out."""
+    asked = [asked_of(row["metadata"]) for row in rows]
+    ids = {item.id for item in asked if item is not None}
+    sets = await store.read_limit_sets(connection, organization_id, list(ids)) if ids else {}
+    return [
+        (row, row["metadata"] if item is None else expand(row["metadata"], item, sets.get(item.id, ())))
+        for row, item in zip(rows, asked, strict=True)
+    ]

@@ -8,7 +8,9 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
+from nexus.contracts.limit_sets import DescribedLimit
 from nexus.kit.errors import invalid
 from nexus.metering.cube import IS_ERROR, IS_MADE
 from nexus.metering.statements import Builder, Statement, filter_text
@@ -314,6 +316,19 @@ async def delete_old_sightings(connection: Connection, before: datetime, limit: 
     """Forget up to so many sightings received before an instant; returns how many."""
     gone: int = await connection.fetchval(QUERIES["delete_old_sightings"], before, limit)
     return gone
+
+
+async def delete_limit_sets(connection: Connection, low: datetime) -> None:
+    """Delete what the calls of a month name; that month of calls is gone, or goes in the same transaction."""
+    await connection.execute(QUERIES["delete_limit_sets"], low)
+
+
+async def read_limit_sets(
+    connection: Connection, organization_id: UUID, ids: Sequence[UUID]
+) -> dict[UUID, list[DescribedLimit]]:
+    """Return sets of limits that calls name, by id."""
+    rows = await connection.fetch(QUERIES["limit_sets"], organization_id, ids)
+    return {row["id"]: msgspec.convert(row["limits"], list[DescribedLimit]) for row in rows}
 
 
 async def old_months(connection: Connection, table: str, before: datetime) -> list[datetime]:

@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 from msgspec import structs
 
-from nexus.contracts.limits import Call, Limit, LimitTable
+from nexus.contracts.limits import Call, Dimension, Limit, LimitTable
 from nexus.dataplane.decide import lessee as module
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
 from nexus.dataplane.decide.explanation import explain
@@ -143,8 +143,10 @@ class World:
             process.by_leases += decision.is_admitted and decision.decided_by == "lease"
             # Written down from the purse's columns, it is what each limit's standing says.
             plain = structs.replace(decision, standings=list(decision.standings))
-            for actual in ({"money": money // 2, "tokens": 11}, None):
-                assert explain(decision, actual) == explain(plain, actual)  # type: ignore[arg-type]
+            taken: dict[Dimension, int] = {"money": money // 2, "tokens": 11}
+            for actual in (taken, None):
+                told = explain(ORGANIZATION, decision, plan, charges, actual)
+                assert told == explain(ORGANIZATION, plain, plan, charges, actual)
         if is_admitted:
             self.calls[name] = OpenCall(process, plan, money, self.window, is_in_redis)
             self.admitted.append(self.redis.now)

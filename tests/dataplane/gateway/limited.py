@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nexus.contracts.limits import Limit, LimitTable
 from nexus.dataplane.decide.gate import Gate
 from nexus.dataplane.decide.scripts import BucketState, keys_of
+from nexus.metering import service as metering
 from tests.dataplane.decide.cases import SECOND
 from tests.dataplane.decide.test_engine import Node as Engine
 
@@ -33,6 +34,13 @@ class Limited:
         """Put limits in force."""
         mine = tuple(dataclasses.replace(item, organization_id=self.node.organization_id) for item in limits)
         self._engine.table = LimitTable(1, MappingProxyType({self.node.organization_id: mine}))
+
+    async def calls(self, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until so many calls are stored; returns them as callers of the API see them, in the order of their ids."""
+        node, organization_id = self.node, self.node.organization_id
+        rows = await node.calls(count)
+        async with node.database.tenant(organization_id, readonly=True) as connection:
+            return [await metering.call(connection, organization_id, row["id"]) for row in rows]
 
     async def used(self, number: int = 1) -> tuple[int, int]:
         """What is taken of a limit, and how much of that is still held."""

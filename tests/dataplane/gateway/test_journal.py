@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nexus.contracts.limit_sets import DescribedLimit, LimitSet
 from nexus.dataplane.gateway.duty import Duty
 from nexus.dataplane.gateway.exchange import interrupted
 from nexus.dataplane.gateway.journal import OPEN_SUFFIX, SUFFIX, Begin, End, Journal, OpenCall, leftovers
@@ -65,6 +66,27 @@ def test_a_record_is_handed_over_though_a_call_beside_it_goes_on(tmp_path: Path)
     assert found(tmp_path) == ([long.id], set())
     journal.close()
     assert names(tmp_path) == []
+
+
+def test_the_limits_that_records_name_are_in_each_file_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    plans = [LimitSet.of(ORGANIZATION, [DescribedLimit("o:", name, "key", "tokens", 1, 0)]) for name in ("a", "b")]
+    for plan in (plans[0], plans[1], plans[0], None):
+        call = journal.begin(begin_mark())
+        journal.end(call, end_mark(call), plan)
+    (path,) = tmp_path.glob(f"*{SUFFIX}")
+    written = path.read_bytes()
+    journal.turn_over()
+    call = journal.begin(begin_mark())
+    journal.end(call, end_mark(call), plans[0])
+    journal.close()
+
+    first, second = leftovers(tmp_path)
+    assert [written.count(plan.id.encode()) for plan in plans] == [1, 1]
+    assert first.limit_sets == {plan.id: plan for plan in plans} and len(first.ended) == 4
+    assert second.limit_sets == {plans[0].id: plans[0]} and not second.begun
+    first.settle()
+    second.settle()
 
 
 def test_a_journal_without_records_is_not_turned_over(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,7 @@ import openai
 import pytest
 
 from nexus.catalog import model_routes
-from nexus.dataplane.decide.explanation import FIELDS
+from nexus.contracts.limit_sets import FIELDS
 from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS
 from nexus.dataplane.gateway.health import FAILURES_IN_A_ROW
 from nexus.kit.money import NANOS
@@ -45,9 +46,9 @@ async def test_a_call_is_settled_to_its_tokens_and_its_cost_and_its_answer_tells
     )
 
     tokens, money, requests = [await limited.settled(number) for number in (1, 2, 3)]
-    (row,) = await limited.node.calls(1)
-    assert (tokens, requests) == (row["input_tokens"] + row["output_tokens"], 1) and tokens == 160
-    assert money == row["cost"] * NANOS and money > 0
+    (row,) = await limited.calls()
+    assert (tokens, requests) == (row["tokens"]["input"] + row["tokens"]["output"], 1) and tokens == 160
+    assert money == Decimal(row["cost"]) * NANOS and money > 0
     told = [dict(zip(FIELDS, mark, strict=True)) for mark in row["metadata"]["gateway"]["limits"]]
     assert [(item["limit"], item["settled"]) for item in told] == [
         ("limit-1", tokens),
@@ -57,6 +58,36 @@ async def test_a_call_is_settled_to_its_tokens_and_its_cost_and_its_answer_tells
     assert told[0]["charged"] > UNKNOWN_OUTPUT_TOKENS and told[0]["left"] == 100_000 - told[0]["charged"]
     assert [item["unit"] for item in told] == [1, NANOS, 1] and not any(item["would_refuse"] for item in told)
     assert '"limit-3";q=10' in answer.headers["ratelimit-policy"] and '"limit-3";r=9' in answer.headers["ratelimit"]
+
+
+async def test_calls_that_met_the_same_limits_name_them_and_each_is_told_what_it_left(
+    limited: Limited, client: openai.AsyncOpenAI
+) -> None:
+    node, calls = limited.node, 30
+    limited.have(
+        limit(1, capacity=10**9, units=10**9, dimension="tokens"),
+        limit(2, capacity=10**15, units=10**15, dimension="money", currency="USD", scope="key"),
+        *(limit(number, capacity=10**6, units=10**6) for number in range(3, 13)),
+    )
+
+    for _ in range(calls):
+        await client.chat.completions.create(
+            model="sandbox-1", messages=HELLO, extra_headers={"x-sandbox-usage": "input=120,output=40"}
+        )
+
+    told = [row["metadata"]["gateway"] for row in await limited.calls(calls)]
+    assert {item["limits_decided_by"] for item in told} == {"redis", "lease"}
+    cost = told[0]["limits"][1][FIELDS.index("settled")]
+    for item in told:
+        assert "limit_set" not in item and len(item["limits"]) == 12 and cost > 0
+        assert [mark[FIELDS.index("settled")] for mark in item["limits"]] == [160, cost, *[1] * 10]
+        assert all(0 < mark[FIELDS.index("left")] <= 10**15 for mark in item["limits"])
+    async with node.database.as_system() as connection:
+        kept = await connection.fetch("SELECT id FROM metering.limit_sets")
+        named = await connection.fetch(
+            "SELECT DISTINCT metadata #>> '{gateway,limit_set,id}' AS id FROM metering.calls"
+        )
+    assert [str(row["id"]) for row in kept] == [row["id"] for row in named] and len(kept) == 1
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["to its end", "and its client leaves"])
@@ -119,7 +150,7 @@ async def test_what_was_never_sent_is_given_back_and_what_the_provider_refuses_c
         )
 
     assert unsent == (0, 0)
-    rows = await node.calls(2)
+    rows = await limited.calls(2)
     assert sorted([mark[6] for mark in row["metadata"]["gateway"]["limits"]] for row in rows) == [[0, 0], [1, 0]]
     assert FIELDS[6] == "settled"
     assert (await limited.settled(1), await limited.settled(2)) == (1, 0)

@@ -25,7 +25,9 @@ from nexus.dataplane.ingest.commit import DatabaseTroubleError
 from nexus.dataplane.ingest.record_type import RecordType
 from nexus.kit.ids import uuid7_text
 from nexus.platform.db import Database
+from tests.dataplane.decide.cases import limit
 from tests.dataplane.gateway.conftest import Node
+from tests.dataplane.gateway.limited import DAY, Limited
 
 
 def chat(node: Node, url: str | None = None, **sandbox: Any) -> Any:
@@ -187,6 +189,27 @@ async def test_postgresql_away_every_call_is_served_and_recorded_once_afterwards
     assert sorted(row["input_tokens"] for row in rows) == list(range(1, 101))
 
 
+async def test_postgresql_away_the_limits_that_calls_met_are_recorded_with_them(
+    limited: Limited, away: AwayStore
+) -> None:
+    limited.have(limit(1, capacity=100, per_us=DAY))
+    async with aiohttp.ClientSession() as client:
+        for _ in range(3):
+            async with client.post(**chat(limited.node, usage="input=5,output=1")) as answer:
+                await answer.read()
+    while not limited.node.ingest.spool.size_bytes():
+        await asyncio.sleep(0.02)
+    away.is_away = False
+
+    for _ in range(500):
+        told = [row["metadata"]["gateway"] for row in await limited.calls(3)]
+        if all("limits" in item for item in told):
+            break
+        # Calls may come out of the spool before what they name.
+        await asyncio.sleep(0.02)
+    assert [[mark[1] for mark in item["limits"]] for item in told] == [["limit-1"]] * 3
+
+
 def mark(node: Node) -> Begin:
     return Begin(
         uuid7_text(), node.key_id, node.organization_id, "openai", "POST", "/v1/chat/completions", "sandbox-1", "req", 10, 3,
@@ -293,8 +316,11 @@ async def test_a_call_whose_key_is_gone_before_it_is_stored_keeps_its_attributio
 
 @pytest.mark.parametrize("refusing", ["begin", "end"])
 async def test_a_journal_that_cannot_be_written_does_not_stop_calls(
-    node: Node, monkeypatch: pytest.MonkeyPatch, refusing: str
+    limited: Limited, monkeypatch: pytest.MonkeyPatch, refusing: str
 ) -> None:
+    node = limited.node
+    limited.have(limit(1, capacity=100, per_us=DAY))
+
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -303,7 +329,8 @@ async def test_a_journal_that_cannot_be_written_does_not_stop_calls(
         assert answer.status == 200
         await answer.read()
 
-    await node.calls(1)
+    (row,) = await limited.calls()
+    assert [mark[1] for mark in row["metadata"]["gateway"]["limits"]] == ["limit-1"]
 
 
 async def test_too_many_finished_calls_refuse_new_ones(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from nexus.contracts.tool_calls import MAX_CONTENT_BYTES
 from nexus.dataplane.ingest.commit import DatabaseTroubleError, PostgresStore
 from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.dataplane.ingest.record_type import Caller
-from nexus.dataplane.ingest.record_types import RECORD_TYPES
+from nexus.dataplane.ingest.record_types import RECORD_TYPES, ROW_TYPES
 from nexus.dataplane.ingest.segments import Frame, encode_frame, encode_preamble
 from nexus.dataplane.ingest.service import Ingest, Receipt
 from nexus.dataplane.snapshots import PriceTable, Snapshots
@@ -280,9 +280,9 @@ def test_required_fields_of_each_type_are_those_a_record_needs_least() -> None:
         assert msgspec.convert(dict(record_type.least), record_type.struct)
 
 
-@pytest.mark.parametrize("name", RECORD_TYPES)
+@pytest.mark.parametrize("name", ROW_TYPES)
 async def test_staging_table_has_the_columns_that_are_written(database: Database, name: str) -> None:
-    record_type = RECORD_TYPES[name]
+    record_type = ROW_TYPES[name]
     async with database.as_writer(()) as connection:
         await connection.execute(QUERIES[record_type.stage])
         found = await connection.fetch(

@@ -1,38 +1,74 @@
 """What was decided of one call, as its record keeps it: which limits were asked, what each charged, had left, and got back.
 
-{"limits": [[bucket, limit, scope, …], …], "limits_decided_by": "lease"}                 of a call that was made
+{"limit_set": {"id": "0f…", "charged": […], …}, "limits_decided_by": "lease"}            of a call that was made
+{"limits": [[bucket, limit, scope, …], …], "limits_decided_by": "redis"}                 of one of which a set cannot tell
 {"limits": […], "limits_decided_by": "redis", "refusal": {"outcome": "refused", …}}      of one that was refused
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import sub
 from typing import Any
+from uuid import UUID
 
+from nexus.contracts.limit_sets import FIELDS, DescribedLimit, LimitSet
 from nexus.contracts.limits import Dimension, Limit
 from nexus.dataplane.decide.headers import per_unit
-from nexus.dataplane.decide.purses import Standings
+from nexus.dataplane.decide.purses import Charges, Plan, Standings
 from nexus.dataplane.decide.types import Decision, LimitStanding
 
-FIELDS = ("bucket", "limit", "scope", "dimension", "unit", "charged", "settled", "left", "would_refuse")
-"""Of one limit, in this order: written as a list, so that a record with a dozen limits stays small.
-
-`unit` is how many of the amounts make one of what people count in (operations and money are kept in fractions); `charged` was
-reserved before the call, `settled` is what it came to; `left` is what the limit had left then, null where nobody could be asked.
-"""
 REFUSED_FIELDS = (*FIELDS, "asked")
 """Of a call that was refused, and so charged nothing: `asked` is what it would have been charged."""
 
 
-def explain(decision: Decision, actual: Mapping[Dimension, int] | None) -> dict[str, Any]:
-    """Write down a decision. `actual` is what the call took, by dimension; None: it was never made, all is given back."""
+def explain(
+    organization_id: UUID,
+    decision: Decision,
+    plan: Plan,
+    charges: Charges,
+    actual: Mapping[Dimension, int] | None,
+) -> tuple[dict[str, Any], LimitSet | None]:
+    """Write down a decision, with the set of limits that it names where it names one.
+
+    `charges` is what the call was asked for by the plan's columns, `actual` what it took by dimension; None: it was never made,
+    all is given back.
+    """
     standings = decision.standings
+    left: Sequence[int | None] | None
     if isinstance(standings, Standings):
-        marks = _marks_of_purse(standings, actual)
+        # Limits may have changed since the caller made its plan: this is what was charged.
+        plan, charges, left = standings.page.plan, standings.charges, standings.lefts()
     else:
+        left = _left_of(standings, plan, charges)
+    if left is None:
         marks = [_mark(item, item.charged, _settled(item.limit, item.charged, actual)) for item in standings]
-    return {"limits": marks, "limits_decided_by": decision.decided_by}
+        return {"limits": marks, "limits_decided_by": decision.decided_by}, None
+    known = plan.described
+    if known is None:
+        known = plan.described = _described(organization_id, plan)
+    settled = [_settled(limit, charge, actual) for limit, charge in zip(plan.columns, charges, strict=True)]
+    told = {"id": known.id, "charged": charges, "settled": settled, "left": left}
+    return {"limit_set": told, "limits_decided_by": decision.decided_by}, known
+
+
+def _described(organization_id: UUID, plan: Plan) -> LimitSet:
+    limits = [
+        DescribedLimit(bucket, limit.name, limit.scope, limit.dimension, per_unit(limit), place)
+        for (limit, bucket), place in zip(plan.limits, plan.units_of, strict=True)
+    ]
+    return LimitSet.of(organization_id, limits)
+
+
+def _left_of(standings: Sequence[LimitStanding], plan: Plan, charges: Charges) -> Sequence[int | None] | None:
+    """Return what limits had left, in the plan's order; None where each has more to say than that, as one that only watches."""
+    if len(standings) != len(plan.limits):
+        return None
+    left: list[int | None] = []
+    for item, (limit, bucket), place in zip(standings, plan.limits, plan.units_of, strict=True):
+        if item.limit is not limit or item.bucket != bucket or item.charged != charges[place] or item.would_refuse:
+            return None
+        left.append(item.left)
+    return left
 
 
 def _settled(limit: Limit, charged: int, actual: Mapping[Dimension, int] | None) -> int:
@@ -40,22 +76,6 @@ def _settled(limit: Limit, charged: int, actual: Mapping[Dimension, int] | None)
     if actual is None or limit.dimension == "concurrency":
         return 0
     return limit.charge(actual[limit.dimension]) if charged and limit.dimension in actual else charged
-
-
-def _marks_of_purse(standings: Standings, actual: Mapping[Dimension, int] | None) -> list[list[Any]]:
-    """Write down what a purse paid for: what is the same for all its calls is known, and the rest is one sum by column."""
-    page, charges, left = standings.page, standings.charges, standings.left
-    plan = page.plan
-    if plan.described is None:
-        plan.described = [
-            [bucket, limit.name, limit.scope, limit.dimension, per_unit(limit)] for limit, bucket in plan.limits
-        ]
-    settled = [_settled(limit, charge, actual) for limit, charge in zip(plan.columns, charges, strict=True)]
-    moved = list(map(sub, left, page.taken))
-    return [
-        [*known, charges[place], settled[place], max(0, had + moved[place]), False]
-        for known, place, had in zip(plan.described, plan.units_of, page.lefts, strict=True)
-    ]
 
 
 def explain_refusal(decision: Decision, asked: Sequence[tuple[Limit, str, int]]) -> dict[str, Any]:

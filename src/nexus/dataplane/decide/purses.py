@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import add, attrgetter, gt, sub
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
+from nexus.contracts.limit_sets import LimitSet
 from nexus.contracts.limits import MAX_UNITS, Call, Limit, LimitTable
 from nexus.dataplane.decide.scripts import keys_of
 from nexus.dataplane.decide.types import LimitStanding
@@ -87,7 +88,7 @@ class Plan:
         self._amounts = attrgetter(*counted) if len(counted) == len(self.columns) > 1 else None
         self.has_scales = any(limit.scale != 1 or limit.exchange != 1 for limit in self.columns)
         self.asked_of_late = 0
-        self.described: list[list[Any]] | None = None
+        self.described: LimitSet | None = None
         """What a record says of each limit whatever it was charged, once one has been written."""
         self.purse = Purse(self)
 
@@ -149,12 +150,16 @@ class Page:
         """Return the page as it is when more is set aside."""
         return Page(self.plan, taken, self.lefts, self.resets)
 
+    def lefts_at(self, left: Charges) -> list[int]:
+        """Return what each limit has while so much is left of what was set aside."""
+        moved = list(map(sub, left, self.taken))
+        return [max(0, had + moved[place]) for had, place in zip(self.lefts, self.plan.units_of, strict=True)]
+
     def standings(self, charges: Charges | None, left: Charges) -> list[LimitStanding]:
         """Return how each limit stands while so much is left of what was set aside."""
         made: list[LimitStanding] = []
-        for number, ((limit, bucket), place) in enumerate(zip(self.plan.limits, self.plan.units_of, strict=True)):
-            has = max(0, self.lefts[number] - self.taken[place] + left[place])
-            reset = self.resets[number]
+        rows = zip(self.plan.limits, self.plan.units_of, self.lefts_at(left), self.resets, strict=True)
+        for (limit, bucket), place, has, reset in rows:
             if limit.rate is not None:
                 reset = -(-max(0, limit.capacity - has) * limit.rate.denominator // limit.rate.numerator)
             made.append(LimitStanding(limit, bucket, charges[place] if charges else 0, has, reset))
@@ -343,6 +348,10 @@ class Standings(Sequence[LimitStanding]):
         self.charges = charges
         self.left = left
         self._made: list[LimitStanding] | None = None
+
+    def lefts(self) -> list[int]:
+        """Return what each limit has left."""
+        return self.page.lefts_at(self.left)
 
     def _all(self) -> list[LimitStanding]:
         if self._made is None:

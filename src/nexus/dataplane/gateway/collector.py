@@ -19,6 +19,7 @@ from uuid import UUID
 import structlog
 
 from nexus.contracts.calls import ApiCall
+from nexus.contracts.limit_sets import LimitSet
 from nexus.dataplane.gateway.duty import Duty
 from nexus.dataplane.gateway.exchange import interrupted
 from nexus.dataplane.gateway.journal import Begin, BeginRecords, End, Leftover, Record, clear_unfinished, leftovers
@@ -123,6 +124,7 @@ class Collector:
 
     async def _record(self, files: Sequence[Leftover], ended: set[str]) -> bool:
         groups: dict[Behalf, list[Record]] = {}
+        limit_sets: dict[str, LimitSet] = {}
         interruptions = 0
         for file in files:
             if file.damages:
@@ -130,6 +132,7 @@ class Collector:
                     "a part of a gateway journal is damaged; the calls in it are lost",
                     file=file.path.name, damages=file.damages,
                 )  # fmt: skip
+            limit_sets |= file.limit_sets
             for end in file.ended:
                 groups.setdefault(_behalf(end), []).extend((end.call, *end.more))
             for begin in file.begun.values():
@@ -138,7 +141,7 @@ class Collector:
                         begin.records if isinstance(begin, BeginRecords) else (interrupted(begin),)
                     )
                     interruptions += 1
-        if not await self._store_all(groups):
+        if not await self._store_all(groups, limit_sets):
             return False
         for calls in groups.values():
             self._metrics.collected.inc(len(calls))
@@ -171,13 +174,13 @@ class Collector:
             )
         return caller
 
-    async def _store(self, behalf: Behalf, calls: list[Record]) -> bool:
+    async def _store(self, behalf: Behalf, calls: list[Record], limit_sets: Sequence[LimitSet]) -> bool:
         """Give calls to ingest; False when it cannot take them now."""
         caller = await self._caller(behalf)
         limit = self._ingest.limits.records
         for start in range(0, len(calls), limit):
             try:
-                receipt = await self._ingest.submit(caller, calls[start : start + limit])
+                receipt = await self._ingest.submit(caller, calls[start : start + limit], limit_sets=limit_sets)
             except NexusError as error:
                 self._metrics.deferred.labels(error.code).inc()
                 log.warning("finished calls wait: ingest takes no records now", reason=error.code, calls=len(calls))
@@ -191,15 +194,19 @@ class Collector:
                 )  # fmt: skip
         return True
 
-    async def store(self, marks: Sequence[End]) -> bool:
+    async def store(self, marks: Sequence[End], limit_sets: Mapping[str, LimitSet]) -> bool:
         """Record calls that could not be noted in a journal; False when ingest does not take all of them now."""
         groups: dict[Behalf, list[Record]] = {}
         for mark in marks:
             groups.setdefault(_behalf(mark), []).extend((mark.call, *mark.more))
-        return await self._store_all(groups)
+        return await self._store_all(groups, limit_sets)
 
-    async def _store_all(self, groups: Mapping[Behalf, list[Record]]) -> bool:
-        return all(await asyncio.gather(*(self._store(behalf, calls) for behalf, calls in groups.items())))
+    async def _store_all(self, groups: Mapping[Behalf, list[Record]], limit_sets: Mapping[str, LimitSet]) -> bool:
+        sets: dict[UUID, list[LimitSet]] = {}
+        for limit_set in limit_sets.values():
+            sets.setdefault(limit_set.organization_id, []).append(limit_set)
+        stored = (self._store(behalf, calls, sets.get(behalf[0], ())) for behalf, calls in groups.items())
+        return all(await asyncio.gather(*stored))
 
 
 def _behalf(mark: Begin | BeginRecords | End) -> Behalf:

@@ -11,6 +11,7 @@ import msgspec
 from nexus.contracts.calls import MAX_PATH_CHARS, MAX_USER_AGENT_CHARS, ApiCall
 from nexus.contracts.gateway import CredentialEntry, ProviderEntry
 from nexus.contracts.keys import KeyEntry
+from nexus.contracts.limit_sets import LimitSet
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane.decide.gate import Ticket
 from nexus.dataplane.gateway.journal import Begin, End, OpenCall
@@ -110,6 +111,8 @@ class Exchange:
     """What was reserved for it, where its organization has limits."""
     decision: dict[str, Any] | None = None
     """What limits decided of it, once it is refused or settled, as `decide/explanation.py` writes it down."""
+    limit_set: LimitSet | None = None
+    """The limits that `decision` names."""
     refused_by: str | None = None
     """The limit that refused it: it was never sent."""
     open_call: OpenCall | None = None

@@ -8,7 +8,7 @@
 Marks are written, not synced: what was written outlives the process, though not the machine. Each process writes to files of
 its own, held under flock, and turns over to the next many times a second; a file that nobody holds is taken by any process
 of the node and deleted when all its calls are stored. Should that end half-way, it is taken again: ids decide. The frames
-are those of ingest's spool.
+are those of ingest's spool. A set of limits that many records name is in each file once.
 
 A call that is still open when the file turns over would hold up the records of all others in it. So its mark moves to a
 second file, which holds nothing but marks of such calls, and the first is told so.
@@ -27,6 +27,7 @@ from uuid import UUID
 import msgspec
 
 from nexus.contracts.calls import ApiCall
+from nexus.contracts.limit_sets import LimitSet
 from nexus.contracts.mcp_requests import McpRequest
 from nexus.contracts.tool_calls import ToolCall
 from nexus.dataplane.held_files import clear_drafts, create_held, read_nobodys
@@ -98,7 +99,7 @@ class Over(msgspec.Struct, frozen=True, array_like=True, tag="o"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_DECODER = msgspec.msgpack.Decoder(Begin | BeginRecords | End | Over)
+_DECODER = msgspec.msgpack.Decoder(Begin | BeginRecords | End | Over | LimitSet)
 
 
 class _File:
@@ -121,6 +122,8 @@ class _File:
         self.records = 0
         self.open: dict[OpenCall, bytes] = {}
         """The calls that began here and did not end, with their marks as written."""
+        self.limit_sets: set[str] = set()
+        """The sets of limits that are written here, by their ids."""
 
     def write(self, content: bytes) -> None:
         """Append all of the content."""
@@ -157,6 +160,8 @@ class Leftover:
     descriptor: int
     begun: dict[str, Begin | BeginRecords] = field(default_factory=dict)
     ended: list[End] = field(default_factory=list)
+    limit_sets: dict[str, LimitSet] = field(default_factory=dict)
+    """What the records name, by id."""
     damages: int = 0
 
     def release(self) -> None:
@@ -194,12 +199,19 @@ class Journal:
         file.open[call] = frame
         return call
 
-    def end(self, call: OpenCall | None, mark: End) -> None:
-        """Note the record of a call, whose beginning could be noted or not. `OSError` when the disk refuses."""
+    def end(self, call: OpenCall | None, mark: End, limit_set: LimitSet | None = None) -> None:
+        """Note the record of a call, whose beginning could be noted or not. `OSError` when the disk refuses.
+
+        The set of limits that the record names is in the same file, before it.
+        """
         noted_in: _File | None = None
         try:
             file = self._writable()
-            file.write(write_frame(_encode(mark)))
+            frame = write_frame(_encode(mark))
+            if limit_set is not None and limit_set.id not in file.limit_sets:
+                file.write(write_frame(_encode(limit_set)))
+                file.limit_sets.add(limit_set.id)
+            file.write(frame)
             file.records += 1
             noted_in = file
         finally:
@@ -302,6 +314,9 @@ def _read(path: Path, descriptor: int, content: bytes) -> Leftover:
             continue
         if isinstance(mark, (Begin, BeginRecords)):
             found.begun[mark.id] = mark
+            continue
+        if isinstance(mark, LimitSet):
+            found.limit_sets[mark.id] = mark
             continue
         found.begun.pop(mark.id, None)
         if isinstance(mark, End):

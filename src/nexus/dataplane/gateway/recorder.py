@@ -9,6 +9,7 @@ import asyncio
 
 import structlog
 
+from nexus.contracts.limit_sets import LimitSet
 from nexus.dataplane.gateway.collector import Collector, duty_of
 from nexus.dataplane.gateway.journal import End, Journal
 from nexus.dataplane.gateway.metrics import GatewayMetrics
@@ -34,6 +35,8 @@ class Recorder:
         self._duty = duty_of(journal.folder)
         self._collector = Collector(ingest, journal.folder, metrics.collector, is_ours=self._is_ours)
         self._unjournaled: list[End] = []
+        self._limit_sets: dict[str, LimitSet] = {}
+        """Those that unjournaled calls name."""
         self._waiting = 0
         self._oldest_seconds = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -61,9 +64,11 @@ class Recorder:
             )
         await self._collector.stop()
 
-    def add_unjournaled(self, mark: End) -> None:
+    def add_unjournaled(self, mark: End, limit_set: LimitSet | None = None) -> None:
         """Take a finished call that the journal did not: it is lost if this process dies before it is stored."""
         self._unjournaled.append(mark)
+        if limit_set is not None:
+            self._limit_sets[limit_set.id] = limit_set
 
     async def _run(self) -> None:
         while True:
@@ -85,5 +90,7 @@ class Recorder:
         self._waiting = waiting + len(self._unjournaled)
         self._metrics.waiting.set(self._waiting)
         marks = list(self._unjournaled)
-        if marks and await self._collector.store(marks):
+        if marks and await self._collector.store(marks, self._limit_sets):
             del self._unjournaled[: len(marks)]
+            if not self._unjournaled:
+                self._limit_sets = {}

@@ -285,7 +285,9 @@ class Gateway:
         """Settle what was reserved to what the attempt took, and write down what was decided of it."""
         actual = self._actual(gate, ticket, exchange)
         if ticket.decision.standings:
-            exchange.decision = explain(ticket.decision, actual)
+            exchange.decision, exchange.limit_set = explain(
+                ticket.organization_id, ticket.decision, ticket.plan, ticket.charges, actual
+            )
         if actual is None:
             gate.release(ticket)
         else:
@@ -522,11 +524,11 @@ class Gateway:
             self._settle(self.gate, exchange.ticket, exchange)
         mark = exchange.end_mark(self.snapshots.prices.book)
         try:
-            self.journal.end(exchange.open_call, mark)
+            self.journal.end(exchange.open_call, mark, exchange.limit_set)
         except OSError as error:
             self.metrics.unjournaled.inc()
             log.error("the gateway's journal cannot be written", error=repr(error))
-            self.recorder.add_unjournaled(mark)
+            self.recorder.add_unjournaled(mark, exchange.limit_set)
         if exchange.refused_by is not None:
             return
         self.metrics.ended(exchange.target.provider.slug, exchange.status_code)

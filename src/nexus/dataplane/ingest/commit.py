@@ -14,7 +14,7 @@ import asyncpg
 from nexus.dataplane import store
 from nexus.dataplane.ingest import rows
 from nexus.dataplane.ingest.identity import PG_EPOCH
-from nexus.dataplane.ingest.record_type import RecordType
+from nexus.dataplane.ingest.record_type import RowType
 from nexus.platform.db import DATABASE_TROUBLE, Connection, Database
 
 _RETRIES = 3
@@ -33,7 +33,7 @@ class RecordStore(Protocol):
     """Where group commits go."""
 
     async def commit(
-        self, record_type: RecordType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
+        self, record_type: RowType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
     ) -> list[int]:
         """Store rows of one type in one transaction; return the indices of those whose id is known already."""
         ...
@@ -54,7 +54,7 @@ class PostgresStore:
         self._strays: set[asyncio.Task[Any]] = set()
 
     async def commit(
-        self, record_type: RecordType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
+        self, record_type: RowType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
     ) -> list[int]:
         """Store rows of one type in one transaction; return the indices of those whose id is known already.
 
@@ -102,7 +102,7 @@ class PostgresStore:
 
     async def _commit(
         self,
-        record_type: RecordType,
+        record_type: RowType,
         organizations: Sequence[UUID],
         days: Collection[int],
         batch: Sequence[bytes],

@@ -21,8 +21,8 @@ import structlog
 
 from nexus.dataplane.ingest.commit import DatabaseTroubleError, RecordStore
 from nexus.dataplane.ingest.metrics import IngestMetrics
-from nexus.dataplane.ingest.record_type import RecordType
-from nexus.dataplane.ingest.record_types import RECORD_TYPES
+from nexus.dataplane.ingest.record_type import RowType
+from nexus.dataplane.ingest.record_types import ROW_TYPES
 from nexus.dataplane.ingest.rows import rearrange
 from nexus.dataplane.ingest.segments import Frame, encode_frame, encode_preamble
 from nexus.dataplane.ingest.spool import Adopted, Spool
@@ -132,7 +132,7 @@ class Drain:
             await asyncio.to_thread(self._spool.quarantine, name, damage.content)
             self._metrics.damaged.inc()
             log.error("a part of the spool is damaged and was put in quarantine", file=name, reason=damage.reason)
-        record_type = RECORD_TYPES.get(segment.type_name)
+        record_type = ROW_TYPES.get(segment.type_name)
         if record_type is None:
             await self._keep_unknown(segment)
             return
@@ -171,7 +171,7 @@ class Drain:
             records=count,
         )
 
-    def _groups(self, segment: Adopted, record_type: RecordType) -> Iterator[list[Batch]]:
+    def _groups(self, segment: Adopted, record_type: RowType) -> Iterator[list[Batch]]:
         group: list[Batch] = []
         count = 0
         for frame in segment.frames:

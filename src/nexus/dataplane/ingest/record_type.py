@@ -1,7 +1,8 @@
 """What ingest knows of one type of record. Reading, group commit, spool and receipts are the same for all of them.
 
 A type is a struct that callers fill in, a staging table, two functions of SQL (one makes the staging table, one stores
-what is in it), and two functions here: one names a record's faults, one turns records into rows.
+what is in it), and two functions here: one names a record's faults, one turns records into rows. Writer, spool and drain
+know of it what any rows have (`RowType`), so that what no caller sends goes the same way.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
 import msgspec
@@ -91,16 +92,16 @@ class FindFaults(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RecordType:
-    """One type of record."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RowType:
+    """Rows of one type, from the queue to their table."""
 
+    is_record: ClassVar[bool] = False
+    """Whether its rows are records, and are counted as such."""
     struct: type[msgspec.Struct]
-    """What a caller sends, tagged with the value of `type`."""
-    least: Mapping[str, Any]
-    """A value of each required field, so that the other fields of a faulty record can be checked."""
+    """What a row is made of, tagged with the type's name."""
     table: str
-    """Where the records end up; cut by month of the key's time."""
+    """Where the rows end up; cut by month of the key's time, unless rows come without the days of their keys."""
     staging: str
     """The transaction's temporary table that rows are copied into."""
     stage: str
@@ -110,15 +111,24 @@ class RecordType:
     column_types: Mapping[str, str]
     """Columns of the staging table, in order: `ordinal` first, then those of every type, then the type's own."""
     not_null: frozenset[str]
-    faults_of: FindFaults
-    encoder: Callable[[Tables], Encoder]
 
     @property
     def name(self) -> str:
-        """The value of `type`."""
+        """The struct's tag."""
         return str(self.struct.__struct_config__.tag)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
         return tuple(self.column_types)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RecordType(RowType):
+    """One type of record: its struct is what a caller sends, tagged with the value of `type`."""
+
+    is_record = True
+    least: Mapping[str, Any]
+    """A value of each required field, so that the other fields of a faulty record can be checked."""
+    faults_of: FindFaults
+    encoder: Callable[[Tables], Encoder]

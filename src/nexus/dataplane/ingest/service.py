@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -13,8 +13,10 @@ import msgspec
 from redis.asyncio import Redis
 
 from nexus.contracts.keys import KeyEntry
+from nexus.contracts.limit_sets import LimitSet
 from nexus.dataplane.ingest.commit import PostgresStore, RecordStore
 from nexus.dataplane.ingest.drain import Drain
+from nexus.dataplane.ingest.limit_sets import LIMIT_SET, KeptSets, row_of
 from nexus.dataplane.ingest.live import LivePublisher
 from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.dataplane.ingest.record_type import Caller, Encoder, Prepared, Tables
@@ -106,6 +108,7 @@ class Ingest:
         self.drain = Drain(self.writer, self._store, self.spool, self.metrics, batch_rows=settings.ingest_batch_rows)
         self._encoders = self._made_encoders()
         self._callers: dict[UUID, Caller] = {}
+        self._kept_sets = KeptSets()
         snapshots.on_change(self._forget)
 
     def _forget(self) -> None:
@@ -154,15 +157,22 @@ class Ingest:
         return caller
 
     async def submit(
-        self, caller: Caller, records: Sequence[msgspec.Struct], *, idempotency_key: str | None = None
+        self,
+        caller: Caller,
+        records: Sequence[msgspec.Struct],
+        *,
+        idempotency_key: str | None = None,
+        limit_sets: Sequence[LimitSet] = (),
     ) -> Receipt:
         """Store records of code in the same process. Faulty ones are listed in the receipt, as over HTTP.
 
+        `limit_sets` are those of the caller's organization that records may name; they are durable before any record is stored.
         Raises `QueueFull`, `ShareFull`, `SpoolFull`, `SpoolBroken` or `Stopping` when not all of them were taken: those
         of another type may be stored, and are known when they come again.
         """
         parts = sort_out(records, range(len(records)))
-        return await self._store_checked(caller, Checked(parts, [], len(records)), idempotency_key, self.clock.now())
+        checked = Checked(parts, [], len(records))
+        return await self._store_checked(caller, checked, idempotency_key, self.clock.now(), limit_sets)
 
     async def take(
         self,
@@ -192,7 +202,12 @@ class Ingest:
         return await self._store_checked(caller, checked, idempotency_key, received_at)
 
     async def _store_checked(
-        self, caller: Caller, checked: Checked, idempotency_key: str | None, received_at: datetime
+        self,
+        caller: Caller,
+        checked: Checked,
+        idempotency_key: str | None,
+        received_at: datetime,
+        limit_sets: Sequence[LimitSet] = (),
     ) -> Receipt:
         self.writer.admit(caller.organization_id, sum(len(part.records) for part in checked.parts))
         self.metrics.received.inc(checked.count)
@@ -200,6 +215,8 @@ class Ingest:
         ready = [
             (part, await self._prepare(caller, part, idempotency_key, received_at, faults)) for part in checked.parts
         ]
+        if limit_sets:
+            await self._keep(caller, limit_sets, {day for _, prepared in ready for day in prepared.days})
         waiting = [
             self.writer.submit(part.record_type, caller.organization_id, prepared.rows, prepared.days)
             for part, prepared in ready
@@ -226,6 +243,15 @@ class Ingest:
         self.metrics.refused.inc(len(faults))
         refused = [Refusal(index, told, record_id) for index, record_id, told in sorted(faults, key=_index)]
         return Receipt(checked.count, accepted, stored, duplicates, refused, durability)
+
+    async def _keep(self, caller: Caller, limit_sets: Sequence[LimitSet], days: Collection[int]) -> None:
+        """Return when sets that records of these days may name are durable; raises what `submit` does."""
+        missing = self._kept_sets.missing(limit_sets, days)
+        if not missing:
+            return
+        rows = [row_of(*item) for item in missing]
+        await self.writer.submit(LIMIT_SET, caller.organization_id, rows, set())
+        self._kept_sets.note(missing)
 
     async def _prepare(
         self,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nexus.dataplane.held_files import clear_drafts, create_held, files_of, read_nobodys
-from nexus.dataplane.ingest.record_type import RecordType
+from nexus.dataplane.ingest.record_type import RowType
 from nexus.dataplane.ingest.segments import Damage, Frame, encode_frame, encode_preamble, read_segment
 from nexus.kit.errors import Unavailable
 from nexus.platform.db.secrets import write_private
@@ -139,7 +139,7 @@ class Spool:
         """The segment being written, by type of record."""
         self._count = 0
 
-    def append(self, record_type: RecordType, frames: Sequence[Frame]) -> int:
+    def append(self, record_type: RowType, frames: Sequence[Frame]) -> int:
         """Write frames of one type and return their size when they are on disk: from then on they survive anything but the disk.
 
         `SpoolFull` at the limit, `SpoolBroken` when the disk refuses; then none of the frames counts as taken.
@@ -171,7 +171,7 @@ class Spool:
             self._abandon(record_type.name)
         return len(content)
 
-    def _create(self, record_type: RecordType) -> _Active:
+    def _create(self, record_type: RowType) -> _Active:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         now_ns = time.time_ns()
         self._count += 1

@@ -28,7 +28,7 @@ import structlog
 
 from nexus.dataplane.ingest.commit import DatabaseTroubleError, PoisonedRowsError, RecordStore
 from nexus.dataplane.ingest.metrics import IngestMetrics
-from nexus.dataplane.ingest.record_type import RecordType
+from nexus.dataplane.ingest.record_type import RowType
 from nexus.dataplane.ingest.segments import Frame
 from nexus.dataplane.ingest.spool import Spool
 from nexus.kit.errors import NexusError, TooManyRequests, Unavailable
@@ -72,7 +72,7 @@ class Outcome:
 class Batch:
     """Rows of one caller and one type, to be stored and acknowledged together."""
 
-    record_type: RecordType
+    record_type: RowType
     organization_id: UUID
     rows: Sequence[bytes]
     days: set[int]
@@ -151,7 +151,7 @@ class Writer:
             raise ShareFull(retry_after_seconds=1)
 
     async def submit(
-        self, record_type: RecordType, organization_id: UUID, rows: Sequence[bytes], days: set[int]
+        self, record_type: RowType, organization_id: UUID, rows: Sequence[bytes], days: set[int]
     ) -> Outcome:
         """Store rows and return when they are committed or synced in the spool; else raise what to tell the caller."""
         self.admit(organization_id, len(rows))
@@ -249,7 +249,7 @@ class Writer:
     def report_stored(self, batch: Batch, outcome: Outcome) -> None:
         """Tell those who watch the organization that records were stored."""
         stored = len(batch.rows) - outcome.duplicates - len(outcome.poisoned)
-        if stored:
+        if stored and batch.record_type.is_record:
             self._on_stored(batch.organization_id, stored)
 
     def set_away(self, *, is_away: bool) -> None:
@@ -290,8 +290,9 @@ class Writer:
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         self._metrics.commit_rows.observe(len(rows))
         self._metrics.commits.labels("committed").inc()
-        self._metrics.stored.inc(len(rows) - len(duplicates))
-        self._metrics.duplicates.inc(len(duplicates))
+        if batches[0].record_type.is_record:
+            self._metrics.stored.inc(len(rows) - len(duplicates))
+            self._metrics.duplicates.inc(len(duplicates))
         return duplicates
 
     async def _bisect(self, batch: Batch, reason: str, max_poisoned: int) -> Outcome:

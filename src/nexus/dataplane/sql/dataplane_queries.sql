@@ -72,6 +72,14 @@ SELECT metering.stage_calls_v1();
 -- Answers the ordinals of staged rows that were stored before, or stand earlier in the same batch.
 SELECT metering.store_calls_v1();
 
+-- query: stage_limit_sets
+-- role: nexus_writer
+SELECT metering.stage_limit_sets_v1();
+
+-- query: store_limit_sets
+-- role: nexus_writer
+SELECT metering.store_limit_sets_v1();
+
 -- query: stage_tool_calls
 -- role: nexus_writer
 SELECT mcp.stage_tool_calls_v1();

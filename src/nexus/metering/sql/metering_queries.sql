@@ -44,3 +44,10 @@ SELECT count(*) FROM (SELECT FROM metering.rollup_journal LIMIT $1) AS j
 -- query: organization_by_slug
 -- role: nexus_system
 SELECT o.id FROM identity.organizations AS o WHERE o.slug = $1
+
+-- query: limit_sets
+-- A set is the same in each month that calls name it in.
+SELECT DISTINCT ON (s.id) s.id, s.limits
+FROM metering.limit_sets AS s
+WHERE s.organization_id = $1 AND s.id = ANY ($2::uuid[])
+ORDER BY s.id

@@ -40,6 +40,11 @@ SELECT count(*) AS rows, max(occurred_at) AS last_at, max(received_at) AS touche
 FROM metering.calls
 WHERE key_at >= $1 AND key_at < $2
 
+-- query: delete_limit_sets
+-- role: nexus_system
+-- Those of the calls of one month.
+DELETE FROM metering.limit_sets WHERE month = $1
+
 -- query: minutes_of_month
 -- role: nexus_system
 SELECT count(*) AS rows, max(bucket) AS last_at, max(touched_at) AS touched_at
