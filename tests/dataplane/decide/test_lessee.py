@@ -140,6 +140,23 @@ async def test_leases_are_given_back_when_calls_stop(redis_url: str, nodes: list
     assert 10**6 - state.level >= len(found)
 
 
+async def test_a_call_that_redis_decides_is_not_refused_what_its_own_process_has_on_lease(
+    redis_url: str, nodes: list[Node]
+) -> None:
+    node = Node(
+        redis_url,
+        limit(1, capacity=1000, per_us=DAY, dimension="tokens"),
+        limit(2, capacity=1000, method="fixed_window", period="year", dimension="tokens"),
+    )
+    nodes.append(node)
+    used = len(await hot(node, tokens=1))
+
+    # One that another process may settle is decided by Redis.
+    decision = await node.engine.decide(call(tokens=1000 - used), hold_seconds=60)
+
+    assert (decision.outcome, decision.decided_by) == ("admitted", "redis")
+
+
 async def test_a_new_version_ends_the_lease_of_the_old_one(redis_url: str, nodes: list[Node]) -> None:
     node = Node(redis_url, limit(1, capacity=10**6, per_us=DAY))
     nodes.append(node)

@@ -324,7 +324,7 @@ class Admission:
         keys = keys_of(call.organization_id)
         answer: list[int] = []
         now_us = self._now_us()
-        turns = scarce = 0
+        turns = scarce = spared = 0
         while turns < 4:
             turns += 1
             answer = await self._breaker.run(
@@ -343,6 +343,8 @@ class Admission:
                 # This process's clock is off: windows are offered by Redis's from now on.
                 now_us = answer[1]
                 self._skew_us = now_us - time.time_ns() // 1000
+            elif status in {0, SCARCE} and spared < len(asked) and await self._lessee.spare(keys.cell, asked, answer):
+                turns, spared = turns - 1, spared + 1
             elif status == 0 and await self._reaped(call.organization_id, keys):
                 continue
             elif status == SCARCE and scarce < _SCARCE_TURNS:

@@ -37,7 +37,8 @@ _SWIFTLY_US, _RARELY_US = 50_000, 300_000
 """Between these two lies how long a lease may be unused."""
 _WORTH = 4
 """While a lease accrues Redis is asked again only if its bucket had more than one part in so many of the lease left."""
-_DENIAL_US = 50_000
+_DENIAL_US, _SPENT_DENIAL_US = 50_000, 200_000
+"""For how long a refusal holds for calls that ask for as much: of a bucket, that refills, and of a window that is used up."""
 _BIN_US, _SHORTEST_BIN_US = 100_000, 20_000
 _HOT_CALLS = 10
 """Calls a second from which a process asks for leases on a limit."""
@@ -347,7 +348,8 @@ class Leases:
             left, at_once, accruing, duration, window = answer[5 * number - 1 : 5 * number + 4]
             key = (cell, bucket)
             if status == 0 and number == which and limit.method != "concurrency":
-                self._denials[key] = Denial(limit.version, units, now_us + min(retry, _DENIAL_US), now_us + retry)
+                lasts_us = min(retry, _SPENT_DENIAL_US if window else _DENIAL_US)
+                self._denials[key] = Denial(limit.version, units, now_us + lasts_us, now_us + retry)
             if limit.method == "concurrency" and not at_once:
                 self._scarce[key] = now_us + _SCARCE_US
             if at_once or accruing or limit.method != "token_bucket":
@@ -361,6 +363,17 @@ class Leases:
                 )  # fmt: skip
             if window:
                 self._windows[key] = window
+
+    def spare(self, key: BucketKey, units: int, now_us: int) -> bool:
+        """Let a lease go back with the next that do, where it has so many units to spend; tells whether it has."""
+        lease = self._held.get(key)
+        if lease is None or lease.limit.method == "concurrency" or lease.last_us <= now_us:
+            return False
+        # What is set aside is spent from the lease, and comes back with it.
+        if lease.spendable(now_us) + sum(purse.left[purse.plan.charged[key]] for purse in lease.purses) < units:
+            return False
+        lease.used_at_us = now_us - lease.idle_us
+        return True
 
     def idle(self, now_us: int) -> set[str]:
         """Return cells with leases that are to go back: unused for a while, far too large by now, or near their end."""
@@ -409,6 +422,8 @@ class Leases:
 
     def correct(self, key: BucketKey, limit: Limit, units: int, window: int) -> None:
         """Debit units of a settlement from a lease, or credit them when negative; where that cannot be they are owed to Redis."""
+        if units < 0:
+            self._denials.pop(key, None)
         if self._correct(key, units, window):
             return
         # Which calls are in flight Redis is told with the next lease; a window that nobody knows goes on as it is.

@@ -306,6 +306,15 @@ class Lessee:
         self._count_admitted(self._admitted)
         self._admitted = self._denied = 0
 
+    async def spare(self, cell: str, asked: Asked, answer: Sequence[int]) -> bool:
+        """Give back what a call lacks that Redis decided, where this process has it on lease; tells whether it had enough."""
+        which = answer[2] - 1
+        _, bucket, units = asked[which]
+        if not self.leases.spare((cell, bucket), units - answer[4 + 3 * which], monotonic_us()):
+            return False
+        await self._give_back(cell, only_idle=True)
+        return True
+
     async def _give_back(self, cell: str, *, only_idle: bool) -> None:
         async with self._locks.setdefault(cell, asyncio.Lock()):
             sent_us = monotonic_us()

@@ -412,7 +412,9 @@ SPREAD_US = 200_000
 SLOT_LIVES = 10
 """So many times as long as other leases do those live that only say what calls hold."""
 FAR = 4
-"""Windows and calls in flight are leased while there is left so many times what all processes want."""
+"""Calls in flight are leased while there is left so many times what all processes want."""
+FEWEST = 4
+"""Windows are leased while that pays for so many calls more."""
 
 
 def spread(limit: Limit) -> int:
@@ -431,12 +433,23 @@ def _lease(bucket: Bucket, wish: Wish, sequence: int, kept: int, now: int, life_
         bucket.level -= at_once + accruing
         return Lease(sequence, at_once + accruing, accruing, wish.wanted, now, duration, now + life_us, method)
     wishes = wish.wanted + sum(lease.wanted for lease in bucket.leases.values())
-    at_once = wish.wanted if bucket.available() - bucket.limit.reserve >= FAR * wishes else 0
-    bucket.charge(at_once)
+    left = floor(bucket.available()) - bucket.limit.reserve
     is_window = method == "fixed_window"
+    if not wish.wanted:
+        at_once = 0
+    elif is_window:
+        share = _share(left, wishes, wish.wanted)
+        at_once = share if share >= FEWEST * wish.charge else 0
+    else:
+        at_once = wish.wanted if left >= FAR * wishes else 0
+    bucket.charge(at_once)
     at, duration = (bucket.at, max(0, bucket.ends - now)) if is_window else (now, 0)
     ends = now + (life_us if is_window and wish.wanted else SLOT_LIVES * life_us)
     return Lease(sequence, kept + at_once, 0, wish.wanted, at, duration, ends, method)
+
+
+def _share(left: int, wishes: int, wanted: int) -> int:
+    return min(wanted, max(0, left) // 2 * wanted // wishes)
 
 
 def _grant(bucket: Bucket, wanted: int, now: int, horizon: int) -> tuple[int, int, int]:
@@ -446,7 +459,7 @@ def _grant(bucket: Bucket, wanted: int, now: int, horizon: int) -> tuple[int, in
     left = floor(bucket.level) + bucket.ahead(now) - limit.reserve
     free = max(0, bucket.room)
     wishes = wanted + sum(lease.wanted for lease in others)
-    at_once = min(wanted, max(0, left) // 2 * wanted // wishes, free)
+    at_once = min(_share(left, wishes, wanted), free)
     if at_once >= wanted or duration == 0 or left < 0:
         return at_once, 0, 0
     everything = floor(duration // 16 * 15 * bucket.rate)

@@ -83,10 +83,14 @@ for i = 1, count do
         out = at_once + accruing
         b.level, b.changed = b.level - out, b.changed - out
     else
-        if wanteds[i] > 0 then at_once = grant_far(lefts[i], leases[i], wanteds[i]) end
+        if b.method == WINDOW then
+            if wanteds[i] > 0 then at_once = grant_window(lefts[i], leases[i], wanteds[i], charges[i]) end
+            at, duration = b.at, max(0, b.ends - now)
+        elseif wanteds[i] > 0 then
+            at_once = grant_slots(lefts[i], leases[i], wanteds[i])
+        end
         out = out + at_once
         charge(b, at_once)
-        if b.method == WINDOW then at, duration = b.at, max(0, b.ends - now) end
         if b.method == CONCURRENCY or wanteds[i] == 0 then latest = now + SLOT_LIVES * life end
     end
     b.leased = b.leased + out

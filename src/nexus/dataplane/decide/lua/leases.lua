@@ -15,9 +15,11 @@ local SPREAD_US = 200000
 -- Slots of calls in flight, and what calls hold of windows when nothing else is wanted, are leased for so many times as long as
 -- units: they are taken for lost only when the calls of their process have ended with it, and not because it stood still.
 local SLOT_LIVES = 10
--- Of a window, and of calls in flight, leases are granted while there is left so many times what all processes want for the
--- horizon: near the limit each call is decided alone, and none is refused for what another process does not spend.
+-- Of calls in flight leases are granted while there is left so many times what all processes want for the horizon: near the limit
+-- each call is decided alone, and none is refused for what another process does not spend.
 local FAR = 4
+-- Of a window leases get smaller as less is left: one that pays for fewer calls is not worth having, the last are decided alone.
+local FEWEST = 4
 
 -- floor(a * b / c) for a <= c.
 local function part_of(a, b, c)
@@ -121,6 +123,11 @@ local function ahead_of(leases)
     return ahead
 end
 
+-- Of half of what is left, as much as a process wants of what all want; no more than it wants.
+local function share_of(left, wishes, wanted)
+    return min(wanted, part_of(wanted, floor(max(0, left) / 2), wishes))
+end
+
 -- How much of a bucket that has `left` to give a process is granted that wants so much in `horizon`: at once and accruing.
 --
 -- At once: of half of what is left, as much as it wants of what all want. Accruing: a share of what the bucket will gain, so that
@@ -139,7 +146,7 @@ local function grant(b, left, leases, wanted, horizon)
         end
     end
     local free = max(0, room(b))
-    local at_once = min(wanted, part_of(wanted, floor(max(0, left) / 2), wishes), free)
+    local at_once = min(share_of(left, wishes, wanted), free)
     if at_once >= wanted or duration == 0 or left < 0 then return at_once, 0, 0 end
     local all = promised(b, duration)
     local fair, due = floor(all / active), 0
@@ -156,9 +163,19 @@ local function grant(b, left, leases, wanted, horizon)
     return at_once, accruing, duration
 end
 
--- The same of a window or of calls in flight, that have `left` to give: all that is wanted, or nothing where the limit is near.
-local function grant_far(left, leases, wanted)
-    local wishes = wanted
-    for _, lease in pairs(leases) do wishes = wishes + lease.wanted end
-    return left >= FAR * wishes and wanted or 0
+-- What all processes want that have leases, this one included.
+local function wishes_of(leases, wanted)
+    for _, lease in pairs(leases) do wanted = wanted + lease.wanted end
+    return wanted
+end
+
+-- The same of a window, for a process whose calls are charged so much.
+local function grant_window(left, leases, wanted, charged)
+    local share = share_of(left, wishes_of(leases, wanted), wanted)
+    return share >= FEWEST * charged and share or 0
+end
+
+-- The same of calls in flight: all that is wanted, or nothing where the limit is near.
+local function grant_slots(left, leases, wanted)
+    return left >= FAR * wishes_of(leases, wanted) and wanted or 0
 end
