@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import httpx
 import pytest
 
 from nexus.identity import access_keys
-from nexus.metrics import service
+from nexus.metrics import exposition, figures, service
+from nexus.metrics import store as metrics_store
 from nexus.platform.db import Database
 from tests.conftest import TestOrganization
 from tests.issues.conftest import Taker
@@ -95,7 +98,7 @@ async def test_only_the_largest_groups_are_given_and_the_others_counted(
     take: Taker, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await take(*requests_of(5))
-    monkeypatch.setattr(service, "MAX_GROUPS", 2)
+    monkeypatch.setattr(figures, "MAX_GROUPS", 2)
 
     told = await api("series", name="http.requests", period="1h", group_by="label.route")
 
@@ -247,3 +250,40 @@ async def test_faulty_points_are_refused_with_field_and_reason_and_their_neighbo
         assert (refused.index, refused.id) == (place, "mine")
         assert field in {fault.field for fault in refused.errors}, (fields, refused.errors)
         assert all(fault.message for fault in refused.errors)
+
+
+# Whatever grows with the points of an answer: read, added up, written.
+HEAVY = [
+    (metrics_store, "aggregate_of", "series"),
+    (figures, "changes_of", "series"),
+    (figures, "figures", "series"),
+    (metrics_store, "aggregate_of", "prometheus"),
+    (exposition, "families", "prometheus"),
+    (exposition, "generate_latest", "prometheus"),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "path"), HEAVY, ids=lambda value: value if isinstance(value, str) else "")
+async def test_others_are_answered_while_figures_are_worked_out(
+    take: Taker, api: Api, database: Database, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, path: str
+) -> None:
+    await take(*requests_of())
+    await fold(database)
+    work, begun, answered = getattr(module, name), threading.Event(), threading.Event()
+    met: list[bool] = []
+
+    def waiting_for_others(*arguments: Any, **named: Any) -> Any:
+        begun.set()
+        # In the event loop nobody could be answered meanwhile, and this would end without.
+        met.append(answered.wait(10))
+        return work(*arguments, **named)
+
+    monkeypatch.setattr(module, name, waiting_for_others)
+    asked = {"name": "http.requests", "period": "1h"} if path == "series" else {"within_seconds": 86_400}
+    question = asyncio.create_task(api.send(path, **asked))
+    await asyncio.to_thread(begun.wait, 10)
+    other = await api.send()
+    answered.set()
+
+    assert other.is_success and (await question).is_success
+    assert met and all(met)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from nexus.contracts.bodies import StoredBody
+from nexus.kit.errors import FieldFault
 from nexus.platform.db import Connection, load_queries
 
 QUERIES = load_queries("nexus.dataplane")
+Row = asyncpg.Record
 
 
 class KeyRow(msgspec.Struct, frozen=True, array_like=True):
@@ -215,13 +219,32 @@ async def ensure_partition(connection: Connection, table: str, at: datetime) -> 
     return bool(await connection.fetchval(QUERIES["ensure_partition"], table, at))
 
 
+Refuse = Callable[[Connection], Awaitable[dict[int, FieldFault]]]
+"""Takes rows out of a staging table that may not be stored; returns their ordinals, each with why."""
+
+
+class Stored(NamedTuple):
+    """What became of rows; all others are stored now."""
+
+    duplicates: list[int]
+    """Ordinals of rows that were stored before, or that stand earlier under the same id."""
+    refused: Mapping[int, FieldFault] = MappingProxyType({})
+    """Ordinals of well-formed rows that may not be stored, each with why."""
+
+
 async def store_records(
-    connection: Connection, stream: bytes, columns: Sequence[str], *, staging: str, stage: str, store: str
-) -> list[int]:
+    connection: Connection,
+    stream: bytes,
+    columns: Sequence[str],
+    *,
+    staging: str,
+    stage: str,
+    store: str,
+    refuse: Refuse | None = None,
+) -> Stored:
     """Store rows given as one binary COPY stream, in the writer's transaction.
 
-    `stage` names the query that makes the temporary table `staging`, `store` the one that stores what is in it. Returns
-    the ordinals of rows that were stored before, or that stand earlier in the stream under the same id.
+    `stage` names the query that makes the temporary table `staging`, `store` the one that stores what is in it.
     """
     await connection.execute(QUERIES[stage])
     await connection.copy_to_table(
@@ -231,4 +254,13 @@ async def store_records(
         columns=columns,
         format="binary",
     )
-    return list(await connection.fetchval(QUERIES[store]) or ())
+    refused = {} if refuse is None else await refuse(connection)
+    return Stored(list(await connection.fetchval(QUERIES[store]) or ()), refused)
+
+
+async def claim_series(connection: Connection, *, at_most: int) -> list[Row]:
+    """Make the series of staged points; returns points that were taken out, as their series would be one too many.
+
+    `at_most` are active in an organization where the system configuration says nothing else.
+    """
+    return list(await connection.fetch(QUERIES["claim_series"], at_most))

@@ -7,11 +7,11 @@ delta ones too, so they only grow. Exponential buckets are given at a scale that
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
@@ -32,8 +32,9 @@ from nexus.kit.histograms import NO_LAYOUT, Explicit, Exponential, Quantiles, li
 from nexus.metrics import store
 from nexus.metrics.aggregate import Aggregate, add
 from nexus.metrics.errors import TooMuchAsked
+from nexus.metrics.figures import Bounds, changes_of
 from nexus.metrics.parameters import ExpositionQuestion
-from nexus.metrics.service import Bounds, bounds_of, waiting
+from nexus.metrics.service import bounds_of, waiting
 from nexus.metrics.types import OWN_LABELS
 from nexus.platform.db import Connection
 
@@ -230,29 +231,42 @@ async def exposed(connection: Connection, organization_id: UUID, question: Expos
         message = f"more than {MAX_SERIES} series have new points: name the metrics, with `name` once for each"
         raise TooMuchAsked(message, faults=[FieldFault("name", message)])
     ids = [row["id"] for row in rows]
-    totals: dict[tuple[UUID, UUID], Aggregate] = {}
-    for row in await store.read_totals(connection, organization_id, ids):
-        totals[row["series_id"], row["layout"]] = store.aggregate_of(row)
-    for series_id, change in await waiting(connection, organization_id, ids):
-        known = totals.get((series_id, change.layout))
-        totals[series_id, change.layout] = change.added if known is None else add(known, change.added)
-    newest: dict[UUID, tuple[datetime, UUID]] = {}
-    for (series_id, layout), total in totals.items():
-        # Where the bounds changed, the buckets of the newest are told, and what they count.
-        newest[series_id] = max(newest.get(series_id, (total.last_at, layout)), (total.last_at, layout))
-    bounds = await bounds_of(connection, organization_id, {layout for _, layout in newest.values()} - {NO_LAYOUT})
-    series = [
-        Exposed(
-            row["name"],
-            row["kind"],
-            row["unit"],
-            row["description"],
-            labels_of(dict(row)),
-            layout,
-            totals[row["id"], layout],
+    totals = await store.read_totals(connection, organization_id, ids)
+    points = await waiting(connection, organization_id, ids)
+    # Beside the event loop, which answers others meanwhile.
+    newest = await asyncio.to_thread(_newest, totals, points)
+    bounds = await bounds_of(connection, organization_id, {layout for layout, _ in newest.values()} - {NO_LAYOUT})
+    return await asyncio.to_thread(_families_of, rows, newest, bounds)
+
+
+def _newest(totals: Iterable[store.Row], points: Iterable[store.Row]) -> dict[UUID, tuple[UUID, Aggregate]]:
+    """Return the newest layout of each series and what all its points come to, those that wait too."""
+    found: dict[UUID, dict[UUID, Aggregate]] = {}
+    for row in totals:
+        found.setdefault(row["series_id"], {})[row["layout"]] = store.aggregate_of(row)
+    for series_id, change in changes_of(points):
+        layouts = found.setdefault(series_id, {})
+        known = layouts.get(change.layout)
+        layouts[change.layout] = change.added if known is None else add(known, change.added)
+    # Where the bounds changed, the buckets of the newest are told, and what they count.
+    return {
+        series_id: max(layouts.items(), key=lambda item: (item[1].last_at, item[0]))
+        for series_id, layouts in found.items()
+    }
+
+
+def _families_of(
+    rows: Iterable[store.Row], newest: Mapping[UUID, tuple[UUID, Aggregate]], bounds: Bounds
+) -> list[Metric]:
+    return list(
+        families(
+            [
+                Exposed(
+                    row["name"], row["kind"], row["unit"], row["description"], labels_of(dict(row)), *newest[row["id"]]
+                )
+                for row in rows
+                if row["id"] in newest
+            ],
+            bounds,
         )
-        for row in rows
-        if row["id"] in newest
-        for layout in (newest[row["id"]][1],)
-    ]
-    return list(families(series, bounds))
+    )

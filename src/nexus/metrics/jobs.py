@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import structlog
@@ -13,6 +13,7 @@ from nexus.metrics.aggregate import Aggregate, add, changes
 from nexus.metrics.store import TOTALS, SumKey
 from nexus.metrics.types import ROLLUPS, Rollup, begin
 from nexus.platform.db import Connection, Database
+from nexus.platform.db.configuration import get_configuration
 from nexus.platform.jobs.retention import drop_past
 
 FOLD_POINTS = 5_000
@@ -48,8 +49,7 @@ async def fold(database: Database) -> int:
 
 async def _count(connection: Connection, taken: list[store.Row]) -> None:
     added: dict[Rollup, dict[SumKey, Aggregate]] = {table: {} for table in (*ROLLUPS, TOTALS)}
-    wanted = [(row["organization_id"], row["series_id"], row["at"]) for row in taken]
-    for key, (kind, points) in (await store.points_around(connection, wanted)).items():
+    for key, (kind, points) in store.points_of(await store.points_around(connection, taken)).items():
         for change in changes(kind, points):
             for table, sums in added.items():
                 bucket = None if table == TOTALS else begin(change.at, ROLLUPS[table])
@@ -80,7 +80,24 @@ async def drop_old(database: Database, now: datetime | None = None) -> int:
     return await drop_past(database, dict(_KEPT), drop, now=now)
 
 
+async def retire_series(database: Database, now: datetime | None = None) -> int:
+    """Let series that are idle count no more against the limit; returns how many. Their figures stay."""
+    async with database.as_system() as connection:
+        configuration = await get_configuration(connection)
+        organizations = await store.rows(connection, "organizations_with_series")
+    idle = timedelta(hours=configuration.integer("limits.metric_series_idle_hours"))
+    retired = 0
+    for row in organizations:
+        # Each in a transaction of its own: whoever begins a series waits for one organization at most.
+        async with database.as_system() as connection:
+            await store.value(connection, "lock_usage", row["organization_id"])
+            before = (now or datetime.now(UTC)) - idle
+            retired += await store.value(connection, "retire_series", row["organization_id"], before)
+    return retired
+
+
 PERIODIC: list[tuple[str, float, Callable[[Database], Awaitable[object]]]] = [
     ("metrics.fold", 1.0, fold),
     ("metrics.drop_old", 3600.0, drop_old),
+    ("metrics.retire_series", 900.0, retire_series),
 ]

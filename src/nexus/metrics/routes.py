@@ -1,7 +1,9 @@
 """`/api/metrics`: metrics that programs send, their labels, what they come to over time, and their newest values."""
 
+import asyncio
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Request, Response, Router, get
 from litestar.params import QueryParameter
 
@@ -10,7 +12,7 @@ from nexus.identity.guards import actor_of, organization_of, requires
 from nexus.metering.parameters import Parameters
 from nexus.metrics import exposition, service
 from nexus.metrics.parameters import read_exposition, read_labels, read_metrics, read_series
-from nexus.metrics.types import OWN_LABELS, PERIODS, LabelValues, Metric
+from nexus.metrics.types import OWN_LABELS, PERIODS, LabelValues, Metric, SeriesUsage
 from nexus.platform.web import Page, encode_cursor, web_state
 
 AnyRequest = Request[Any, Any, Any]
@@ -52,6 +54,17 @@ async def list_metrics(
     async with state.database.tenant(organization_id, actor_of(request), readonly=True, snapshot=True) as connection:
         items, last = await service.find_metrics(connection, organization_id, question)
     return Page(items, encode_cursor(*last) if last else None)
+
+
+@get("/usage", guards=[requires("metrics:read")], summary="Active series, and how many may be")
+async def get_usage(request: AnyRequest) -> SeriesUsage:
+    """Return how many series of the organization's metrics are active, of how many that may be, and what was refused.
+
+    A series is active from its first point on until it had none for a day (`limits.metric_series_idle_hours`).
+    """
+    organization_id = organization_of(request)
+    async with web_state(request).database.tenant(organization_id, actor_of(request), readonly=True) as connection:
+        return await service.series_usage(connection, organization_id)
 
 
 @get("/labels", guards=[requires("metrics:read")], summary="Labels of a metric, and their values")
@@ -107,7 +120,9 @@ async def get_series(
     now = state.clock.now()
     question = read_series(_parameters(request), now)
     async with state.database.tenant(organization_id, actor_of(request), readonly=True, snapshot=True) as connection:
-        return Response(await service.series(connection, organization_id, question, now))
+        answer = await service.series(connection, organization_id, question, now)
+    # Written beside the event loop too: there may be tens of thousands of points.
+    return Response(await asyncio.to_thread(msgspec.json.encode, answer), media_type="application/json")
 
 
 @get("/prometheus", guards=[requires("metrics:read")], media_type="text/plain", summary="Newest values for Prometheus")
@@ -128,9 +143,11 @@ async def get_exposition(
         families = await exposition.exposed(connection, organization_id, question)
     is_openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
     return Response(
-        exposition.write(families, is_openmetrics=is_openmetrics),
+        await asyncio.to_thread(exposition.write, families, is_openmetrics=is_openmetrics),
         media_type=exposition.OPENMETRICS if is_openmetrics else exposition.TEXT,
     )
 
 
-router = Router("/api/metrics", route_handlers=[list_metrics, get_labels, get_series, get_exposition], tags=["metrics"])
+router = Router(
+    "/api/metrics", route_handlers=[list_metrics, get_usage, get_labels, get_series, get_exposition], tags=["metrics"]
+)

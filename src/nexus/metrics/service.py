@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
 from nexus.contracts.metric_records import Kind
 from nexus.kit.errors import FieldFault
-from nexus.kit.histograms import Bucket, Estimate, Quantiles, buckets_of, percentiles
 from nexus.metrics import store
-from nexus.metrics.aggregate import Aggregate, Change, add_all, changes
 from nexus.metrics.errors import AmbiguousMetric, FiguresBehind, MetricNotFound, TooMuchAsked
+from nexus.metrics.figures import Answer, Bounds
 from nexus.metrics.types import (
     AGGREGATIONS,
-    FRACTIONS,
     LABEL_PREFIX,
     ROLLUPS,
     SOURCES,
@@ -26,9 +23,10 @@ from nexus.metrics.types import (
     MetricQuestion,
     MetricsQuestion,
     SeriesQuestion,
-    begin,
+    SeriesUsage,
 )
 from nexus.platform.db import Connection
+from nexus.platform.db.configuration import get_configuration
 
 MAX_SERIES = 5_000
 """Series one question may read."""
@@ -36,9 +34,7 @@ MAX_SUMS = 50_000
 """Rows of sums one question may read."""
 MAX_WAITING = 50_000
 """Points that wait to be counted which one question adds up by itself."""
-MAX_GROUPS = 50
 MAX_LABEL_VALUES = 200
-Bounds = Mapping[UUID, Sequence[float]]
 
 
 async def find_metrics(
@@ -49,6 +45,14 @@ async def find_metrics(
     page = found[: question.limit]
     last = (page[-1].name, page[-1].kind, page[-1].unit) if len(found) > question.limit else None
     return page, last
+
+
+async def series_usage(connection: Connection, organization_id: UUID) -> SeriesUsage:
+    """Return how many series are active, of how many that may be."""
+    limit = (await get_configuration(connection)).integer("limits.metric_series")
+    for row in await store.rows(connection, "series_usage", organization_id):
+        return SeriesUsage(limit=limit, **dict(row))
+    return SeriesUsage(0, limit, 0, None, "")
 
 
 async def _series_of(
@@ -90,102 +94,17 @@ async def labels(
     return sorted(found.values(), key=lambda one: (not one.name.startswith(LABEL_PREFIX), one.name))
 
 
-async def waiting(
-    connection: Connection, organization_id: UUID, series_ids: Sequence[UUID]
-) -> list[tuple[UUID, Change]]:
-    """Return what points that no sum holds yet will change, with the series of each."""
+async def waiting(connection: Connection, organization_id: UUID, series_ids: Sequence[UUID]) -> list[store.Row]:
+    """Return the points that no sum holds yet, with those around each that they are counted by."""
     rows = await store.rows(connection, "waiting_of_series", organization_id, list(series_ids), MAX_WAITING + 1)
     if len(rows) > MAX_WAITING:
         raise FiguresBehind(f"more than {MAX_WAITING} points wait to be counted", retry_after_seconds=5)
-    wanted = [(row["organization_id"], row["series_id"], row["at"]) for row in rows]
-    return [
-        (key.series_id, change)
-        for key, (kind, points) in (await store.points_around(connection, wanted)).items()
-        for change in changes(kind, points)
-    ]
+    return await store.points_around(connection, rows)
 
 
 async def bounds_of(connection: Connection, organization_id: UUID, layouts: set[UUID]) -> Bounds:
     """Return the bounds of some layouts."""
     return {row["id"]: row["bounds"] for row in await store.rows(connection, "layouts", organization_id, list(layouts))}
-
-
-@dataclass(slots=True)
-class Cell:
-    """What a group's series come to in one period: its rows, added up when they are asked for."""
-
-    parts: dict[UUID, list[Aggregate]] = field(default_factory=dict)
-    """By layout."""
-    newest: dict[UUID, tuple[datetime, float]] = field(default_factory=dict)
-    """A gauge's newest value, by series."""
-
-    def add(self, series_id: UUID, layout: UUID, more: Aggregate) -> None:
-        """Add sums of one series."""
-        self.parts.setdefault(layout, []).append(more)
-        if more.last is not None:
-            newest = (more.last_at, more.last)
-            self.newest[series_id] = max(self.newest.get(series_id, newest), newest)
-
-    def join(self, other: Cell) -> None:
-        """Add what another period comes to."""
-        for layout, whole in other.by_layout().items():
-            self.parts.setdefault(layout, []).append(whole)
-        for series_id, newest in other.newest.items():
-            self.newest[series_id] = max(self.newest.get(series_id, newest), newest)
-
-    def by_layout(self) -> dict[UUID, Aggregate]:
-        """Add up the rows of each layout, once."""
-        for layout, parts in self.parts.items():
-            if len(parts) > 1:
-                self.parts[layout] = [add_all(parts)]
-        return {layout: parts[0] for layout, parts in self.parts.items()}
-
-    @property
-    def whole(self) -> Aggregate:
-        """The sums of all layouts, without distributions."""
-        return add_all([replace(part, bins=None) for part in self.by_layout().values()])
-
-    def buckets(self, bounds: Bounds) -> list[Bucket]:
-        """The buckets of all layouts."""
-        return [
-            bucket
-            for layout, part in self.by_layout().items()
-            if part.bins is not None
-            for bucket in buckets_of(part.bins, bounds.get(layout, ()), least=part.min, most=part.max)
-        ]
-
-
-def figures(
-    kind: Kind, cell: Cell, bounds: Bounds, seconds: float, wanted: frozenset[str], *, is_single: bool
-) -> dict[str, Any]:
-    """Return what is answered of a period: each of the wanted aggregations. `seconds` is how long the period has lasted."""
-    whole = cell.whole
-    told: dict[str, Any] = {"min": whole.min, "max": whole.max, "sum": whole.sum}
-    average = None if whole.sum is None or not whole.count else whole.sum / whole.count
-    if kind == "counter":
-        told = {"increase": whole.sum, "rate": None if whole.sum is None else whole.sum / seconds}
-    elif kind == "gauge":
-        told |= {"avg": average, "last": whole.last, "sum": math.fsum(value for _, value in cell.newest.values())}
-    else:
-        told |= {"count": whole.count, "rate": whole.count / seconds, "avg": average}
-    if kind == "histogram":
-        names = [name for name in FRACTIONS if name in wanted]
-        estimates = percentiles(cell.buckets(bounds), [FRACTIONS[name] for name in names]) if names else []
-        told |= dict.fromkeys(names)
-        if estimates:
-            told |= {name: one.value for name, one in zip(names, estimates, strict=True)}
-            told["within"] = {name: _ends(one) for name, one in zip(names, estimates, strict=True)}
-    elif kind == "summary":
-        bins = next((part.bins for part in cell.by_layout().values() if part.bins is not None), None)
-        # Quantiles of several series cannot be put together.
-        told["quantiles"] = None
-        if is_single and isinstance(bins, Quantiles):
-            told["quantiles"] = {f"{q:g}": value for q, value in bins.values}
-    return {name: value for name, value in told.items() if name in wanted or name == "within"}
-
-
-def _ends(one: Estimate) -> list[float | None]:
-    return [None if math.isinf(end) else end for end in (one.low, one.high)]
 
 
 async def series(
@@ -206,73 +125,10 @@ async def series(
             " filter by labels, or take a longer period or a shorter range"
         )
         raise TooMuchAsked(message, faults=[FieldFault("period", message)])
-    group_of = {row["id"]: tuple(_label(row, name) for name in question.group_by) for row in found}
-    groups: dict[tuple[str, ...], dict[datetime, Cell]] = {}
-
-    def put(series_id: UUID, layout: UUID, at: datetime, more: Aggregate) -> None:
-        cells = groups.setdefault(group_of[series_id], {})
-        cells.setdefault(begin(at, question.length), Cell()).add(series_id, layout, more)
-
-    ids = list(group_of)
-    for row in await store.read_rollups(connection, source, organization_id, ids, question.start, question.end):
-        put(row["series_id"], row["layout"], row["bucket"], store.aggregate_of(row))
-    for series_id, change in await waiting(connection, organization_id, ids):
-        if question.start <= change.at < question.end:
-            put(series_id, change.layout, change.at, change.added)
-    layouts = {layout for cells in groups.values() for cell in cells.values() for layout in cell.parts}
-    bounds = await bounds_of(connection, organization_id, layouts)
-    sizes: dict[tuple[str, ...], int] = {}
-    for group in group_of.values():
-        sizes[group] = sizes.get(group, 0) + 1
-    elapsed = _lasted(question.start, question.end, now)
-    wanted = question.aggregations or frozenset(AGGREGATIONS[kind])
-    told: list[tuple[float, dict[str, Any]]] = []
-    for group, cells in groups.items():
-        whole = Cell()
-        for cell in cells.values():
-            whole.join(cell)
-        single = sizes[group] == 1
-        points = [
-            {"at": at} | figures(kind, cell, bounds, _lasted(at, at + question.length, now), wanted, is_single=single)
-            for at, cell in sorted(cells.items())
-        ]
-        answer = {
-            "labels": dict(zip(question.group_by, group, strict=True)),
-            "series": sizes[group],
-            "whole": figures(kind, whole, bounds, elapsed, wanted, is_single=single),
-            "points": points,
-        }
-        told.append((_size(kind, whole.whole), answer))
-    told.sort(key=lambda one: (-one[0], tuple(one[1]["labels"].values())))
-    return {
-        "name": metric.name,
-        "kind": kind,
-        "unit": metric.unit,
-        "description": next((row["description"] for row in found if row["description"]), ""),
-        "period": question.period,
-        "from": question.start,
-        "to": question.end,
-        "series": len(found),
-        "groups": [answer for _, answer in told[:MAX_GROUPS]],
-        "groups_left_off": max(0, len(told) - MAX_GROUPS),
-    }
-
-
-def _lasted(start: datetime, end: datetime, now: datetime) -> float:
-    # A period that still runs has lasted until now, and a second at least.
-    return max((min(end, max(now, start + timedelta(seconds=1))) - start).total_seconds(), 1.0)
-
-
-def _size(kind: Kind, whole: Aggregate) -> float:
-    """Return what groups are ranked by: how much was counted, or how large a gauge was."""
-    if kind == "counter":
-        return whole.sum or 0.0
-    if kind == "gauge":
-        return abs(whole.last or 0.0)
-    return float(whole.count)
-
-
-def _label(row: store.Row, name: str) -> str:
-    if name.startswith(LABEL_PREFIX):
-        return str(row["labels"].get(name.removeprefix(LABEL_PREFIX), ""))
-    return str(row[name])
+    ids = [row["id"] for row in found]
+    sums = await store.read_rollups(connection, source, organization_id, ids, question.start, question.end)
+    points = await waiting(connection, organization_id, ids)
+    # Beside the event loop, which answers others meanwhile.
+    answer = Answer(metric, question, found)
+    layouts = await asyncio.to_thread(answer.add, sums, points)
+    return await asyncio.to_thread(answer.told, await bounds_of(connection, organization_id, layouts), now)

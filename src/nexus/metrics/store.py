@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from nexus.contracts.metric_records import Kind
 from nexus.kit import histograms
 from nexus.metering.statements import Statement
 from nexus.metrics.aggregate import Aggregate, Point
@@ -19,6 +20,7 @@ from nexus.platform.db import Connection, load_queries
 QUERIES = load_queries("nexus.metrics")
 Row = asyncpg.Record
 TOTALS = Rollup("totals")
+_KEYS_AT_ONCE = 5_000
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 _SUMS = tuple(item.name for item in fields(Aggregate))
 _CASTS = {
@@ -54,16 +56,22 @@ async def value(connection: Connection, query: str, *arguments: object) -> Any:
     return await connection.fetchval(QUERIES[query], *arguments)
 
 
-async def points_around(
-    connection: Connection, wanted: Iterable[tuple[UUID, UUID, datetime]]
-) -> dict[SeriesKey, tuple[Any, list[Point]]]:
-    """Return points of some series, and the cumulative ones before and after each; by series, with its kind."""
-    columns = list(zip(*wanted, strict=True))
-    if not columns:
-        return {}
-    found: dict[SeriesKey, tuple[Any, dict[datetime, Point]]] = {}
-    for row in await rows(connection, "points_around", *map(list, columns)):
-        _, points = found.setdefault(SeriesKey(row["organization_id"], row["series_id"]), (row["kind"], {}))
+async def points_around(connection: Connection, wanted: Sequence[Row]) -> list[Row]:
+    """Return rows of points, and of the cumulative ones before and after each; as keyed in `wanted`."""
+    found: list[Row] = []
+    # In slices: to write so many keys for the database takes time in which nobody else has a turn.
+    for start in range(0, len(wanted), _KEYS_AT_ONCE):
+        some = wanted[start : start + _KEYS_AT_ONCE]
+        columns = [[row[name] for row in some] for name in ("organization_id", "series_id", "at")]
+        found += await rows(connection, "points_around", *columns)
+    return found
+
+
+def points_of(found: Iterable[Row]) -> dict[SeriesKey, tuple[Kind, list[Point]]]:
+    """Read rows of `points_around`; by series, with its kind."""
+    series: dict[SeriesKey, tuple[Kind, dict[datetime, Point]]] = {}
+    for row in found:
+        _, points = series.setdefault(SeriesKey(row["organization_id"], row["series_id"]), (row["kind"], {}))
         known = points.get(row["key_at"])
         if known is not None and known.is_new:
             continue
@@ -79,7 +87,7 @@ async def points_around(
             row["max"],
             None if row["bins"] is None else histograms.decode(row["bins"]),
         )
-    return {key: (kind, list(points.values())) for key, (kind, points) in found.items()}
+    return {key: (kind, list(points.values())) for key, (kind, points) in series.items()}
 
 
 def aggregate_of(row: Row) -> Aggregate:

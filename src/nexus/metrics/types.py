@@ -77,6 +77,20 @@ class Metric(msgspec.Struct, frozen=True):
     """Time of its newest point."""
 
 
+class SeriesUsage(msgspec.Struct, frozen=True):
+    """How many series an organization has begun, and what was refused because there were too many."""
+
+    active: int
+    """Series that count: with a point in the last `limits.metric_series_idle_hours`."""
+    limit: int
+    """How many may; 0 is no limit."""
+    refused_points: int
+    """Points that would have begun one more, ever."""
+    last_refused_at: datetime | None
+    last_refused_metric: str
+    """Name of the metric of the newest of them; empty where there is none."""
+
+
 class LabelValues(msgspec.Struct, frozen=True):
     """A label and the values it has."""
 

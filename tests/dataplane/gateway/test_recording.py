@@ -23,6 +23,7 @@ from nexus.dataplane.gateway.journal import Begin, End, Journal
 from nexus.dataplane.gateway.recorder import Recorder
 from nexus.dataplane.ingest.commit import DatabaseTroubleError
 from nexus.dataplane.ingest.record_type import RecordType
+from nexus.dataplane.store import Stored
 from nexus.kit.ids import uuid7_text
 from nexus.platform.db import Database
 from tests.dataplane.decide.cases import limit
@@ -152,7 +153,7 @@ class AwayStore:
 
     async def commit(
         self, record_type: RecordType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
-    ) -> list[int]:
+    ) -> Stored:
         if self.is_away:
             raise DatabaseTroubleError("away")
         return await self._inner.commit(record_type, organizations, days, batch)

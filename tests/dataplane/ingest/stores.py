@@ -10,6 +10,7 @@ from nexus.contracts.calls import CALL_COLUMNS
 from nexus.dataplane.ingest.commit import DatabaseTroubleError, PoisonedRowsError
 from nexus.dataplane.ingest.record_type import RecordType
 from nexus.dataplane.ingest.rows import split_fields
+from nexus.dataplane.store import Stored
 
 _PLACES = {name: place for place, name in enumerate(CALL_COLUMNS[1:])}
 
@@ -36,7 +37,7 @@ class MemoryStore:
 
     async def commit(
         self, record_type: RecordType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
-    ) -> list[int]:
+    ) -> Stored:
         """Keep rows of new ids."""
         self.waiting.set()
         if self.gate is not None:
@@ -57,7 +58,7 @@ class MemoryStore:
                 self.types[organization_id, record_id] = record_type
         if self.loses_answer:
             raise DatabaseTroubleError("the connection was lost at COMMIT")
-        return duplicates
+        return Stored(duplicates)
 
     async def probe(self) -> None:
         """Answer unless away."""

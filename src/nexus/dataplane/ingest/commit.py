@@ -15,6 +15,7 @@ from nexus.dataplane import store
 from nexus.dataplane.ingest import rows
 from nexus.dataplane.ingest.identity import PG_EPOCH
 from nexus.dataplane.ingest.record_type import RowType
+from nexus.dataplane.store import Stored
 from nexus.platform.db import DATABASE_TROUBLE, Connection, Database
 
 _RETRIES = 3
@@ -34,8 +35,8 @@ class RecordStore(Protocol):
 
     async def commit(
         self, record_type: RowType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
-    ) -> list[int]:
-        """Store rows of one type in one transaction; return the indices of those whose id is known already."""
+    ) -> Stored:
+        """Store rows of one type in one transaction; return the indices of those known already, and of those refused."""
         ...
 
     async def probe(self) -> None:
@@ -55,8 +56,8 @@ class PostgresStore:
 
     async def commit(
         self, record_type: RowType, organizations: Collection[UUID], days: Collection[int], batch: Sequence[bytes]
-    ) -> list[int]:
-        """Store rows of one type in one transaction; return the indices of those whose id is known already.
+    ) -> Stored:
+        """Store rows of one type in one transaction; return the indices of those known already, and of those refused.
 
         `PoisonedRowsError` when PostgreSQL refuses their content, `DatabaseTroubleError` for all else. After trouble
         the rows may be stored all the same (the connection was lost at COMMIT): their ids decide when they come again.
@@ -107,7 +108,7 @@ class PostgresStore:
         days: Collection[int],
         batch: Sequence[bytes],
         held: list[Connection],
-    ) -> list[int]:
+    ) -> Stored:
         await self._ensure_partitions(record_type.table, days, held)
         async with self._database.as_writer(organizations) as connection:
             held[:] = [connection]
@@ -119,6 +120,7 @@ class PostgresStore:
                 staging=record_type.staging,
                 stage=record_type.stage,
                 store=record_type.store,
+                refuse=record_type.refuse,
             )
 
     async def _ensure_partitions(self, table: str, days: Collection[int], held: list[Connection]) -> None:

@@ -139,19 +139,19 @@ class Drain:
         for number, group in enumerate(self._groups(segment, record_type)):
             outcomes = await self._writer.commit(group, max_poisoned=2**31)
             for index, (batch, outcome) in enumerate(zip(group, outcomes, strict=True)):
-                self._metrics.drained.inc(len(batch.rows) - len(outcome.poisoned))
+                self._metrics.drained.inc(len(batch.rows) - len(outcome.left_out))
                 self._writer.report_stored(batch, outcome)
-                if outcome.poisoned:
+                if outcome.left_out:
                     name = f"{segment.path.stem}-{number}-{index}.spool"
                     await asyncio.to_thread(
-                        self._spool.quarantine, name, _refused_rows(batch, sorted(outcome.poisoned))
+                        self._spool.quarantine, name, _refused_rows(batch, sorted(outcome.left_out))
                     )
-                    self._metrics.quarantined.inc(len(outcome.poisoned))
-                    reason = next(iter(outcome.poisoned.values()))
+                    self._metrics.quarantined.inc(len(outcome.left_out))
+                    reason = next(iter(outcome.left_out.values()))
                     log.error(
                         "acknowledged records are in quarantine",
                         file=name,
-                        records=len(outcome.poisoned),
+                        records=len(outcome.left_out),
                         reason=reason,
                     )
 

@@ -23,6 +23,7 @@ from nexus.dataplane.ingest.identity import EARLIEST_US, LATEST_AHEAD_US, micros
 from nexus.dataplane.ingest.plain import Masker, PlainEncoder
 from nexus.dataplane.ingest.record_type import Caller, RecordType, Tables
 from nexus.dataplane.ingest.sense import shared_faults
+from nexus.dataplane.store import Row, claim_series
 from nexus.kit.errors import FieldFault
 from nexus.kit.histograms import (
     NO_LAYOUT,
@@ -36,7 +37,11 @@ from nexus.kit.histograms import (
     of_samples,
 )
 from nexus.kit.ids import hashed_uuid
+from nexus.platform.db import Connection
+from nexus.platform.db.configuration import CONFIGURATION_KEYS
 
+MOST_SERIES = "limits.metric_series"
+"""Where the system configuration says how many series of an organization may be active."""
 _FORM = 1
 """Goes into the id of a series: another number would make every series another one."""
 _KEPT_SERIES = 20_000
@@ -256,6 +261,22 @@ def _encoder(tables: Tables) -> PlainEncoder:
     return PlainEncoder(encoder.fields, faults_of_metric, identify_by=encoder.identify)
 
 
+async def _refuse_new_series(connection: Connection) -> dict[int, FieldFault]:
+    """Make the series of staged points; those beyond the organization's limit are refused, with the metric's name."""
+    at_most = CONFIGURATION_KEYS[MOST_SERIES].default
+    assert isinstance(at_most, int)
+    return {row["refused_ordinal"]: _one_too_many(row) for row in await claim_series(connection, at_most=at_most)}
+
+
+def _one_too_many(row: Row) -> FieldFault:
+    message = (
+        f"metric {row['refused_metric'][:80]!r} would begin one more series, and {row['active_series']:,} are active, as many"
+        " as an organization may have: leave out labels whose values are always new, or have an administrator raise"
+        f" {MOST_SERIES}"
+    )
+    return FieldFault("labels", message)
+
+
 METRIC = RecordType(
     struct=MetricRecord,
     least={"name": "x", "kind": "gauge", "timestamp": "2000-01-01T00:00:00Z"},
@@ -267,4 +288,5 @@ METRIC = RecordType(
     not_null=METRIC_NOT_NULL,
     faults_of=faults_of_metric,
     encoder=_encoder,
+    refuse=_refuse_new_series,
 )

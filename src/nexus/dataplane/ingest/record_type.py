@@ -17,6 +17,7 @@ import msgspec
 
 from nexus.contracts.bodies import BodyRule
 from nexus.dataplane.snapshots import PriceTable
+from nexus.dataplane.store import Refuse
 from nexus.kit.errors import FieldFault
 
 
@@ -111,6 +112,8 @@ class RowType:
     column_types: Mapping[str, str]
     """Columns of the staging table, in order: `ordinal` first, then those of every type, then the type's own."""
     not_null: frozenset[str]
+    refuse: Refuse | None = None
+    """Takes out of what is staged what may not be stored, though it is well-formed."""
 
     @property
     def name(self) -> str:

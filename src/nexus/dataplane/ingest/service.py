@@ -230,9 +230,11 @@ class Ingest:
         stored: int | None = 0
         durability: Literal["committed", "spooled"] = "committed"
         for prepared, outcome in zip(prepared_parts, outcomes, strict=True):
-            accepted -= len(outcome.poisoned)
+            accepted -= len(outcome.left_out)
             for index, reason in outcome.poisoned.items():
                 faults.append((prepared.positions[index], None, [FieldFault("", reason)]))
+            for index, fault in outcome.refused.items():
+                faults.append((prepared.positions[index], None, [fault]))
             if outcome.durability == "spooled":
                 durability = "spooled"
         if durability == "committed":

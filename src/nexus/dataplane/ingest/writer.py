@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,8 @@ from nexus.dataplane.ingest.metrics import IngestMetrics
 from nexus.dataplane.ingest.record_type import RowType
 from nexus.dataplane.ingest.segments import Frame
 from nexus.dataplane.ingest.spool import Spool
-from nexus.kit.errors import NexusError, TooManyRequests, Unavailable
+from nexus.dataplane.store import Stored
+from nexus.kit.errors import FieldFault, NexusError, TooManyRequests, Unavailable
 
 # Beyond this many rows that PostgreSQL refuses in one batch the fault is not the rows', and looking further costs more.
 MAX_POISONED = 100
@@ -66,6 +68,13 @@ class Outcome:
     duplicates: int = 0
     poisoned: dict[int, str] = field(default_factory=dict)
     """Rows PostgreSQL refused, by their index in the batch, with its reason."""
+    refused: dict[int, FieldFault] = field(default_factory=dict)
+    """Rows that may not be stored, by their index in the batch, with why."""
+
+    @property
+    def left_out(self) -> dict[int, str]:
+        """Rows that are not stored, by their index in the batch, with why."""
+        return self.poisoned | {index: fault.message for index, fault in self.refused.items()}
 
 
 @dataclass(slots=True, eq=False)
@@ -248,7 +257,7 @@ class Writer:
 
     def report_stored(self, batch: Batch, outcome: Outcome) -> None:
         """Tell those who watch the organization that records were stored."""
-        stored = len(batch.rows) - outcome.duplicates - len(outcome.poisoned)
+        stored = len(batch.rows) - outcome.duplicates - len(outcome.left_out)
         if stored and batch.record_type.is_record:
             self._on_stored(batch.organization_id, stored)
 
@@ -262,7 +271,7 @@ class Writer:
     async def commit(self, batches: Sequence[Batch], *, max_poisoned: int = MAX_POISONED) -> list[Outcome]:
         """Commit batches of one type together; what of them cannot be is taken apart until the poisoned rows are found."""
         try:
-            duplicates = await self._commit_rows(batches, [row for batch in batches for row in batch.rows])
+            stored = await self._commit_rows(batches, [row for batch in batches for row in batch.rows])
         except PoisonedRowsError as error:
             if len(batches) > 1:
                 middle = len(batches) // 2
@@ -275,25 +284,25 @@ class Writer:
         for batch in batches:
             end += len(batch.rows)
             ends.append(end)
-        place = 0
-        for ordinal in sorted(duplicates):
-            while ordinal >= ends[place]:
-                place += 1
-            outcomes[place].duplicates += 1
+        for ordinal in stored.duplicates:
+            outcomes[bisect_right(ends, ordinal)].duplicates += 1
+        for ordinal, fault in stored.refused.items():
+            place = bisect_right(ends, ordinal)
+            outcomes[place].refused[ordinal - (ends[place] - len(batches[place].rows))] = fault
         return outcomes
 
-    async def _commit_rows(self, batches: Sequence[Batch], rows: list[bytes]) -> list[int]:
+    async def _commit_rows(self, batches: Sequence[Batch], rows: list[bytes]) -> Stored:
         organizations = {batch.organization_id for batch in batches}
         days = set().union(*(batch.days for batch in batches))
         started = time.perf_counter()
-        duplicates = await self._store.commit(batches[0].record_type, organizations, days, rows)
+        stored = await self._store.commit(batches[0].record_type, organizations, days, rows)
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         self._metrics.commit_rows.observe(len(rows))
         self._metrics.commits.labels("committed").inc()
         if batches[0].record_type.is_record:
-            self._metrics.stored.inc(len(rows) - len(duplicates))
-            self._metrics.duplicates.inc(len(duplicates))
-        return duplicates
+            self._metrics.stored.inc(len(rows) - len(stored.duplicates) - len(stored.refused))
+            self._metrics.duplicates.inc(len(stored.duplicates))
+        return stored
 
     async def _bisect(self, batch: Batch, reason: str, max_poisoned: int) -> Outcome:
         """Store the good rows of a batch that PostgreSQL refused, and name the bad ones."""
@@ -311,7 +320,9 @@ class Writer:
                 if is_first and last - first > 1:
                     # It was refused as a whole just now.
                     raise PoisonedRowsError(reason)
-                outcome.duplicates += len(await self._commit_rows([batch], list(batch.rows[first:last])))
+                stored = await self._commit_rows([batch], list(batch.rows[first:last]))
+                outcome.duplicates += len(stored.duplicates)
+                outcome.refused.update({first + index: fault for index, fault in stored.refused.items()})
             except PoisonedRowsError as error:
                 reason = str(error)
                 if last - first == 1:

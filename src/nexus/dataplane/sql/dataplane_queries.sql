@@ -112,6 +112,13 @@ SELECT metrics.stage_points_v1();
 -- role: nexus_writer
 SELECT metrics.store_points_v1();
 
+-- query: claim_series
+-- role: nexus_writer
+-- $1 is the limit where the system configuration says none.
+SELECT c.refused_ordinal, c.refused_metric, c.active_series
+FROM metrics.claim_series_v1(coalesce(
+    (SELECT (k.value #>> '{}')::bigint FROM platform.configuration AS k WHERE k.key = 'limits.metric_series'), $1::bigint)) AS c;
+
 -- query: stage_windows
 -- role: nexus_writer
 SELECT storage.stage_windows_v1();

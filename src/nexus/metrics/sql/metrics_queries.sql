@@ -87,3 +87,30 @@ WHERE s.organization_id = $1 AND (cardinality($2::text[]) = 0 OR s.name = ANY ($
   )
 ORDER BY s.name, s.kind, s.unit, s.id
 LIMIT $4
+
+-- query: series_usage
+SELECT u.active, u.refused_points, u.last_refused_at, u.last_refused_metric
+FROM metrics.series_usage AS u WHERE u.organization_id = $1
+
+-- query: organizations_with_series
+-- role: nexus_system
+SELECT u.organization_id FROM metrics.series_usage AS u WHERE u.active > 0 ORDER BY u.organization_id
+
+-- query: lock_usage
+-- role: nexus_system
+-- Nobody begins a series of this organization until the transaction ends.
+SELECT u.active FROM metrics.series_usage AS u WHERE u.organization_id = $1 FOR UPDATE
+
+-- query: retire_series
+-- role: nexus_system
+-- Series without a point since an instant count no more, until one comes; their figures stay.
+WITH idle AS (
+    UPDATE metrics.series AS s SET is_active = false
+    WHERE s.organization_id = $1 AND s.is_active
+      AND NOT EXISTS (SELECT FROM metrics.totals AS t WHERE t.organization_id = s.organization_id AND t.series_id = s.id AND t.last_at >= $2)
+      AND NOT EXISTS (SELECT FROM metrics.journal AS j WHERE j.organization_id = s.organization_id AND j.series_id = s.id)
+    RETURNING 1
+), counted AS (
+    UPDATE metrics.series_usage AS u SET active = u.active - (SELECT count(*) FROM idle) WHERE u.organization_id = $1
+)
+SELECT count(*) FROM idle

@@ -14,6 +14,8 @@ CREATE TABLE metrics.series (
     labels           jsonb        NOT NULL,
     -- What the series' first point said of the metric.
     description      text         NOT NULL,
+    -- Whether it counts against the limit: claimed by a point, and not idle since; see metrics.series_usage.
+    is_active        boolean      NOT NULL DEFAULT false,
     PRIMARY KEY (organization_id, id)
 );
 -- Answers: which metrics there are, and the series of one, in order.
@@ -28,5 +30,5 @@ CREATE POLICY series_writer ON metrics.series TO nexus_writer
     WITH CHECK (organization_id = ANY ((SELECT platform.writer_organization_ids())::uuid[]));
 CREATE POLICY series_system ON metrics.series TO nexus_system USING (true);
 GRANT SELECT ON metrics.series TO nexus_service, nexus_readonly;
-GRANT SELECT, INSERT ON metrics.series TO nexus_writer;
-GRANT SELECT ON metrics.series TO nexus_system;
+GRANT SELECT, INSERT, UPDATE (is_active) ON metrics.series TO nexus_writer;
+GRANT SELECT, UPDATE (is_active) ON metrics.series TO nexus_system;

@@ -1,7 +1,8 @@
 -- metrics.store_points_v1: stores what is staged, once each; returns the ordinals of duplicates.
 -- requires: metrics.points, metrics.series, metrics.layouts, metrics.journal, metering.keep_new_records_v1
--- As metering.store_calls_v1: called by nexus_writer under its own policies, in the transaction that staged. The first point of
--- a series makes the series here, so that a list shows it at once; figures come from the journal.
+-- As metering.store_calls_v1: called by nexus_writer under its own policies, in the transaction that staged, after
+-- metrics.claim_series_v1 made the series. Where a node of an older release claimed none they are made here, and count from
+-- the next point on. Figures come from the journal.
 CREATE FUNCTION metrics.store_points_v1() RETURNS integer[]
     LANGUAGE plpgsql SECURITY INVOKER
     AS $$

@@ -111,6 +111,14 @@ def _keys() -> Iterator[ConfigurationKey]:
     yield k(
         "limits.ingest_bytes_per_key_per_second", 0, "bytes of records sent in with one key; 0 is no limit", 0, 10**12
     )
+    yield k(
+        "limits.metric_series",
+        100_000,
+        "active series of metrics that one organization may have; 0 is no limit",
+        0,
+        10**9,
+    )
+    yield k("limits.metric_series_idle_hours", 24, "hours without a point after which a series counts no more", 1, 8760)
     yield k("limits.older_headers", False, "whether answers tell of limits in X-RateLimit-* too, for older clients")
     yield k("admission.low_tokens_seconds", 60, "seconds a bucket is low before it is noted as an event", 0, 86_400)
     yield k("admission.default_burst_duration_seconds", 60, "seconds a burst may last", 1, 86_400)

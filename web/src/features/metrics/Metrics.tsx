@@ -1,5 +1,5 @@
 import { Anchor, Badge, Button, Group as Row, Stack, Table, Text, TextInput } from "@mantine/core";
-import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { linkOf, read } from "../../api/client";
 import type { Page } from "../../api/types";
@@ -10,7 +10,7 @@ import { Problem } from "../../app/Problem";
 import { Snippet } from "../../app/Snippet";
 import { text } from "../../app/text";
 import { Explorer } from "./Explorer";
-import { NO_UNIT, type Metric } from "./series";
+import { NO_UNIT, type Metric, type SeriesUsage } from "./series";
 import { words } from "./words";
 
 const AGAIN_MS = 15_000;
@@ -62,10 +62,26 @@ function Choice() {
         </Panel>
       )}
       <Row justify="space-between">
-        <Anchor size="sm" href={linkOf("/api/metrics/prometheus", {})}>{words.prometheus}</Anchor>
+        <Row gap="md">
+          <Anchor size="sm" href={linkOf("/api/metrics/prometheus", {})}>{words.prometheus}</Anchor>
+          <Usage />
+        </Row>
         {query.hasNextPage && <Button size="xs" variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>{text.more}</Button>}
       </Row>
     </Stack>
+  );
+}
+
+/** How many series are active, of how many that may be, and what was refused for it. */
+function Usage() {
+  const { organization, zone } = useScene();
+  const { data } = useQuery({ queryKey: ["metering", organization, "metrics", "usage"], refetchInterval: AGAIN_MS, queryFn: ({ signal }) => read<SeriesUsage>("/api/metrics/usage", {}, signal) });
+  if (!data) return null;
+  return (
+    <Text size="xs" c="dimmed" data-usage>
+      {words.active(count(data.active), data.limit ? count(data.limit) : "")}
+      {data.last_refused_at && <Text span inherit c="orange.8">{" "}{words.refused(count(data.refused_points), data.last_refused_metric, moment(data.last_refused_at, zone))}</Text>}
+    </Text>
   );
 }
 

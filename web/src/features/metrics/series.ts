@@ -6,6 +6,7 @@ import type { Line } from "../metering/Chart";
 import { words } from "./words";
 
 export type Kind = "counter" | "gauge" | "histogram" | "summary";
+export interface SeriesUsage { active: number; limit: number; refused_points: number; last_refused_at: string | null; last_refused_metric: string }
 export interface Metric { name: string; kind: Kind; unit: string; description: string; series: number; last_seen: string | null }
 export interface LabelValues { name: string; values: string[]; count: number }
 export interface Figures extends Record<string, unknown> { within?: Record<string, [number | null, number | null]>; quantiles?: Record<string, number> | null }

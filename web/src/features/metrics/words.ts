@@ -16,5 +16,7 @@ export const words = {
   facts: (unit: string, n: number) => `${unit ? `in ${unit}` : "no unit"}, ${n} series`, leftOff: (n: number) => `The largest groups are shown; ${n} smaller ones are not.`,
   unknown: "not told", none: "(none)", between: (low: string, high: string) => `between ${low} and ${high}`, above: (low: string) => `above ${low}`, below: (high: string) => `below ${high}`,
   within: "A percentile of single values lies within its bucket, for certain: point at a figure to see where the bucket ends.",
+  active: (n: string, most: string) => (most ? `${n} of ${most} series that may be are active.` : `${n} series are active.`),
+  refused: (n: string, metric: string, at: string) => `${n} points were refused as they would have begun more, the newest of ${metric} on ${at}: leave out labels whose values are always new.`,
   prometheus: "For Prometheus", utc: "Periods are of UTC.",
 };

@@ -1,0 +1,21 @@
+"""Series of metrics are counted and limited."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0024"
+down_revision = "0023"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Count active series. The SQL is frozen."""
+    sql = (files("nexus.platform.db") / "migrations" / "versions" / "0024_series_limit.sql").read_text("utf-8")
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute("SET LOCAL check_function_bodies = off")
+    # No parameters: the driver then sends the script as it stands, per cent signs included.
+    cursor.execute(sql)
