@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="web processes")
     parser.add_argument("--errors", type=int, default=1_000_000, help="errors stored before their pages are asked for")
     parser.add_argument("--causes", type=int, default=20_000, help="causes of these errors")
-    parser.add_argument("--tool-calls", type=int, default=500_000, help="calls of MCP tools, asked for with the errors")
+    parser.add_argument("--tool-calls", type=int, default=300_000, help="calls of MCP tools, asked for with the errors")
     parser.add_argument("--tools", type=int, default=10_000, help="tools that are called")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of ingest, each followed by raw COPY")
     parser.add_argument("--seconds", type=float, default=8, help="seconds a round of the gateway")

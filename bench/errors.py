@@ -6,19 +6,19 @@ pages' own.
 
 from __future__ import annotations
 
-import statistics
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import aiohttp
 
+from bench.asking import Questions, ensure_partitions, since, table_of
 from bench.node import KEY, Node
 from nexus.issues import jobs
 from nexus.platform.db import Database
 
 CHUNK = 50_000
-HOURS = 24 * 14
+DAYS = 30
 _FILL = """
 INSERT INTO pg_temp.staged_errors
     (ordinal, organization_id, id, key_at, is_opaque, occurred_at, received_at, fingerprint, rule, normalised, culprit,
@@ -43,11 +43,18 @@ FROM (
 
 async def measure(node: Node, *, errors: int, causes: int, repeats: int) -> str:
     """Fill, ask, and return the section of the report."""
+    told = await fill(node, errors, causes)
+    table = await table_of(node, await questions(node), repeats)
+    return f"## Errors\n\n{told} Over HTTP on one connection, each asked {repeats} times.\n\n{table}"
+
+
+async def fill(node: Node, errors: int, causes: int) -> str:
+    """Store and fold errors; returns what is there now."""
     admin = await node.admin()
     organization_id: UUID = await admin.fetchval("SELECT id FROM identity.organizations WHERE slug = 'default'")
     database = await node.database()
     began = time.perf_counter()
-    await _fill(database, organization_id, errors, causes)
+    await _store(database, organization_id, errors, causes)
     stored_seconds = time.perf_counter() - began
     while await admin.fetchval("SELECT EXISTS (SELECT FROM issues.journal)"):
         await jobs.fold(database)
@@ -58,72 +65,77 @@ async def measure(node: Node, *, errors: int, causes: int, repeats: int) -> str:
         "SELECT (SELECT count(*) FROM issues.occurrences) AS errors, (SELECT count(*) FROM issues.issues) AS issues,"
         " (SELECT count(*) FROM issues.samples) AS samples, (SELECT sum(occurrences) FROM issues.issues)::bigint AS counted"
     )
+    await database.close()
+    await admin.close()
     assert counts is not None
     if counts["counted"] != counts["errors"]:
         raise RuntimeError(f"{counts['errors']} errors were counted as {counts['counted']}")
-    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as client:
-        table = await table_of(client, f"{node.url}/api/errors", await _questions(client, node.url), repeats)
-    await database.close()
-    await admin.close()
-    text = (
-        f"## Errors\n\n{counts['errors']:,} errors of {counts['issues']:,} causes over {HOURS // 24} days,"
-        f" {counts['samples']:,} samples kept; stored in {stored_seconds:.0f} s and folded"
-        f" {folded_seconds - stored_seconds:.0f} s later, while the node's own worker folds too."
-        f" Over HTTP on one connection, each asked {repeats} times after 5 to warm up."
+    return (
+        f"{counts['errors']:,} errors of {counts['issues']:,} causes over {DAYS} days, {counts['samples']:,} samples kept;"
+        f" stored in {stored_seconds:.0f} s and folded {folded_seconds - stored_seconds:.0f} s later, while the node's own"
+        " worker folds too."
     )
-    return text + "\n\n" + table
 
 
-async def table_of(
-    client: aiohttp.ClientSession, root: str, questions: dict[str, tuple[str, dict[str, str]]], repeats: int
-) -> str:
-    """Ask each question, a path below `root` with its parameters, and write down how long the answers took."""
-    lines = ["| question | p50 | p95 |", "|---|---|---|"]
-    for name, (path, parameters) in questions.items():
-        times = await _ask(client, root + path, parameters, repeats)
-        lines.append(f"| {name} | {statistics.median(times):.1f} ms | {statistics.quantiles(times, n=20)[-1]:.1f} ms |")
-    return "\n".join(lines)
+async def questions(node: Node) -> Questions:
+    """Return what the inbox and the page of an issue ask for."""
+    inbox, unresolved = "/api/errors", {"status": "unresolved", "limit": "50"}
+    most_first = {"sort": "-occurrences", "limit": "50"}
+    async with (
+        aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as client,
+        client.get(node.url + inbox, params=most_first) as answer,
+    ):
+        first = await answer.json()
+    largest, ordinary = f"{inbox}/{first['items'][0]['id']}", f"{inbox}/{first['items'][-1]['id']}"
+    second = most_first | {"cursor": first["next_cursor"]}
+    asked = {
+        "inbox": (inbox, unresolved),
+        "inbox, most errors first": (inbox, unresolved | {"sort": "-occurrences"}),
+        "its second page": (inbox, second),
+        "inbox, newest cause first": (inbox, unresolved | {"sort": "-first_seen"}),
+        "inbox, resolved ones, of which there are none": (inbox, {"status": "resolved"}),
+        "inbox of one environment": (inbox, unresolved | {"environment": "staging"}),
+        "inbox of one service": (inbox, unresolved | {"service": "service-7"}),
+        "inbox of one service, fatal": (inbox, unresolved | {"service": "service-7", "level": "fatal"}),
+        "inbox of one version": (inbox, unresolved | {"service_version": "1.7"}),
+        "inbox of one category": (inbox, unresolved | {"category": "validation"}),
+        "inbox of nobody's, severity 5, of which there are none": (
+            inbox, unresolved | {"assignee": "none", "severity": "5"},
+        ),
+        "search, a rare word": (inbox, unresolved | {"q": "4711"}),
+        "search, a word of every fifth": (inbox, unresolved | {"q": "invoice"}),
+        "search, a word of all": (inbox, unresolved | {"q": "broke"}),
+        "search, two words that are never together": (inbox, unresolved | {"q": "invoice cart"}),
+        "search, a word of all in one service, most errors first": (
+            inbox, unresolved | {"q": "broke", "service": "service-7", "sort": "-occurrences"},
+        ),
+        "search, a word of every fifth in a service that never has it": (
+            inbox, unresolved | {"q": "invoice", "service": "service-0"},
+        ),
+        "search, not a word": (inbox, unresolved | {"q": "broke -cart -search -session -import"}),
+        "filters": (f"{inbox}/values", {}),
+        "the largest issue": (largest, {}),
+        "its samples": (f"{largest}/samples", {"limit": "20"}),
+        "the 50th issue": (ordinary, {}),
+    }  # fmt: skip
+    for name, days in (("24 h", 1), ("7 d", 7), ("30 d", 30)):
+        asked |= {
+            f"inbox, seen in {name}": (inbox, unresolved | since(days)),
+            f"errors by level and hour, {name}": (f"{inbox}/series", {"group_by": "level"} | since(days)),
+            f"errors by category and day, {name}": (
+                f"{inbox}/series", {"group_by": "category", "interval": "1d"} | since(days),
+            ),
+            f"trend of the largest issue by hour, {name}": (f"{largest}/series", {"interval": "1h"} | since(days)),
+        }  # fmt: skip
+    return asked
 
 
-async def _questions(client: aiohttp.ClientSession, url: str) -> dict[str, tuple[str, dict[str, str]]]:
-    async with client.get(f"{url}/api/errors", params={"sort": "-occurrences", "limit": "1"}) as answer:
-        largest = (await answer.json())["items"][0]["id"]
-    fortnight = {"from": (datetime.now(UTC) - timedelta(hours=HOURS)).isoformat()}
-    return {
-        "inbox": ("", {"status": "unresolved"}),
-        "inbox, most errors first": ("", {"status": "unresolved", "sort": "-occurrences"}),
-        "inbox of one environment": ("", {"status": "unresolved", "environment": "staging"}),
-        "inbox of one service, fatal": ("", {"service": "service-7", "level": "fatal"}),
-        "search, a rare word": ("", {"q": "4711"}),
-        "search, a word of every fifth": ("", {"q": "invoice"}),
-        "search, a word of all": ("", {"q": "broke"}),
-        "filters": ("/values", {}),
-        "errors by level and hour": ("/series", {"group_by": "level", **fortnight}),
-        "errors by category and day": ("/series", {"group_by": "category", "interval": "1d", **fortnight}),
-        "the largest issue": (f"/{largest}", {}),
-        "its trend": (f"/{largest}/series", fortnight),
-        "its samples": (f"/{largest}/samples", {"limit": "20"}),
-    }
-
-
-async def _fill(database: Database, organization_id: UUID, errors: int, causes: int) -> None:
+async def _store(database: Database, organization_id: UUID, errors: int, causes: int) -> None:
     now = datetime.now(UTC)
+    await ensure_partitions(database, "issues.occurrences", now - timedelta(days=DAYS), now)
     for first in range(0, errors, CHUNK):
         async with database.as_writer([organization_id]) as connection:
             await connection.execute("SELECT issues.stage_errors_v1()")
             count = min(CHUNK, errors - first)
-            await connection.execute(_FILL, organization_id, now, count, timedelta(hours=HOURS), causes, timeout=600)
+            await connection.execute(_FILL, organization_id, now, count, timedelta(days=DAYS), causes, timeout=600)
             await connection.fetchval("SELECT issues.store_errors_v1()", timeout=600)
-
-
-async def _ask(client: aiohttp.ClientSession, url: str, parameters: dict[str, str], repeats: int) -> list[float]:
-    times: list[float] = []
-    for number in range(repeats + 5):
-        began = time.perf_counter()
-        async with client.get(url, params=parameters) as answer:
-            body = await answer.read()
-            if answer.status != 200:
-                raise RuntimeError(f"{url}: {answer.status} {body[:300].decode()}")
-        if number >= 5:
-            times.append((time.perf_counter() - began) * 1000)
-    return times

@@ -110,7 +110,7 @@ async def test_nobody_finds_another_organization_s_calls(
     database: Database, organization: TestOrganization, calls: list[dict[str, Any]]
 ) -> None:
     query = (
-        "SELECT count(*) FROM mcp.find_tool_calls_v1('{}', NULL, NULL, NULL, '-infinity', 'infinity', NULL, NULL, 100)"
+        "SELECT count(*) FROM mcp.find_tool_calls_v2('{}', NULL, NULL, NULL, '-infinity', 'infinity', NULL, NULL, 100)"
     )
     async with database.tenant(organization.id, readonly=True) as connection:
         assert await connection.fetchval(query) == 20
@@ -138,6 +138,7 @@ async def test_one_call_has_its_masked_parameters_its_trace_and_its_session(
         "began_at": "2026-04-03T11:40:00Z",
         "ended_at": "2026-04-03T11:59:00Z",
         "calls": 20,
+        "has_more": False,
     }
     assert other["session"]["calls"] == 1 and other["trace"] == []
     found = (await api.get(f"tool-calls/{with_session['id']}")).json()

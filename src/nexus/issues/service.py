@@ -29,6 +29,8 @@ from nexus.platform.db import Actor, Connection
 MAX_CAUSES = 200
 MAX_EVENTS = 200
 MAX_FACET_VALUES = 20
+MAX_MET = 10_000
+"""People an issue met that are counted; of more it is said that there are more."""
 MAX_VALUES = 200
 HOUR = timedelta(hours=1)
 _EVENT_OF: dict[Status, str] = {"resolved": "resolved", "ignored": "ignored", "open": "reopened"}
@@ -104,11 +106,11 @@ async def get_page(connection: Connection, organization_id: UUID, issue_id: UUID
     issue = await get_issue(connection, organization_id, issue_id, now)
     causes = await store.many(connection, Cause, "causes", organization_id, issue_id, MAX_CAUSES)
     facets: dict[str, list[FacetValue]] = {name: [] for name in FACETS}
-    for row in await store.rows(connection, "facets", organization_id, issue_id, MAX_FACET_VALUES):
+    for row in await store.rows(connection, "facets", organization_id, issue_id, MAX_FACET_VALUES, list(FACETS)):
         facets[row["facet"]].append(FacetValue(row["value"], row["occurrences"], row["first_seen"], row["last_seen"]))
-    met = await store.value(connection, "count_met", organization_id, issue_id)
+    met = (await store.rows(connection, "count_met", organization_id, issue_id, MAX_MET))[0]
     events = await store.many(connection, Event, "events", organization_id, issue_id, MAX_EVENTS)
-    return IssuePage(issue, causes, facets, met, events)
+    return IssuePage(issue, causes, facets, met["met"], met["has_more"], events)
 
 
 async def samples(

@@ -19,6 +19,8 @@ QUERIES = load_queries("nexus.issues")
 Row = asyncpg.Record
 T = TypeVar("T")
 _NOT_SHOWN = {"ordinal", "organization_id", "is_opaque", "key_at", "rule", "normalised"}
+MOST_LISTED = 1_000
+"""Issues that a filter may name one by one; where more fit, each issue of the list is looked at in the list's order."""
 SAMPLE_FIELDS = tuple(name for name in ERROR_COLUMN_TYPES if name not in _NOT_SHOWN)
 _OWN_FIELDS = (
     "id, title, error_type, culprit, status, level, category, severity, impact_level, service, environment, service_version,"
@@ -30,6 +32,9 @@ _WITH_PERSON = (
     f"SELECT {_FIELDS}, u.name AS assignee_name, u.email AS assignee_email\n"
     "FROM issues.issues AS i LEFT JOIN identity.users AS u ON u.id = i.assignee_id\n"
 )
+# Not EXISTS: that becomes a join of everything that fits, where the first few in the list's order are wanted.
+_OF_SOME_CAUSE = "(SELECT true FROM issues.causes AS c"
+_IS_OF_ISSUE = "c.organization_id = i.organization_id AND c.issue_id = i.id"
 
 
 async def rows(connection: Connection, query: str, *arguments: object) -> list[Row]:
@@ -67,20 +72,29 @@ async def read_issues(connection: Connection, organization_id: UUID, question: I
         if wanted:
             parts.append(f"i.{column} = ANY ({bind(list(wanted), cast)})")
     for facet, values in question.facets:
-        named = bind(list(values), "text[]")
         # The issue's own column is its newest error's, and is right before folding has been there.
-        own = f"i.{facet} = ANY ({named}) OR " if facet != "application" else ""
+        own = f"i.{facet} = ANY ({bind(list(values), 'text[]')}) OR " if facet != "application" else ""
+        found = await _listed(connection, "seen_there", organization_id, facet, list(values))
+        if found is not None:
+            parts.append(f"({own}i.id = ANY ({bind(found, 'uuid[]')}))")
+            continue
+        named = bind(list(values), "text[]")
         parts.append(
-            f"({own}i.id IN (SELECT c.issue_id FROM issues.facets AS f\n"
-            "    JOIN issues.causes AS c ON c.organization_id = f.organization_id AND c.fingerprint = f.fingerprint\n"
-            f"    WHERE f.organization_id = {owner} AND f.facet = {bind(facet, 'text')} AND f.value = ANY ({named})))"
+            f"({own}{_OF_SOME_CAUSE} JOIN issues.facets AS f USING (organization_id, fingerprint)\n"
+            f"    WHERE {_IS_OF_ISSUE} AND f.facet = {bind(facet, 'text')} AND f.value = ANY ({named}) LIMIT 1))"
         )
     if question.assignees or question.includes_nobodys:
         whose = [f"i.assignee_id = ANY ({bind(list(question.assignees), 'uuid[]')})"] if question.assignees else []
         whose += ["i.assignee_id IS NULL"] if question.includes_nobodys else []
         parts.append(f"({' OR '.join(whose)})")
     if question.words is not None:
-        parts.append(f"i.id IN (SELECT issues.find_v1({bind(question.words, 'text')}))")
+        found = await _listed(connection, "with_words", question.words)
+        parts.append(
+            f"i.id = ANY ({bind(found, 'uuid[]')})"
+            if found is not None
+            else f"{_OF_SOME_CAUSE} WHERE {_IS_OF_ISSUE}\n"
+            f"    AND c.search @@ websearch_to_tsquery('simple', {bind(question.words, 'text')}) LIMIT 1)"
+        )
     if question.seen_from is not None:
         parts.append(f"i.last_seen >= {bind(question.seen_from, 'timestamptz')}")
     if question.seen_to is not None:
@@ -89,12 +103,18 @@ async def read_issues(connection: Connection, organization_id: UUID, question: I
     if question.after is not None:
         cast = "bigint" if column == "occurrences" else "timestamptz"
         parts.append(f"(i.{column}, i.id) < ({bind(question.after[0], cast)}, {bind(question.after[1], 'uuid')})")
-    found: list[Row] = await connection.fetch(
+    page: list[Row] = await connection.fetch(
         f"{_WITH_PERSON}WHERE {' AND '.join(parts)}\n"
         f"ORDER BY i.{column} DESC, i.id DESC LIMIT {bind(question.limit + 1, 'integer')}",
         *statement.arguments,
     )
-    return found
+    return page
+
+
+async def _listed(connection: Connection, query: str, *arguments: object) -> list[UUID] | None:
+    """Return the issues that a named query finds; None where they are too many to be named."""
+    found = await rows(connection, query, *arguments, MOST_LISTED + 1)
+    return None if len(found) > MOST_LISTED else list(dict.fromkeys(row["issue_id"] for row in found))
 
 
 async def read_issue(connection: Connection, organization_id: UUID, issue_id: UUID) -> Row | None:

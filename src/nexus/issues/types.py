@@ -104,7 +104,9 @@ class IssuePage(msgspec.Struct, frozen=True):
     facets: dict[str, list[FacetValue]]
     """The most frequent values of each."""
     met: int
-    """How many different users it met, as far as errors name them."""
+    """How many different users it met, as far as errors name them; no more than 10,000 are counted."""
+    met_more: bool
+    """Whether it met more than were counted."""
     events: list[Event]
     """Newest first."""
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from nexus.kit.errors import FieldFault
 from nexus.kit.ids import uuid7_time
+from nexus.kit.latency import decode, quantile
 from nexus.mcp import store
 from nexus.mcp.answers import ERROR_BOUND, Tally, row_shown, timestamp
 from nexus.mcp.errors import ToolCallNotFound, TooManyTools
-from nexus.mcp.types import REQUESTS, TOOLS, RowsQuestion
+from nexus.mcp.types import RANKED, REQUESTS, SKETCHES, TOOLS, RowsQuestion
 from nexus.metering.cube import Cube
 from nexus.metering.plan import cover, covering_set, point_starts, raw_only
 from nexus.metering.statements import Builder
@@ -52,10 +55,17 @@ class Counted:
         }
 
 
-async def _count(
-    connection: Connection, organization_id: UUID, cube: Cube, question: Question, *distinct: str
-) -> Counted:
+async def _count(connection: Connection, organization_id: UUID, cube: Cube, question: Question) -> Counted:
     """Answer a question, each group's outcomes together. The transaction must be one snapshot."""
+    counted = await _planned(connection, cube, question)
+    await _add_up(connection, organization_id, cube, counted)
+    for tally in counted.tallies.values():
+        counted.total.include(tally)
+    return counted
+
+
+async def _planned(connection: Connection, cube: Cube, question: Question) -> Counted:
+    """Plan from where a question is answered, whose outcomes are kept apart."""
     facts, isolation = await store.range_facts(connection, question)
     if isolation != "repeatable read":
         raise RuntimeError("questions need a transaction that is one snapshot: database.tenant(…, snapshot=True)")
@@ -66,57 +76,91 @@ async def _count(
         pieces = raw_only(by_outcome, facts, why=f"{names} are not kept together", field="group_by")
     else:
         pieces = cover(by_outcome, facts, points[1:])
-    counted = Counted(question, facts, pieces, points)
-    rows = await store.read_sums(connection, Builder(organization_id, by_outcome, pieces, points, cube), MAX_ROWS + 1)
+    return Counted(question, facts, pieces, points)
+
+
+async def _add_up(
+    connection: Connection,
+    organization_id: UUID,
+    cube: Cube,
+    counted: Counted,
+    among: Mapping[str, list[str]] = MappingProxyType({}),
+) -> None:
+    """Add up the figures of each group, or of some groups only."""
+    question = counted.question
+    builder = Builder(organization_id, _with_outcome(question), counted.pieces, counted.points, cube, among)
+    rows = await store.read_sums(connection, builder, MAX_ROWS + 1)
     if len(rows) > MAX_ROWS:
-        message = f"more than {MAX_ROWS} groups: ask for one server, a shorter range or a longer interval"
-        raise TooManyTools(message, faults=[FieldFault("server", message)])
+        raise _too_many()
     size = len(question.group_by)
     for row in rows:
         key = (tuple(row[index] for index in range(size)), row["point"])
-        tally = counted.tallies.setdefault(key, Tally())
-        tally.add(row, row[size])
-    for tally in counted.tallies.values():
-        counted.total.include(tally)
-    for what in distinct:
-        await _count_distinct(connection, organization_id, cube, counted, what)
-    return counted
+        counted.tallies.setdefault(key, Tally()).add(row, row[size])
+
+
+def _too_many() -> TooManyTools:
+    message = f"more than {MAX_ROWS} groups: ask for one server, a shorter range or a longer interval"
+    return TooManyTools(message, faults=[FieldFault("server", message)])
 
 
 def _with_outcome(question: Question) -> Question:
-    return Question(
-        start=question.start,
-        end=question.end,
-        group_by=(*question.group_by, "outcome"),
-        filters=question.filters,
-        metrics=question.metrics,
-        interval=question.interval,
-        tz=question.tz,
-    )
+    return replace(question, group_by=(*question.group_by, "outcome"))
 
 
 async def _count_distinct(
-    connection: Connection, organization_id: UUID, cube: Cube, counted: Counted, what: str
+    connection: Connection,
+    organization_id: UUID,
+    cube: Cube,
+    counted: Counted,
+    what: str,
+    among: Mapping[str, list[str]],
 ) -> None:
+    """Count principals or clients: those of some groups, and those of all from where no group is kept apart."""
+    question = counted.question
+    total = Builder(organization_id, replace(question, group_by=()), counted.pieces, (), cube)
+    whole = await store.read_distinct(connection, total, what)
+    counted.total.distinct[what] = None if whole is None else next((row["found"] for row in whole if row["whole"]), 0)
+    if not counted.tallies:
+        return
+    builder = Builder(organization_id, question, counted.pieces, counted.points, cube, among)
+    rows = await store.read_distinct(connection, builder, what)
+    for tally in counted.tallies.values():
+        tally.distinct[what] = None if rows is None else 0
+    size = len(question.group_by)
+    for row in rows or ():
+        tally_or_none = counted.tallies.get((tuple(row[index] for index in range(size)), row["point"]))
+        if tally_or_none is not None and not row["whole"]:
+            tally_or_none.distinct[what] = row["found"]
+
+
+async def _ranked(
+    connection: Connection, organization_id: UUID, cube: Cube, counted: Counted, *, sort: str, limit: int, skip: int
+) -> tuple[list[tuple[Any, ...]], int]:
+    """Return the groups of a page in order, and how many groups there are."""
     question = counted.question
     size = len(question.group_by)
-    builder = Builder(organization_id, question, counted.pieces, counted.points, cube)
-    rows = await store.read_distinct(connection, builder, what)
-    missing = None if rows is None else 0
-    for tally in (*counted.tallies.values(), counted.total):
-        tally.distinct[what] = missing
-    for row in rows or ():
-        key = (tuple(row[index] for index in range(size)), row["point"])
-        tally = counted.total if row["whole"] else counted.tallies[key]
-        tally.distinct[what] = row["found"]
+    builder = Builder(organization_id, _with_outcome(question), counted.pieces, counted.points, cube)
+    if sort != "duration_p95_ms":
+        value = RANKED[sort].format(outcome=f"g{size}")
+        rows = await store.read_ranking(connection, builder, size, value, limit=limit, skip=skip)
+        if not rows and skip:
+            # Behind the last group: how many there are is still to be said.
+            first = await store.read_ranking(connection, builder, size, value, limit=1, skip=0)
+            return [], first[0]["groups"] if first else 0
+        return [tuple(row[index] for index in range(size)) for row in rows], rows[0]["groups"] if rows else 0
+    rows = await store.read_ranking(connection, builder, size, SKETCHES, limit=MAX_ROWS + 1, skip=0)
+    if len(rows) > MAX_ROWS:
+        raise _too_many()
+    # Beside the event loop: of ten thousand tools it is as many sketches.
+    slowest = await asyncio.to_thread(_by_p95, rows, size)
+    return slowest[skip : skip + limit], len(rows)
 
 
-def _sort_value(tally: Tally, sort: str) -> Any:
-    if sort == "duration_p95_ms":
-        return tally.percentile_us(0.95) or -1
-    if sort == "duration_avg_ms":
-        return tally.average_us or -1
-    return getattr(tally, sort)
+def _by_p95(rows: list[store.Row], size: int) -> list[tuple[Any, ...]]:
+    groups = [(tuple(row[index] for index in range(size)), quantile(decode(row["value"]), 0.95) or -1) for row in rows]
+    groups.sort(key=lambda item: tuple(str(value) for value in item[0]))
+    groups.sort(key=lambda item: item[1], reverse=True)
+    return [values for values, _ in groups]
 
 
 async def groups(
@@ -130,17 +174,24 @@ async def groups(
     skip: int = 0,
     distinct: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], bool]:
-    """Return the figures of each group over the whole range, in order, and of all together; and whether there are more."""
-    counted = await _count(connection, organization_id, cube, question, *distinct)
-    found = [(values, tally) for (values, _), tally in counted.tallies.items()]
-    found.sort(key=lambda item: tuple(str(value) for value in item[0]))
-    if sort != "name":
-        found.sort(key=lambda item: _sort_value(item[1], sort), reverse=True)
-    page = found[skip : skip + limit]
+    """Return the figures of each group over the whole range, in order, and of all together; and whether there are more.
+
+    Which groups are on the page is found out first; sketches and different callers, which are most of the work, are
+    read of these alone, and of all together from rollups that keep no group apart.
+    """
+    counted = await _planned(connection, cube, question)
+    page, count = await _ranked(connection, organization_id, cube, counted, sort=sort, limit=limit, skip=skip)
     names = question.group_by
-    items = [{**_named(names, values, cube), **tally.metrics()} for values, tally in page]
-    answer = {**counted.head(), "groups": len(found), "total": counted.total.metrics(), "items": items}
-    return answer, len(found) > skip + limit
+    # A status may be missing, and then nothing equals it: what it is chosen by besides is enough.
+    among = {name: [str(values[place]) for values in page] for place, name in enumerate(names) if name != "status_code"}
+    if page:
+        await _add_up(connection, organization_id, cube, counted, among)
+    counted.total = (await _count(connection, organization_id, cube, replace(question, group_by=()))).total
+    for what in distinct:
+        await _count_distinct(connection, organization_id, cube, counted, what, among)
+    items = [{**_named(names, values, cube), **counted.tallies[values, 1].metrics()} for values in page]
+    answer = {**counted.head(), "groups": count, "total": counted.total.metrics(), "items": items}
+    return answer, count > skip + limit
 
 
 def _named(names: tuple[str, ...], values: tuple[Any, ...], cube: Cube) -> dict[str, Any]:
@@ -238,4 +289,5 @@ async def _session(connection: Connection, organization_id: UUID, row: store.Row
         "began_at": timestamp(window["began_at"]),
         "ended_at": timestamp(window["ended_at"]),
         "calls": window["calls"],
+        "has_more": window["has_more"],
     }

@@ -26,6 +26,9 @@ _LONG = {"parameters", "response", "error_stack", "request_body", "response_body
 TOOL_CALL_LIST_FIELDS = tuple(name for name in TOOL_CALL_FIELDS if name not in _LONG)
 REQUEST_LIST_FIELDS = tuple(name for name in REQUEST_FIELDS if name not in _LONG)
 
+MOST_BESIDE = 5_000
+"""Calls before and after one that are looked at for the window of activity they belong to."""
+
 
 async def range_facts(connection: Connection, question: Question) -> tuple[RangeFacts, str]:
     """Return what planning a question needs, and the transaction's isolation."""
@@ -53,6 +56,15 @@ async def range_facts(connection: Connection, question: Question) -> tuple[Range
 async def read_sums(connection: Connection, builder: Builder, at_most: int) -> list[Row]:
     """Return the summed rows of a question, but no more than `at_most`."""
     text = builder.sums(at_most)
+    rows: list[Row] = await connection.fetch(text, *builder.statement.arguments)
+    return rows
+
+
+async def read_ranking(
+    connection: Connection, builder: Builder, groups: int, value: str, *, limit: int, skip: int
+) -> list[Row]:
+    """Return the groups with most of a value, each with the value and with how many groups there are."""
+    text = builder.ranking(groups, value, limit=limit, skip=skip)
     rows: list[Row] = await connection.fetch(text, *builder.statement.arguments)
     return rows
 
@@ -103,7 +115,7 @@ async def find_tool_calls(connection: Connection, organization_id: UUID, questio
     after_at, after_id = question.after or (None, None)
     rows: list[Row] = await connection.fetch(
         f"SELECT {', '.join(TOOL_CALL_LIST_FIELDS)} FROM mcp.tool_calls AS c\n"
-        "JOIN mcp.find_tool_calls_v1($2, $3, $4, $5, $6, $7, $8, $9, $10) AS f ON f.found_at = c.key_at AND f.found_id = c.id\n"
+        "JOIN mcp.find_tool_calls_v2($2, $3, $4, $5, $6, $7, $8, $9, $10) AS f ON f.found_at = c.key_at AND f.found_id = c.id\n"
         "WHERE c.organization_id = $1 ORDER BY c.occurred_at DESC, c.id DESC",
         organization_id,
         dict(question.parameters or {}),
@@ -146,7 +158,9 @@ async def read_window(
     connection: Connection, organization_id: UUID, principal: str, client: str, at: datetime
 ) -> Row | None:
     """Return the window of activity that holds a call: when it began and ended, and the calls in it."""
-    row: Row | None = await connection.fetchrow(QUERIES["activity_window"], organization_id, principal, client, at)
+    row: Row | None = await connection.fetchrow(
+        QUERIES["activity_window"], organization_id, principal, client, at, MOST_BESIDE
+    )
     return row
 
 

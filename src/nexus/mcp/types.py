@@ -14,13 +14,16 @@ from nexus.metering.types import Filter
 _SETS: Mapping[int, frozenset[str]] = MappingProxyType(
     {
         0: frozenset({"outcome"}),
+        6: frozenset({"client", "client_version", "outcome"}),
+        7: frozenset({"server", "outcome"}),
+        5: frozenset({"principal", "outcome"}),
         1: frozenset({"server", "name", "outcome", "status_code"}),
+        4: frozenset({"server", "principal", "client", "client_version", "outcome"}),
         2: frozenset({"server", "name", "principal", "outcome"}),
         3: frozenset({"server", "name", "client", "client_version", "outcome"}),
-        4: frozenset({"server", "principal", "client", "client_version", "outcome"}),
     }
 )
-"""Dimensions that the rollups of each set keep apart, the smaller sets first. The subject is kept apart in all."""
+"""Dimensions that the rollups of each set keep apart, those with fewer rows first. The subject is kept apart in all."""
 
 _COLUMNS: Mapping[str, str] = MappingProxyType(
     {
@@ -84,6 +87,20 @@ FOLDED: Mapping[str, Any] = MappingProxyType(
 
 OUTCOMES = ("ok", "tool_error", "protocol_error")
 SORTS = ("calls", "failures", "failure_rate", "duration_p95_ms", "duration_avg_ms", "response_bytes", "name")
+_FAILED = "coalesce(sum(calls) FILTER (WHERE {outcome} <> 'ok'), 0)"
+RANKED: Mapping[str, str] = MappingProxyType(
+    {
+        "calls": "sum(calls)",
+        "failures": _FAILED,
+        "failure_rate": f"{_FAILED}::float8 / sum(calls)::float8",
+        "duration_avg_ms": "sum(duration_sum_us)::float8 / nullif(sum(duration_count), 0)::float8",
+        "response_bytes": "sum(response_bytes)",
+        "name": "1",
+    }
+)
+"""What groups are ranked by where the database does it; `outcome` is the column of outcomes."""
+SKETCHES = "string_agg(latency_bins, ''::bytea)"
+"""What a percentile is worked out of."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ Only names from closed lists are written into the text; whatever a caller sent t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -43,6 +43,8 @@ class Builder:
     pieces: Sequence[Piece]
     points: Sequence[datetime] = ()
     cube: Cube = CALLS
+    among: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Only these groups: dimensions that are texts, each with as many values as there are groups."""
     statement: Statement = field(default_factory=Statement)
 
     def sums(self, at_most: int) -> str:
@@ -52,14 +54,6 @@ class Builder:
         """
         groups = self._group_names()
         cube = self.cube
-        number = covering_set(self.question.dimensions, cube.sets)
-        parts = [
-            self._sums_of(piece.source, piece.start, piece.end, self.question.group_by, number) for piece in self.pieces
-        ]
-        parts += [
-            self._sums_of("journal", start, end, self.question.group_by, number)
-            for start, end in journal_ranges(self.pieces)
-        ]
         kept = ",\n    ".join(f"{measure.merge}({name}) AS {name}" for name, measure in cube.measures.items())
         names = ", ".join([*groups, "point", *cube.apart])
         # Sketches are most of what is read and joined; where no percentile is asked for they are left alone.
@@ -67,9 +61,31 @@ class Builder:
         bins = "string_agg(latency_bins, ''::bytea)" if is_needed else "''::bytea"
         return (
             f"SELECT {names},\n    {kept},\n    {bins} AS latency_bins\n"
-            f"FROM (\n{' UNION ALL '.join(parts)}\n) AS piece\nGROUP BY {names}\nHAVING sum({cube.counted}) <> 0\n"
+            f"FROM (\n{self._sums_of_all()}\n) AS piece\nGROUP BY {names}\nHAVING sum({cube.counted}) <> 0\n"
             f"LIMIT {int(at_most)}"
         )
+
+    def ranking(self, groups: int, value: str, *, limit: int, skip: int = 0) -> str:
+        """Write the statement that answers which groups have most of a value, and how many there are (`groups`).
+
+        A group is what the first `groups` dimensions are; `value` is an aggregate over the measures and `g0`, `g1` and so
+        on, with what else is grouped by behind them. Equal ones are in the order of their names.
+        """
+        names = self._group_names()[:groups]
+        # By the bytes, as whoever sorts them outside the database does.
+        order = ", ".join(f'{name}::text COLLATE "C"' for name in names)
+        return (
+            f"SELECT {', '.join(names)}, {value} AS value, count(*) OVER () AS groups\n"
+            f"FROM (\n{self._sums_of_all()}\n) AS piece\nGROUP BY {', '.join(names)}\nHAVING sum({self.cube.counted}) <> 0\n"
+            f"ORDER BY value DESC NULLS LAST, {order}\nLIMIT {int(limit)} OFFSET {int(skip)}"
+        )
+
+    def _sums_of_all(self) -> str:
+        number = covering_set(self.question.dimensions, self.cube.sets)
+        group_by = self.question.group_by
+        parts = [self._sums_of(piece.source, piece.start, piece.end, group_by, number) for piece in self.pieces]
+        parts += [self._sums_of("journal", start, end, group_by, number) for start, end in journal_ranges(self.pieces)]
+        return " UNION ALL ".join(parts)
 
     def distinct(self, what: str) -> str | None:
         """Write the statement that counts different users, endpoints and the like; None when nothing keeps them together.
@@ -146,6 +162,10 @@ class Builder:
             tag = bind(name.removeprefix(TAG_PREFIX), "text")
             parts.append(f"tags ? {tag}" if source in {"raw", "journal"} else f"tag_name = {tag}")
         parts += [self._filter(source, item) for item in self.question.filters]
+        if self.among:
+            columns = ", ".join(self._value(source, name) for name in self.among)
+            texts = ", ".join(bind(list(values), "text[]") for values in self.among.values())
+            parts.append(f"({columns}) IN (SELECT * FROM unnest({texts}))")
         return " AND ".join(parts)
 
     def _filter(self, source: str, item: Filter) -> str:

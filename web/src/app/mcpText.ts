@@ -14,6 +14,6 @@ export const mcpText = {
   emptyPlain: "Anything else sends them to the same place:", parameters: "Parameters", response: "Response", noParameters: "No parameters were sent.", noResponse: "No response was sent.", stack: "Stack",
   sameParameters: "Calls with these parameters", trace: "Tool calls of this trace", noTrace: "This call names no trace.", oneOfTrace: "No other tool call of this trace is known here.",
   session: "Session", ofProtocol: "of the protocol", derived: "derived", derivedLead: "The protocol has no session here: these are calls of the same principal and client without a pause of more than half an hour.",
-  window: (calls: number, from: string, to: string) => `${calls} calls from ${from} to ${to}`, principal: "Principal", duration: "Duration", size: "Size of the answer", nothing: "–", find: "Search parameters",
+  window: (calls: string, from: string, to: string) => `${calls} calls from ${from} to ${to}`, principal: "Principal", duration: "Duration", size: "Size of the answer", nothing: "–", find: "Search parameters",
   findLead: "A JSON object that the parameters must hold", search: "Search", notJson: "Give a JSON object, such as {\"path\": \"/etc\"}.", toolCalls: "Tool calls", onlyFailed: "Only failures", nothingFound: "No call fits.",
 };

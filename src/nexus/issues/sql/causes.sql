@@ -25,7 +25,7 @@ CREATE TABLE issues.causes (
 ) WITH (fillfactor = 80);
 -- Answers: the causes of an issue.
 CREATE INDEX causes_issue_id_idx ON issues.causes (organization_id, issue_id);
--- Answers: which causes have these words, through issues.find_v1.
+-- Answers: which causes have these words, through issues.find_v2.
 CREATE INDEX causes_search_idx ON issues.causes USING gin (search);
 
 ALTER TABLE issues.causes ENABLE ROW LEVEL SECURITY;

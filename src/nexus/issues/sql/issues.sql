@@ -43,6 +43,8 @@ CREATE INDEX issues_first_seen_idx ON issues.issues (organization_id, first_seen
 CREATE INDEX issues_occurrences_idx ON issues.issues (organization_id, occurrences, id) WHERE merged_into IS NULL;
 -- Answers: what is somebody's, and what a person who leaves had.
 CREATE INDEX issues_assignee_idx ON issues.issues (organization_id, assignee_id) WHERE assignee_id IS NOT NULL;
+-- Answers: which categories there are.
+CREATE INDEX issues_category_idx ON issues.issues (organization_id, category);
 
 ALTER TABLE issues.issues ENABLE ROW LEVEL SECURITY;
 ALTER TABLE issues.issues FORCE ROW LEVEL SECURITY;

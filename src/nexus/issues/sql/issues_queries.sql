@@ -26,6 +26,17 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone
 
+-- query: with_words
+-- Issues whose errors have some words, no more than $2.
+SELECT f.issue_id FROM issues.find_v2($1, $2) AS f (issue_id)
+
+-- query: seen_there
+-- Issues that were seen in a place, no more than $4.
+SELECT c.issue_id
+FROM issues.facets AS f JOIN issues.causes AS c USING (organization_id, fingerprint)
+WHERE f.organization_id = $1 AND f.facet = $2 AND f.value = ANY ($3::text[])
+LIMIT $4
+
 -- query: waiting
 -- What the figures of some issues still lack: how many errors, and how much later than the issue the newest is.
 SELECT c.issue_id, sum(j.occurrences)::bigint AS occurrences, min(j.first_seen) AS first_seen, max(j.last_seen) AS last_seen
@@ -96,16 +107,21 @@ FROM (
     SELECT t.facet, t.value, sum(t.occurrences)::bigint AS occurrences, min(t.first_seen) AS first_seen, max(t.last_seen) AS last_seen,
            row_number() OVER (PARTITION BY t.facet ORDER BY sum(t.occurrences) DESC, t.value) AS place
     FROM issues.causes AS c JOIN issues.facets AS t USING (organization_id, fingerprint)
-    WHERE c.organization_id = $1 AND c.issue_id = $2 AND t.facet <> 'met'
+    -- The places, and not the people, of whom there may be many thousands.
+    WHERE c.organization_id = $1 AND c.issue_id = $2 AND t.facet = ANY ($4::text[])
     GROUP BY t.facet, t.value
 ) AS f
 WHERE f.place <= $3
 ORDER BY f.facet, f.place
 
 -- query: count_met
-SELECT count(DISTINCT t.value)
-FROM issues.causes AS c JOIN issues.facets AS t USING (organization_id, fingerprint)
-WHERE c.organization_id = $1 AND c.issue_id = $2 AND t.facet = 'met'
+-- How many different people an issue met, counted up to $3; of no more rows than that is twice: whoever met many causes has several.
+SELECT least(count(DISTINCT m.value), $3)::integer AS met, count(DISTINCT m.value) > $3 OR count(*) > 2 * $3 AS has_more
+FROM (
+    SELECT t.value FROM issues.causes AS c JOIN issues.facets AS t USING (organization_id, fingerprint)
+    WHERE c.organization_id = $1 AND c.issue_id = $2 AND t.facet = 'met'
+    LIMIT 2 * $3 + 1
+) AS m
 
 -- query: facet_values
 -- Each value once, found by stepping through the index: there are few values and many rows.
@@ -118,10 +134,14 @@ WITH RECURSIVE step AS (
 SELECT s.value FROM step AS s WHERE s.value IS NOT NULL
 
 -- query: categories
-SELECT DISTINCT i.category AS value FROM issues.issues AS i
-WHERE i.organization_id = $1 AND i.category <> ''
-ORDER BY 1
-LIMIT $2
+-- As facet_values.
+WITH RECURSIVE step AS (
+    SELECT 1 AS number, (SELECT min(i.category) FROM issues.issues AS i WHERE i.organization_id = $1 AND i.category > '') AS value
+    UNION ALL
+    SELECT s.number + 1, (SELECT min(i.category) FROM issues.issues AS i WHERE i.organization_id = $1 AND i.category > s.value)
+    FROM step AS s WHERE s.value IS NOT NULL AND s.number < $2
+)
+SELECT s.value FROM step AS s WHERE s.value IS NOT NULL
 
 -- query: events
 SELECT e.id, e.at, e.kind, e.actor, e.detail

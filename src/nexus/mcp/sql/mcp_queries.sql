@@ -25,16 +25,27 @@ SELECT metering.fold_rollups_v1($1, $2)
 
 -- query: activity_window
 -- A window of activity: calls of one principal by one client with no more than half an hour between them, within a day of
--- the call. It stands for a session where the protocol has none.
-WITH near AS (
-    SELECT c.occurred_at, c.occurred_at - lag(c.occurred_at) OVER (ORDER BY c.occurred_at) > interval '30 minutes' AS is_first
-    FROM mcp.tool_calls AS c
+-- the call. It stands for a session where the protocol has none. No more than $5 calls to either side are looked at.
+WITH before AS (
+    SELECT c.occurred_at FROM mcp.tool_calls AS c
     WHERE c.organization_id = $1 AND c.principal = $2 AND c.client_name = $3
-      AND c.occurred_at >= $4::timestamptz - interval '1 day' AND c.occurred_at < $4::timestamptz + interval '1 day'
+      AND c.occurred_at >= $4::timestamptz - interval '1 day' AND c.occurred_at <= $4
+    ORDER BY c.occurred_at DESC LIMIT $5
+), after AS (
+    SELECT c.occurred_at FROM mcp.tool_calls AS c
+    WHERE c.organization_id = $1 AND c.principal = $2 AND c.client_name = $3
+      AND c.occurred_at > $4 AND c.occurred_at < $4::timestamptz + interval '1 day'
+    ORDER BY c.occurred_at LIMIT $5
+), near AS (
+    SELECT c.occurred_at, c.occurred_at - lag(c.occurred_at) OVER (ORDER BY c.occurred_at) > interval '30 minutes' AS is_first
+    FROM (SELECT b.occurred_at FROM before AS b UNION ALL SELECT a.occurred_at FROM after AS a) AS c
 ), numbered AS (
     SELECT n.occurred_at, count(*) FILTER (WHERE n.is_first) OVER (ORDER BY n.occurred_at) AS number FROM near AS n
 )
-SELECT min(w.occurred_at) AS began_at, max(w.occurred_at) AS ended_at, count(*) AS calls
+SELECT min(w.occurred_at) AS began_at, max(w.occurred_at) AS ended_at, count(*) AS calls,
+       -- It reaches to the last one looked at, and there may be others behind it.
+       (SELECT count(*) = $5 AND min(b.occurred_at) = min(w.occurred_at) FROM before AS b)
+       OR (SELECT count(*) = $5 AND max(a.occurred_at) = max(w.occurred_at) FROM after AS a) AS has_more
 FROM numbered AS w
 WHERE w.number = (SELECT max(o.number) FROM numbered AS o WHERE o.occurred_at <= $4)
 
@@ -47,9 +58,12 @@ WITH lists AS (
       AND r.occurred_at >= $2 AND r.occurred_at < $3 AND ($4::text IS NULL OR r.server = $4)
     ORDER BY r.occurred_at DESC
     LIMIT $6
+), different AS (
+    -- A server sends the same list again and again: each is taken apart once.
+    SELECT l.server, l.response_body, max(l.occurred_at) AS occurred_at FROM lists AS l GROUP BY l.server, l.response_body
 ), advertised AS (
     SELECT l.server, t.tool ->> 'name' AS tool, max(l.occurred_at) AS listed_at
-    FROM lists AS l
+    FROM different AS l
     CROSS JOIN LATERAL jsonb_array_elements(
         CASE jsonb_typeof(l.response_body -> 'tools') WHEN 'array' THEN l.response_body -> 'tools' END
     ) AS t (tool)

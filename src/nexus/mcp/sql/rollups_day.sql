@@ -1,6 +1,6 @@
 -- mcp.rollups_day: sums per day of UTC, by set of dimensions.
 -- requires: platform.current_organization_id
--- The sets are those of nexus.mcp.types.CUBE: a dimension that a set does not keep apart is empty in its rows.
+-- The sets are those of nexus.mcp.types.TOOLS: a dimension that a set does not keep apart is empty in its rows.
 CREATE TABLE mcp.rollups_day (
     organization_id  uuid         NOT NULL,
     dimension_set    smallint     NOT NULL,
@@ -25,6 +25,11 @@ CREATE TABLE mcp.rollups_day (
     PRIMARY KEY (organization_id, dimension_set, bucket, dims_id)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE mcp.rollups_day ALTER COLUMN latency_bins SET STORAGE MAIN;
+-- Answers: the figures of some tools or of one server, among those of all.
+CREATE INDEX rollups_day_name_idx ON mcp.rollups_day (organization_id, dimension_set, server, name, bucket);
+-- Answers: which of many tools have most of something, without their sketches, which are most of each row.
+CREATE INDEX rollups_day_rank_idx ON mcp.rollups_day (organization_id, dimension_set, bucket)
+    INCLUDE (subject, server, name, outcome, calls, duration_count, duration_sum_us, response_bytes);
 
 ALTER TABLE mcp.rollups_day ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mcp.rollups_day FORCE ROW LEVEL SECURITY;

@@ -1,6 +1,6 @@
 -- mcp.rollups_hour: sums per hour, by set of dimensions.
 -- requires: platform.partitioned_tables, platform.current_organization_id
--- The sets are those of nexus.mcp.types.CUBE: a dimension that a set does not keep apart is empty in its rows.
+-- The sets are those of nexus.mcp.types.TOOLS: a dimension that a set does not keep apart is empty in its rows.
 CREATE TABLE mcp.rollups_hour (
     organization_id  uuid         NOT NULL,
     dimension_set    smallint     NOT NULL,
@@ -28,6 +28,8 @@ ALTER TABLE mcp.rollups_hour ALTER COLUMN latency_bins SET STORAGE MAIN;
 -- Room on each page lets the many changes of a row stay on it.
 INSERT INTO platform.partitioned_tables (table_name, width, months_ahead, keep_days, storage_options)
 VALUES ('mcp.rollups_hour', 'month', 2, 395, 'fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0');
+-- Answers: the figures of some tools or of one server, among those of all.
+CREATE INDEX rollups_hour_name_idx ON mcp.rollups_hour (organization_id, dimension_set, server, name, bucket);
 
 ALTER TABLE mcp.rollups_hour ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mcp.rollups_hour FORCE ROW LEVEL SECURITY;

@@ -1,6 +1,6 @@
 -- mcp.rollups_minute: sums per minute, by set of dimensions.
 -- requires: platform.partitioned_tables, platform.current_organization_id
--- The sets are those of nexus.mcp.types.CUBE: a dimension that a set does not keep apart is empty in its rows.
+-- The sets are those of nexus.mcp.types.TOOLS: a dimension that a set does not keep apart is empty in its rows.
 CREATE TABLE mcp.rollups_minute (
     organization_id  uuid         NOT NULL,
     dimension_set    smallint     NOT NULL,

@@ -55,9 +55,11 @@ CREATE INDEX tool_calls_organization_id_occurred_at_id_idx ON mcp.tool_calls (or
 CREATE INDEX tool_calls_tool_idx ON mcp.tool_calls (organization_id, tool, occurred_at, id);
 -- Answers: the list of failed calls newest first; they are few among many.
 CREATE INDEX tool_calls_failed_idx ON mcp.tool_calls (organization_id, occurred_at, id) WHERE outcome <> 'ok';
+-- Answers: what one principal called through one client around a time.
+CREATE INDEX tool_calls_principal_idx ON mcp.tool_calls (organization_id, principal, client_name, occurred_at);
 -- Answers: the tool calls of one trace.
 CREATE INDEX tool_calls_trace_id_idx ON mcp.tool_calls (organization_id, trace_id) WHERE trace_id IS NOT NULL;
--- Answers: which calls had these parameters (`@>`), through mcp.find_tool_calls_v1.
+-- Answers: which calls had these parameters (`@>`), through mcp.find_tool_calls_v2.
 CREATE INDEX tool_calls_parameters_idx ON mcp.tool_calls USING gin (parameters jsonb_path_ops) WHERE parameters IS NOT NULL;
 
 INSERT INTO platform.partitioned_tables (table_name, width, months_ahead, keep_days) VALUES ('mcp.tool_calls', 'month', 3, 90);

@@ -96,10 +96,10 @@ function Actions({ detail: { issue } }: { detail: IssueDetail }) {
   );
 }
 
-function Facts({ detail: { issue, met } }: { detail: IssueDetail }) {
+function Facts({ detail: { issue, met, met_more } }: { detail: IssueDetail }) {
   const { zone } = useScene();
   const facts: [string, string][] = [
-    [words.count, count(issue.occurrences)], [words.firstSeen, instant(issue.first_seen, zone)], [words.lastSeen, instant(issue.last_seen, zone)], [words.met, met ? count(met) : "–"],
+    [words.count, count(issue.occurrences)], [words.firstSeen, instant(issue.first_seen, zone)], [words.lastSeen, instant(issue.last_seen, zone)], [words.met, met ? `${count(met)}${met_more ? "+" : ""}` : "–"],
     [words.severity, `${issue.severity} / 5`], [words.impact, issue.impact_level || "–"], [words.category, issue.category || "–"], [words.service, [issue.service, issue.service_version].filter(Boolean).join(" ") || "–"],
     [words.environment, issue.environment], ...(issue.regressions ? [[words.regressions, words.times(issue.regressions)] as [string, string]] : []),
   ];

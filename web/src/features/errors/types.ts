@@ -10,7 +10,7 @@ export interface Issue {
 export interface Cause { fingerprint: string; rule: "explicit" | "stack" | "message"; normalised: string; title: string; error_type: string; culprit: string; occurrences: number; first_seen: string; last_seen: string }
 export interface FacetValue { value: string; occurrences: number; first_seen: string; last_seen: string }
 export interface IssueEvent { id: string; at: string; kind: string; actor: string; detail: Record<string, unknown> }
-export interface IssueDetail { issue: Issue; causes: Cause[]; facets: Record<string, FacetValue[]>; met: number; events: IssueEvent[] }
+export interface IssueDetail { issue: Issue; causes: Cause[]; facets: Record<string, FacetValue[]>; met: number; met_more: boolean; events: IssueEvent[] }
 export interface Sample {
   id: string; timestamp: string; fingerprint: string; level: string; error_type: string | null; error_code: string | null; message: string; stack_trace: string | null; context: unknown; tool_context: unknown; tags: unknown; metadata: unknown;
   [name: string]: unknown;

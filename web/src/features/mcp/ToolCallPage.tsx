@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import { read } from "../../api/client";
 import { useScene } from "../../app/context";
-import { duration, instant, size } from "../../app/format";
+import { count, duration, instant, size } from "../../app/format";
 import { mcpText } from "../../app/mcpText";
 import { Copyable, Heading, Panel } from "../../app/parts";
 import { Problem } from "../../app/Problem";
@@ -48,7 +48,7 @@ export function ToolCallPage() {
       {call.error_stack && <Panel title={mcpText.stack}><Code block tabIndex={0} style={{ whiteSpace: "pre-wrap", overflowWrap: "anywhere" }}>{call.error_stack}</Code></Panel>}
       <Panel title={mcpText.session}>
         {call.session?.source === "protocol" ? <Group gap={6}><Copyable value={call.session.id} /><Text size="sm" c="dimmed">{mcpText.ofProtocol}</Text></Group>
-          : call.session ? <Text size="sm" title={mcpText.derivedLead}>{mcpText.window(call.session.calls, instant(call.session.began_at, zone), instant(call.session.ended_at, zone))} <Text span size="xs" c="dimmed">({mcpText.derived}: {mcpText.derivedLead})</Text></Text>
+          : call.session ? <Text size="sm" title={mcpText.derivedLead}>{mcpText.window(`${count(call.session.calls)}${call.session.has_more ? "+" : ""}`, instant(call.session.began_at, zone), instant(call.session.ended_at, zone))} <Text span size="xs" c="dimmed">({mcpText.derived}: {mcpText.derivedLead})</Text></Text>
           : <Text size="sm" c="dimmed">–</Text>}
       </Panel>
       <Panel title={mcpText.trace}>

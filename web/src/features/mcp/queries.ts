@@ -15,7 +15,7 @@ export interface ToolCall extends Record<string, unknown> {
   id: string; timestamp: string; server: string | null; tool: string; outcome: string; principal: string | null; client_name: string | null; client_version: string | null; duration_ms: number | null;
   response_size_bytes: number; parameters_hash: string | null; error_type: string | null; error_code: string | null; error_message: string | null; trace_id: string | null; session_id: string | null;
 }
-export type Session = { source: "protocol"; id: string } | { source: "derived"; began_at: string; ended_at: string; calls: number };
+export type Session = { source: "protocol"; id: string } | { source: "derived"; began_at: string; ended_at: string; calls: number; has_more: boolean };
 export interface WholeToolCall extends ToolCall { parameters: unknown; response: unknown; error_stack: string | null; session: Session | null; trace: ToolCall[] }
 
 const common = { placeholderData: keepPreviousData, staleTime: 15_000 };
