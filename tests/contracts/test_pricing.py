@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus.contracts.prices import Component, Document, ModelDocument, PriceBook, PriceDocument, ProviderDocument
+from nexus.contracts.prices import (
+    CompiledPrice,
+    Component,
+    Document,
+    ModelDocument,
+    PriceBook,
+    PriceDocument,
+    ProviderDocument,
+    compile_price,
+)
 from nexus.contracts.pricing import MAX_NANOS, Priced, price_call, usage_faults
 from nexus.contracts.units import DIMENSIONS, contains
 from nexus.kit.money import NANOS
@@ -305,6 +314,51 @@ def test_with_one_amount_for_all_tokens_classes_do_not_matter(
     classed = {**whole, "cached_input": cached, "cache_write": written, "reasoning": reasoning}
 
     assert ask(prices, classed).cost_nanos == ask(plain, whole).cost_nanos
+
+
+_UNITS = (
+    "input",
+    "cached_input",
+    "cached_audio_input",
+    "audio_input",
+    "output",
+    "reasoning",
+    "web_searches",
+    "requests",
+)
+
+
+def _by_every_rate(price: CompiledPrice, usage: dict[str, int]) -> int | None:
+    """The whole amount by a walk through all rates of a price, in its denominator; None where it cannot be told."""
+    own: list[int] = []
+    total = 0
+    for rate in price.rates:
+        count = 1 if rate.unit == "requests" else usage.get(rate.unit, 0)
+        own.append(count - sum(own[place] for place in rate.parts))
+        total += own[-1] * rate.steps[0][1]
+    if min(own) < 0 or any(unit != "requests" and not price.covers(unit) for unit in usage):
+        return None
+    return total
+
+
+@given(
+    priced=st.sets(st.sampled_from(_UNITS), min_size=1),
+    usages=st.lists(st.dictionaries(st.sampled_from(_UNITS), st.integers(0, 9)), min_size=1, max_size=6),
+)
+def test_only_the_rates_of_what_a_call_counts_are_asked_and_all_that_matter(
+    priced: set[str], usages: list[dict[str, int]]
+) -> None:
+    document = price(1, *(Component(unit, str(number), 1) for number, unit in enumerate(sorted(priced), 1)))
+    compiled = compile_price(document, document.components)
+    prices = book(document)
+
+    for usage in usages:
+        told = ask(prices, usage)
+        total = _by_every_rate(compiled, usage)
+        if told.reason == "no_usage":
+            assert not total and not usage.keys() - {"requests"}
+        else:
+            assert told.cost_nanos == (None if total is None else total * NANOS)
 
 
 def test_counts_that_cannot_be_are_named_with_the_remedy() -> None:

@@ -21,6 +21,7 @@ from nexus.contracts.model_match import Matcher, compile_rule, with_dashed_dates
 from nexus.contracts.units import contains, dimensions_of
 
 _CACHE_ENTRIES = 50_000
+_MOST_KINDS_OF_USAGE = 1_000
 
 
 class Component(msgspec.Struct, frozen=True):
@@ -88,6 +89,16 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class UsageRates:
+    """What a price makes of calls that count certain units."""
+
+    rates: tuple[Rate, ...]
+    """Those that such a call can be charged by, or whose units contain one that it counts; in the price's order."""
+    uncovered: str | None
+    """A unit that the price does not pay for."""
+
+
+@dataclass(frozen=True)
 class CompiledPrice:
     """A price ready for arithmetic in whole numbers."""
 
@@ -98,15 +109,33 @@ class CompiledPrice:
     rates: tuple[Rate, ...]
     """Most specific units first, so that what contains them can subtract them."""
     covered: frozenset[frozenset[tuple[str, str]]]
-    _known: dict[str, bool] = field(default_factory=dict, compare=False)
+    _by_units: dict[tuple[str, ...], UsageRates] = field(default_factory=dict, compare=False)
 
     def covers(self, unit: str) -> bool:
         """Tell whether a count of this unit is paid for, by its own price or by that of what contains it."""
-        answer = self._known.get(unit)
-        if answer is None:
-            dimensions = dimensions_of(unit)
-            answer = self._known[unit] = any(known <= dimensions for known in self.covered)
-        return answer
+        dimensions = dimensions_of(unit)
+        return any(known <= dimensions for known in self.covered)
+
+    def rates_of(self, units: tuple[str, ...]) -> UsageRates:
+        """Return the rates for calls that count these units; remembered, as most calls count the same few."""
+        found = self._by_units.get(units)
+        if found is None:
+            if len(self._by_units) >= _MOST_KINDS_OF_USAGE:
+                self._by_units.clear()
+            found = self._by_units[units] = self._rates_of(units)
+        return found
+
+    def _rates_of(self, units: tuple[str, ...]) -> UsageRates:
+        kept: dict[int, Rate] = {}
+        places: dict[int, int] = {}
+        for place, rate in enumerate(self.rates):
+            parts = tuple(places[part] for part in rate.parts if part in places)
+            # A call is a request whether or not that is counted.
+            if parts or rate.unit == "requests" or rate.unit in units:
+                places[place] = len(kept)
+                kept[place] = Rate(rate.unit, rate.steps, parts)
+        uncovered = next((unit for unit in units if unit != "requests" and not self.covers(unit)), None)
+        return UsageRates(tuple(kept.values()), uncovered)
 
 
 def compile_price(document: PriceDocument, components: Iterable[Component]) -> CompiledPrice:

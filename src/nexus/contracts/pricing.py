@@ -75,6 +75,18 @@ def price_call(
     resolution = book.resolve(
         organization_id, tier, provider, model or None, endpoint or None, method, region, currency
     )
+    return price_resolved(resolution, at=at, usage=usage, variant=variant, is_failure=is_failure)
+
+
+def price_resolved(
+    resolution: Resolution,
+    *,
+    at: datetime,
+    usage: Mapping[str, int],
+    variant: Mapping[str, str] = _NO_VARIANT,
+    is_failure: bool = False,
+) -> Priced:
+    """Price one call, as `price_call` does, whose kind's prices were found in the book before."""
     if resolution.reason:
         return _KNOWN_REASONS[resolution.reason]
     stamp = at.timestamp()
@@ -120,9 +132,11 @@ def _cost(price: CompiledPrice, usage: Mapping[str, int], is_failure: bool) -> P
     used = False
     context = usage.get("input", 0)
     own: list[int] = []
+    is_used = len(usage) > ("requests" in usage)
     # A failed call that used nothing is not charged for having been made either.
-    requests = 0 if is_failure and not any(unit != "requests" for unit in usage) else 1
-    for rate in price.rates:
+    requests = 0 if is_failure and not is_used else 1
+    known = price.rates_of(tuple(usage))
+    for rate in known.rates:
         count = requests if rate.unit == "requests" else usage.get(rate.unit, 0)
         for place in rate.parts:
             count -= own[place]
@@ -138,10 +152,9 @@ def _cost(price: CompiledPrice, usage: Mapping[str, int], is_failure: bool) -> P
             else:
                 # The price begins above a context that this call did not reach.
                 return _unpriced(f"no_price_for_unit:{rate.unit}")
-    for unit in usage:
-        if unit != "requests" and not price.covers(unit):
-            return _unpriced(f"no_price_for_unit:{unit}")
-    if not used and not is_failure and not any(unit != "requests" for unit in usage):
+    if known.uncovered is not None:
+        return _unpriced(f"no_price_for_unit:{known.uncovered}")
+    if not used and not is_failure and not is_used:
         return _KNOWN_REASONS["no_usage"]
     nanos, rest = divmod(total * NANOS, price.denominator)
     twice = 2 * rest

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from itertools import product
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.limits import Limit
-from nexus.contracts.prices import PriceBook
+from nexus.contracts.prices import Component, ModelDocument, PriceBook, PriceDocument, ProviderDocument
 from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded, refusal
-from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS, Gate, Ticket, most_output_tokens
+from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS, Gate, Ticket
 from nexus.dataplane.decide.scripts import BucketState, keys_of
 from nexus.dataplane.http import NotLoaded
+from nexus.kit.money import NANOS
 from tests.dataplane.conftest import OwnRedis
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, limit
 from tests.dataplane.decide.test_engine import Node
@@ -55,9 +58,7 @@ async def gated(redis_url: str) -> AsyncIterator[Gated]:
 
 
 async def test_a_call_is_held_by_its_maximum_and_settled_to_what_it_took(gated: Gated) -> None:
-    body = json.dumps({"model": "m", "max_tokens": 500}).encode()
-
-    ticket = await gated.admit(KEY, provider="openai", model="m", body=body, input_tokens=100)
+    ticket = await gated.admit(KEY, provider="openai", model="m", input_tokens=100, most_output=500)
     held = await gated.used(1)
     gated.gate.settle(ticket, tokens=150)
     await gated.gate.stop()
@@ -100,20 +101,40 @@ async def test_without_limits_nothing_is_asked_and_without_redis_a_closed_limit_
     await made.node.close()
 
 
-@pytest.mark.parametrize(
-    ("body", "most"),
-    [
-        ({"max_tokens": 7}, 7),
-        ({"max_completion_tokens": 9, "n": 3}, 27),
-        ({"generationConfig": {"maxOutputTokens": 5}}, 5),
-        ({"max_tokens": -1}, None),
-        ({"max_tokens": "many", "generationConfig": []}, None),
-        ([], None),
-    ],
-)
-def test_the_most_an_answer_can_take_is_read_from_the_request(body: Any, most: int | None) -> None:
-    assert most_output_tokens(json.dumps(body).encode()) == most
-    assert most_output_tokens(b"\xff{") is None
+async def test_calls_of_one_kind_are_priced_by_the_book_and_the_currency_in_force(redis_url: str) -> None:
+    def book(euro: str, dollar: str) -> PriceBook:
+        parts = [("EUR", euro), ("USD", dollar)]
+        return PriceBook(
+            [
+                ProviderDocument("p"), ModelDocument("p", "m", {"equals": "m"}), ModelDocument("p", "m-2", {"equals": "m-2"}),
+                *(
+                    PriceDocument(UUID(int=number), "p", [Component("input", amount, 1)], model=model, currency=currency)
+                    for number, (model, (currency, amount)) in enumerate(product(("m", "m-2"), parts), 1)
+                ),
+            ]
+        )  # fmt: skip
+
+    limits = [limit(1, currency="USD"), limit(2, currency="EUR")]
+    gated = Gated(redis_url, *(replace(item, dimension="money", capacity=10**15) for item in limits))
+    books, keys = [book("3", "2")], [KEYS]
+    gated.gate._prices = lambda: books[-1]
+    gated.gate._keys = lambda: keys[-1]
+
+    async def costs(model: str) -> int | None:
+        ticket = await gated.admit(KEY, provider="p", model="m", input_tokens=1)
+        assert ticket is not None
+        return gated.gate.cost(ticket, {"input": 1, "requests": 1}, model=model, variant={}, is_failure=False)
+
+    found = [await costs("m"), await costs("m"), await costs("m-2"), await costs("")]
+    books.append(book("30", "20"))
+    found.append(await costs("m"))
+    euro = replace(KEYS.organizations[ORGANIZATION], currency="EUR")
+    keys.append(replace(KEYS, organizations=MappingProxyType({ORGANIZATION: euro})))
+    found.append(await costs("m"))
+
+    assert found == [2 * NANOS] * 4 + [20 * NANOS, 30 * NANOS]
+    await gated.gate.stop()
+    await gated.node.close()
 
 
 async def test_while_limits_are_not_known_no_call_is_taken_for_unlimited(gated: Gated) -> None:

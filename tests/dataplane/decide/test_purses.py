@@ -25,7 +25,7 @@ from nexus.dataplane.decide.explanation import explain
 from nexus.dataplane.decide.leases import Correction
 from nexus.dataplane.decide.lessee import Lessee
 from nexus.dataplane.decide.model import Wish
-from nexus.dataplane.decide.purses import Plan, Plans
+from nexus.dataplane.decide.purses import Finished, Plan, Plans
 from tests.dataplane.decide.cases import ORGANIZATION, SECOND, ClockedRedis, limit
 
 T = TypeVar("T")
@@ -143,10 +143,9 @@ class World:
             process.by_leases += decision.is_admitted and decision.decided_by == "lease"
             # Written down from the purse's columns, it is what each limit's standing says.
             plain = structs.replace(decision, standings=list(decision.standings))
-            taken: dict[Dimension, int] = {"money": money // 2, "tokens": 11}
-            for actual in (taken, None):
-                told = explain(ORGANIZATION, decision, plan, charges, actual)
-                assert told == explain(ORGANIZATION, plain, plan, charges, actual)
+            actual: dict[Dimension, int] = {"money": money // 2, "tokens": 11}
+            finished = Finished(plan, charges, plan.taken(charges, actual))
+            assert explain(ORGANIZATION, decision, finished, actual) == explain(ORGANIZATION, plain, finished, actual)
         if is_admitted:
             self.calls[name] = OpenCall(process, plan, money, self.window, is_in_redis)
             self.admitted.append(self.redis.now)

@@ -35,7 +35,7 @@ from nexus.dataplane.decide.leases import LIFE_US, Correction
 from nexus.dataplane.decide.lessee import Lessee, monotonic_us
 from nexus.dataplane.decide.nodes import Nodes
 from nexus.dataplane.decide.openings import OPEN_SECONDS, REPORT_SECONDS, Flights, Openings, Spent
-from nexus.dataplane.decide.purses import Charges, Plan, Plans
+from nexus.dataplane.decide.purses import Charges, Finished, Plan, Plans
 from nexus.dataplane.decide.refusals import RefusalBook
 from nexus.dataplane.decide.scripts import SCARCE, BucketState, Keys, Scripts, keys_of
 from nexus.dataplane.decide.slots import Slots
@@ -253,9 +253,9 @@ class Admission:
             plan, charges, f"{self._lessee.leases.process}-{self._last_hold}", int(hold_seconds * _SECOND)
         )
 
-    def settle_now(self, hold_id: str, actual: Mapping[Dimension, int]) -> bool:
-        """Settle a hold that this process has; False for any other: settle it by `settle`."""
-        return self._lessee.finish(hold_id, "settle", actual) is not None
+    def settle_now(self, hold_id: str, actual: Mapping[Dimension, int]) -> Finished | None:
+        """Settle a hold that this process has; None for any other: settle it by `settle`."""
+        return self._lessee.finish(hold_id, "settle", actual)
 
     async def settle(self, organization_id: UUID, hold_id: str, actual: Mapping[Dimension, int]) -> Settlement:
         """Settle a hold to what the call really took, once; a dimension that is not given stays as charged."""

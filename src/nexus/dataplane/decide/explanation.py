@@ -14,7 +14,7 @@ from uuid import UUID
 from nexus.contracts.limit_sets import FIELDS, DescribedLimit, LimitSet
 from nexus.contracts.limits import Dimension, Limit
 from nexus.dataplane.decide.headers import per_unit
-from nexus.dataplane.decide.purses import Charges, Plan, Standings
+from nexus.dataplane.decide.purses import Charges, Finished, Plan, Standings
 from nexus.dataplane.decide.types import Decision, LimitStanding
 
 REFUSED_FIELDS = (*FIELDS, "asked")
@@ -22,32 +22,25 @@ REFUSED_FIELDS = (*FIELDS, "asked")
 
 
 def explain(
-    organization_id: UUID,
-    decision: Decision,
-    plan: Plan,
-    charges: Charges,
-    actual: Mapping[Dimension, int] | None,
+    organization_id: UUID, decision: Decision, finished: Finished, actual: Mapping[Dimension, int] | None
 ) -> tuple[dict[str, Any], LimitSet | None]:
     """Write down a decision, with the set of limits that it names where it names one.
 
-    `charges` is what the call was asked for by the plan's columns, `actual` what it took by dimension; None: it was never made,
-    all is given back.
+    `finished` is what the call was charged and what it took; `actual` says the latter by dimension, None where it was never made.
     """
-    standings = decision.standings
+    standings, plan = decision.standings, finished.plan
     left: Sequence[int | None] | None
-    if isinstance(standings, Standings):
-        # Limits may have changed since the caller made its plan: this is what was charged.
-        plan, charges, left = standings.page.plan, standings.charges, standings.lefts()
+    if isinstance(standings, Standings) and standings.page.plan is plan:
+        left = standings.lefts()
     else:
-        left = _left_of(standings, plan, charges)
+        left = _left_of(standings, plan, finished.charges)
     if left is None:
         marks = [_mark(item, item.charged, _settled(item.limit, item.charged, actual)) for item in standings]
         return {"limits": marks, "limits_decided_by": decision.decided_by}, None
     known = plan.described
     if known is None:
         known = plan.described = _described(organization_id, plan)
-    settled = [_settled(limit, charge, actual) for limit, charge in zip(plan.columns, charges, strict=True)]
-    told = {"id": known.id, "charged": charges, "settled": settled, "left": left}
+    told = {"id": known.id, "charged": finished.charges, "settled": finished.taken, "left": left}
     return {"limit_set": told, "limits_decided_by": decision.decided_by}, known
 
 

@@ -1,7 +1,7 @@
 """Admission of calls that are forwarded: estimates what a call will take, asks, and settles it to what it took.
 
 ```python
-ticket = await gate.ask(key, provider="openai", model="gpt-4o", body=body, input_tokens=120, request_bytes=4000)
+ticket = await gate.ask(key, provider="openai", model="gpt-4o", input_tokens=120, most_output=500, request_bytes=4000)
 …                       # unless `ticket.decision.is_admitted`, raise `refusal(ticket.decision)`
 gate.settle(ticket, tokens=712, cost_nanos=3_150_000)       # or gate.release(ticket) when nothing was sent
 ```
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median_high
 from types import MappingProxyType
 from typing import Any
@@ -25,10 +25,10 @@ from msgspec import structs
 
 from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.limits import MAX_UNITS, Call, Dimension, LimitTable
-from nexus.contracts.prices import PriceBook
-from nexus.contracts.pricing import price_call
+from nexus.contracts.prices import PriceBook, Resolution
+from nexus.contracts.pricing import price_resolved
 from nexus.dataplane.decide.engine import Admission
-from nexus.dataplane.decide.purses import Charges, Plan
+from nexus.dataplane.decide.purses import Charges, Finished, Plan
 from nexus.dataplane.decide.types import Decision, Settlement
 from nexus.dataplane.http import NotLoaded
 from nexus.kit.clock import SYSTEM_CLOCK, Clock
@@ -40,25 +40,11 @@ UNKNOWN_OUTPUT_TOKENS = 1000
 _ANSWERS = 31
 _MODELS = 2000
 _MOST_KINDS = 20_000
-_MAXIMA = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
-class _Asked(msgspec.Struct):
-    """The parts of a request that bound its answer; unknown to us, they are left alone."""
-
-    max_completion_tokens: Any = None
-    max_tokens: Any = None
-    max_output_tokens: Any = None
-    generationConfig: Any = None  # noqa: N815
-    n: Any = None
-
-
-_ASKED = msgspec.json.Decoder(_Asked)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Priced:
-    """What a call is priced by, but for its usage."""
+    """What calls of one kind are priced by, but for their usage: which prices, is found once for each model that answers."""
 
     key: KeyEntry
     provider: str
@@ -66,10 +52,29 @@ class Priced:
     endpoint: str
     method: str | None
     region: str | None
+    organization: OrganizationEntry | None = None
+    _book: PriceBook | None = None
+    _found: dict[str, Resolution] = field(default_factory=dict)
+
+    def prices(self, book: PriceBook, model: str) -> Resolution:
+        """Return the prices in a book for calls that a model answers."""
+        if book is not self._book:
+            self._book, self._found = book, {}
+        found = self._found.get(model)
+        if found is None:
+            if len(self._found) >= _MODELS:
+                self._found.clear()
+            tier, currency = "standard", None
+            if self.organization is not None:
+                tier, currency = self.organization.tier, self.organization.currency
+            found = self._found[model] = book.resolve(
+                self.key.organization_id, tier, self.provider, model or None, self.endpoint or None, self.method,
+                self.region, currency or None,
+            )  # fmt: skip
+        return found
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     """A call that was asked for: admitted, or refused."""
 
     organization_id: UUID
@@ -86,30 +91,12 @@ class _Kind:
 
     __slots__ = ("call", "key", "organization", "plan", "tags")
 
-    def __init__(
-        self, call: Priced, organization: OrganizationEntry | None, tags: Mapping[str, str], plan: Plan
-    ) -> None:
+    def __init__(self, call: Priced, tags: Mapping[str, str], plan: Plan) -> None:
         self.key = call.key
         self.call = call
-        self.organization = organization
+        self.organization = call.organization
         self.tags = tags
         self.plan = plan
-
-
-def most_output_tokens(body: bytes) -> int | None:
-    """Return how many model tokens an answer may have by its request's own word; None when it says nothing."""
-    try:
-        asked = _ASKED.decode(body) if body else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if asked is None:
-        return None
-    inner = asked.generationConfig.get("maxOutputTokens") if isinstance(asked.generationConfig, dict) else None
-    said: list[int] = [value for value in (*(getattr(asked, name) for name in _MAXIMA), inner) if _is_count(value)]
-    if not said:
-        return None
-    answers: int = asked.n if _is_count(asked.n) and asked.n > 0 else 1
-    return min(min(said) * answers, 10**9)
 
 
 def _call_of(kind: _Kind) -> Call:
@@ -119,10 +106,6 @@ def _call_of(kind: _Kind) -> Call:
         provider=kind.call.provider, model=kind.call.model, endpoint=kind.call.endpoint,
         currency=organization.currency if organization is not None else "", tags=kind.tags,
     )  # fmt: skip
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**9
 
 
 class Gate:
@@ -143,6 +126,7 @@ class Gate:
         self._is_loaded = is_loaded
         self._clock = clock
         self._kinds: dict[tuple[object, ...], _Kind] = {}
+        self._book: PriceBook | None = None
         self._answers: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
         self._tasks: set[asyncio.Task[Settlement]] = set()
 
@@ -162,15 +146,16 @@ class Gate:
         method: str | None = None,
         region: str | None = None,
         tags: Mapping[str, str] | None = None,
-        body: bytes = b"",
         input_tokens: int = 0,
+        most_output: int | None = None,
         request_bytes: int = 0,
         cost_nanos: int | None = None,
         hold_seconds: float = HOLD_SECONDS,
     ) -> Ticket | None:
         """Ask for one call; the ticket says whether it may be made. None where its organization has no limits.
 
-        The cost is in nanos of the organization's currency; where it is not given, the price book estimates it.
+        `most_output` is how many tokens the answer may have by the request's own word, where it says so. The cost is in nanos of
+        the organization's currency; where it is not given, the price book estimates it.
         """
         if not self.concerns(key):
             return None
@@ -178,12 +163,11 @@ class Gate:
         plan = kind.plan
         output = 0
         if input_tokens or model:
-            said = most_output_tokens(body)
-            output = self._usual_output((provider, model)) if said is None else said
+            output = self._usual_output((provider, model)) if most_output is None else most_output
         cost = min(cost_nanos or 0, MAX_UNITS)
         if cost_nanos is None and "money" in plan.dimensions:
             usage = {"input": input_tokens, "output": output, "requests": 1}
-            cost = min(self._price(kind.call, kind.organization, model, usage) or 0, MAX_UNITS)
+            cost = min(self._price(kind.call, model, usage) or 0, MAX_UNITS)
         tokens = input_tokens + output
         amounts = {
             "requests": 1, "operations": 0, "bytes": request_bytes, "tokens": tokens, "concurrency": 1, "money": cost,
@@ -203,7 +187,12 @@ class Gate:
         self, key: KeyEntry, provider: str, model: str, endpoint: str, method: str | None, region: str | None,
         tags: Mapping[str, str],
     ) -> _Kind:  # fmt: skip
-        name = (key.id, provider, model, endpoint, method, region, tuple(sorted(tags.items())) if tags else ())
+        book = self._prices()
+        if book is not self._book:
+            # Kinds that nobody asks for any more would keep books of the past.
+            self._book, self._kinds = book, {}
+        # By the number of the id, as an id is hashed and compared in Python.
+        name = (key.id.int, provider, model, endpoint, method, region, tuple(sorted(tags.items())) if tags else ())
         organization = self._keys().organizations.get(key.organization_id)
         kind = self._kinds.get(name)
         if (
@@ -214,8 +203,8 @@ class Gate:
         ):
             if len(self._kinds) >= _MOST_KINDS:
                 self._kinds.clear()
-            call = Priced(key, provider, model, endpoint, method, region)
-            kind = _Kind(call, organization, tags, Plan(LimitTable(), "", ()))
+            call = Priced(key, provider, model, endpoint, method, region, organization)
+            kind = _Kind(call, tags, Plan(LimitTable(), "", ()))
             kind.plan = self._admission.plan(_call_of(kind))
             self._kinds[name] = kind
         return kind
@@ -252,11 +241,14 @@ class Gate:
         if ticket is not None:
             self.settle_to(ticket, self.actual(ticket, tokens=tokens, cost_nanos=cost_nanos, size_bytes=size_bytes))
 
-    def settle_to(self, ticket: Ticket, actual: Mapping[Dimension, int]) -> None:
-        """Settle a call to what `actual` said that it took."""
+    def settle_to(self, ticket: Ticket, actual: Mapping[Dimension, int]) -> Finished:
+        """Settle a call to what `actual` said that it took; returns what that comes to."""
         hold_id = ticket.decision.hold_id
-        if not self._admission.settle_now(hold_id, actual):
+        finished = self._admission.settle_now(hold_id, actual)
+        if finished is None:
             self._beside(self._admission.settle(ticket.organization_id, hold_id, actual))
+            finished = Finished(ticket.plan, ticket.charges, ticket.plan.taken(ticket.charges, actual))
+        return finished
 
     def cost(
         self,
@@ -269,20 +261,17 @@ class Gate:
     ) -> int | None:
         """Price what a call took, in nanos of its organization's currency; None where the book cannot tell, or no limit asks.
 
-        `usage` and `variant` are as a record has them; `model` is the one that answered.
+        `usage`, with `requests`, and `variant` are as a record has them; `model` is the one that answered.
         """
         if "money" not in ticket.plan.dimensions:
             return None
-        organization = self._keys().organizations.get(ticket.organization_id)
-        return self._price(
-            ticket.call, organization, model or ticket.call.model, {**usage, "requests": 1}, variant=variant,
-            is_failure=is_failure,
-        )  # fmt: skip
+        call = ticket.call
+        return self._price(call, model or call.model, usage, variant=variant, is_failure=is_failure)
 
-    def release(self, ticket: Ticket | None) -> None:
+    def release(self, ticket: Ticket) -> Finished:
         """Give everything back: the call was never made."""
-        if ticket is not None:
-            self._beside(self._admission.release(ticket.organization_id, ticket.decision.hold_id))
+        self._beside(self._admission.release(ticket.organization_id, ticket.decision.hold_id))
+        return Finished(ticket.plan, ticket.charges, [0] * len(ticket.charges))
 
     async def stop(self) -> None:
         """Wait for settlements that are under way."""
@@ -291,7 +280,6 @@ class Gate:
     def _price(
         self,
         call: Priced,
-        organization: OrganizationEntry | None,
         model: str,
         usage: Mapping[str, int],
         *,
@@ -299,12 +287,10 @@ class Gate:
         is_failure: bool = False,
     ) -> int | None:
         """Return nanos of the organization's currency."""
-        tier, currency = (organization.tier, organization.currency) if organization is not None else ("standard", "")
-        return price_call(
-            self._prices(), organization_id=call.key.organization_id, tier=tier, provider=call.provider,
-            model=model or None, endpoint=call.endpoint or None, method=call.method, region=call.region,
-            at=self._clock.now(), usage=usage, variant=variant, currency=currency or None, is_failure=is_failure,
-        ).cost_nanos  # fmt: skip
+        prices = call.prices(self._prices(), model)
+        return price_resolved(
+            prices, at=self._clock.now(), usage=usage, variant=variant, is_failure=is_failure
+        ).cost_nanos
 
     def _beside(self, work: Coroutine[Any, Any, Settlement]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from prometheus_client import Counter
@@ -15,9 +14,9 @@ from nexus.contracts.limits import Dimension, Limit
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
 from nexus.dataplane.decide.leases import HORIZON_US, LIFE_US, Asked, Correction, Leases, Local
 from nexus.dataplane.decide.model import Wish
-from nexus.dataplane.decide.purses import Charges, Plan, Purse, Standings
+from nexus.dataplane.decide.purses import Charges, Finished, Plan, Purse, Standings
 from nexus.dataplane.decide.scripts import SCARCE, Keys, Scripts
-from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg
+from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding
 from nexus.platform.tasks import end_tasks
 
 _SWEEP_SECONDS = 0.05
@@ -43,20 +42,6 @@ class _Held(NamedTuple):
     charges: Charges
     windows: Sequence[int]
     until_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """How a hold ended here."""
-
-    plan: Plan
-    charges: Charges
-    taken: Charges
-
-    def legs(self) -> list[SettledLeg]:
-        """Return what it did to each limit."""
-        places = zip(self.plan.limits, self.plan.units_of, strict=True)
-        return [SettledLeg(limit.dimension, self.charges[place], self.taken[place]) for (limit, _), place in places]
 
 
 class Lessee:
@@ -190,15 +175,7 @@ class Lessee:
             return None
         purse, charges = held.purse, held.charges
         plan = purse.plan
-        if kind == "release":
-            taken = [0] * len(charges)
-        else:
-            taken = [
-                0 if limit.dimension == "concurrency"
-                else charged if (amount := actual.get(limit.dimension)) is None
-                else limit.charge(amount) if plan.has_scales else amount
-                for limit, charged in zip(plan.columns, charges, strict=True)
-            ]  # fmt: skip
+        taken = [0] * len(charges) if kind == "release" else plan.taken(charges, actual)
         more: Charges | None
         if purse.epoch == held.epoch:
             more = purse.settle(charges, taken)

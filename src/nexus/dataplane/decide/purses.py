@@ -7,14 +7,15 @@ it is put back before any of them is told of to Redis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import add, attrgetter, gt, sub
 from typing import TYPE_CHECKING, overload
 
 from nexus.contracts.limit_sets import LimitSet
-from nexus.contracts.limits import MAX_UNITS, Call, Limit, LimitTable
+from nexus.contracts.limits import MAX_UNITS, Call, Dimension, Limit, LimitTable
 from nexus.dataplane.decide.scripts import keys_of
-from nexus.dataplane.decide.types import LimitStanding
+from nexus.dataplane.decide.types import LimitStanding, SettledLeg
 
 if TYPE_CHECKING:
     from nexus.dataplane.decide.leases import BucketKey, HeldLease, Leases
@@ -104,11 +105,34 @@ class Plan:
             return self.charges([call.amount(limit.dimension) for limit in self.columns])
         return self.charges(self._amounts(call)) if self.has_scales else list(self._amounts(call))
 
+    def taken(self, charges: Charges, actual: Mapping[Dimension, int]) -> Charges:
+        """Return what a call took that was charged so much; what of `actual` is not known stays as charged."""
+        return [
+            0 if limit.dimension == "concurrency"
+            else charged if (amount := actual.get(limit.dimension)) is None
+            else limit.charge(amount) if self.has_scales else amount
+            for limit, charged in zip(self.columns, charges, strict=True)
+        ]  # fmt: skip
+
     def asked(self, charges: Charges) -> list[tuple[Limit, str, int]]:
         """Return the limits with the charge of each."""
         return [
             (limit, bucket, charges[place]) for (limit, bucket), place in zip(self.limits, self.units_of, strict=True)
         ]
+
+
+@dataclass(slots=True)
+class Finished:
+    """What a call was charged, and what it took, by its plan's columns."""
+
+    plan: Plan
+    charges: Charges
+    taken: Charges
+
+    def legs(self) -> list[SettledLeg]:
+        """Return what it did to each limit."""
+        places = zip(self.plan.limits, self.plan.units_of, strict=True)
+        return [SettledLeg(limit.dimension, self.charges[place], self.taken[place]) for (limit, _), place in places]
 
 
 class Plans:

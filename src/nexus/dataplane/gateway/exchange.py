@@ -44,6 +44,8 @@ class Inquiry:
     hides_usage: bool = False
     """Whether usage was asked for that the client did not ask for."""
     end_user: str | None = None
+    most_output: int | None = None
+    """How many model tokens the answer may have by the request's own word."""
     body: bytes = b""
     """The JSON that was sent, kept for an estimate."""
 

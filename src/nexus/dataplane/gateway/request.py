@@ -39,6 +39,9 @@ _NEVER_RETURNED = HOP_BY_HOP | {b"set-cookie", b"alt-svc", b"strict-transport-se
 _MODEL_IN_PATH = ("/models/", "/model/", "/deployments/")
 _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
+_MOST_TOKENS = 10**9
+_MOST_DIGITS = len(str(_MOST_TOKENS))
+_MAXIMA = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -190,11 +193,39 @@ def inspect(body: bytes, path: str, *, asks_usage: bool, is_limited: bool = Fals
     inquiry.model = _text(fields.get("model")) or inquiry.model
     inquiry.is_streaming = _raw(fields.get("stream")) == b"true" or "stream" in path.rpartition("/")[2].lower()
     inquiry.end_user = _text(fields.get("user")) or _user_of(fields.get("metadata")) or None
+    inquiry.most_output = most_output_tokens(fields)
     if is_limited:
         body = _encode(fields)
     if asks_usage and inquiry.is_streaming:
         body = _ask_usage(fields, body, inquiry)
     return inquiry, body
+
+
+def most_output_tokens(fields: Mapping[str, msgspec.Raw]) -> int | None:
+    """Return how many model tokens an answer may have by its request's own word; None when it says nothing."""
+    given = [fields[name] for name in _MAXIMA if name in fields]
+    if "generationConfig" in fields:
+        given.append(_fields_of(fields["generationConfig"]).get("maxOutputTokens", msgspec.Raw()))
+    said = [count for count in map(_count, given) if count is not None]
+    if not said:
+        return None
+    answers = _count(fields["n"]) if "n" in fields else None
+    return min(min(said) * (answers or 1), _MOST_TOKENS)
+
+
+def _count(value: msgspec.Raw) -> int | None:
+    """Return a whole number that can be a count of tokens; None for anything else."""
+    raw = _raw(value)
+    count = int(raw) if raw.isdigit() and len(raw) <= _MOST_DIGITS else None
+    return None if count is None or count > _MOST_TOKENS else count
+
+
+def _fields_of(value: msgspec.Raw | bytes) -> dict[str, msgspec.Raw]:
+    """Return the fields of an object, none of anything else."""
+    try:
+        return _KEYS.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
 
 
 def _ask_usage(fields: dict[str, msgspec.Raw], body: bytes, inquiry: Inquiry) -> bytes:
@@ -259,7 +290,4 @@ def _text(value: msgspec.Raw | None) -> str:
 def _user_of(value: msgspec.Raw | None) -> str:
     if _raw(value)[:1] != b"{" or b"user_id" not in _raw(value):
         return ""
-    try:
-        return _text(_KEYS.decode(_raw(value)).get("user_id"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
+    return _text(_fields_of(_raw(value)).get("user_id"))

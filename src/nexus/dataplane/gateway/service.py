@@ -255,8 +255,8 @@ class Gateway:
         endpoint = self.snapshots.prices.endpoints.find(slug, exchange.method, exchange.path)
         ticket = await self.gate.ask(
             key, provider=slug, model=inquiry.model, endpoint=endpoint or guess_template(exchange.path),
-            method=exchange.method, region=target.region, tags=exchange.caller.tags, body=inquiry.body,
-            input_tokens=inquiry.rough_input(), request_bytes=exchange.request_bytes,
+            method=exchange.method, region=target.region, tags=exchange.caller.tags,
+            input_tokens=inquiry.rough_input(), most_output=inquiry.most_output, request_bytes=exchange.request_bytes,
             # As long as the call may last: a hold that ends before it would be charged as estimated.
             hold_seconds=facts.connect_seconds + facts.total_seconds + facts.drain_seconds,
         )  # fmt: skip
@@ -276,7 +276,7 @@ class Gateway:
         tokens = cost = None
         if counts or is_failure:
             tokens = counts.get("input", 0) + counts.get("output", 0)
-            usage = {name.removeprefix("units."): count for name, count in counts.items()}
+            usage = {name.removeprefix("units."): count for name, count in counts.items()} | {"requests": 1}
             cost = gate.cost(ticket, usage, model=exchange.model, variant=exchange.variant, is_failure=is_failure)
         size_bytes = exchange.request_bytes + exchange.response_bytes
         return gate.actual(ticket, tokens=tokens, cost_nanos=cost, size_bytes=size_bytes)
@@ -284,14 +284,9 @@ class Gateway:
     def _settle(self, gate: Gate, ticket: Ticket, exchange: Exchange) -> None:
         """Settle what was reserved to what the attempt took, and write down what was decided of it."""
         actual = self._actual(gate, ticket, exchange)
+        finished = gate.release(ticket) if actual is None else gate.settle_to(ticket, actual)
         if ticket.decision.standings:
-            exchange.decision, exchange.limit_set = explain(
-                ticket.organization_id, ticket.decision, ticket.plan, ticket.charges, actual
-            )
-        if actual is None:
-            gate.release(ticket)
-        else:
-            gate.settle_to(ticket, actual)
+            exchange.decision, exchange.limit_set = explain(ticket.organization_id, ticket.decision, finished, actual)
 
     async def forward_routed(
         self,
