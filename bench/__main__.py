@@ -25,7 +25,8 @@ from bench import (
 from bench.node import Node
 
 SECTIONS = [
-    "ingest", "queries", "gateway", "decide", "processes", "redis_away", "streams", "invariants", "errors", "middleware",
+    "ingest", "queries", "gateway", "decide", "processes", "redis_away", "streams", "invariants", "errors", "tools",
+    "middleware",
 ]  # fmt: skip
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -50,6 +51,12 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> str:
             parts.append(
                 await errors.measure(node, errors=arguments.errors, causes=arguments.causes, repeats=arguments.repeats)
             )
+        finally:
+            node.stop()
+    if "tools" in arguments.only:
+        node = Node(folder / "tools", folder / "tools.log", workers=arguments.workers)
+        try:
+            await node.start()
             parts.append(
                 await tools.measure(node, calls=arguments.tool_calls, tools=arguments.tools, repeats=arguments.repeats)
             )
@@ -90,7 +97,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="web processes")
     parser.add_argument("--errors", type=int, default=1_000_000, help="errors stored before their pages are asked for")
     parser.add_argument("--causes", type=int, default=20_000, help="causes of these errors")
-    parser.add_argument("--tool-calls", type=int, default=300_000, help="calls of MCP tools, asked for with the errors")
+    parser.add_argument(
+        "--tool-calls", type=int, default=300_000, help="calls of MCP tools stored before their pages are asked for"
+    )
     parser.add_argument("--tools", type=int, default=10_000, help="tools that are called")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of ingest, each followed by raw COPY")
     parser.add_argument("--seconds", type=float, default=8, help="seconds a round of the gateway")
