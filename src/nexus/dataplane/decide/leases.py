@@ -35,8 +35,8 @@ _TOO_MUCH = 3
 """A lease of more than so many times what will be wanted goes back: calls have gone elsewhere."""
 _SWIFTLY_US, _RARELY_US = 50_000, 300_000
 """Between these two lies how long a lease may be unused."""
-_WORTH = 4
-"""While a lease accrues Redis is asked again only if its bucket had more than one part in so many of the lease left."""
+_WORTH = 16
+"""While a lease accrues Redis is asked again only if more than one part in so many of it was had at once."""
 _DENIAL_US, _SPENT_DENIAL_US = 50_000, 200_000
 """For how long a refusal holds for calls that ask for as much: of a bucket, that refills, and of a window that is used up."""
 _BIN_US, _SHORTEST_BIN_US = 100_000, 20_000
@@ -139,8 +139,9 @@ class HeldLease:
         return self.until_us - _RENEW_US // 2
 
     def is_worth_asking(self, units: int) -> bool:
-        """Whether the bucket itself had a good part of such a lease left when this one was made."""
-        return _WORTH * (self.left - self.limit.reserve - units) > self.at_once + self.accruing
+        """Whether the bucket had more than what it gains when this lease was made: a good part of it at once, or all of the call."""
+        amount = self.at_once + self.accruing
+        return _WORTH * self.at_once > amount or amount < units <= self.left - self.limit.reserve
 
     def is_accruing(self, now_us: int) -> bool:
         """Whether more is coming by itself; Redis had no more to give at once when it was made."""
