@@ -7,15 +7,26 @@ import inspect
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from nexus_client.ids import uuid7
+from nexus_client.pipeline import Item, Record
+from nexus_client.stats import Counters
 from nexus_client.usage import read_answer
 
-if TYPE_CHECKING:
-    from nexus_client.client import Client
-
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Recorder(Protocol):
+    """Whoever takes records: the client."""
+
+    counters: Counters
+
+    def attribution(self) -> Record:
+        """Return what every record of this context says about who called."""
+
+    def put(self, item: Item) -> None:
+        """Hand over a finished record, or what makes one."""
 
 
 class Call:
@@ -24,7 +35,7 @@ class Call:
     A generator that is closed before its end (`GeneratorExit`) has not failed: nobody wanted more of it.
     """
 
-    def __init__(self, client: Client, provider: str, fields: dict[str, Any]) -> None:
+    def __init__(self, client: Recorder, provider: str, fields: dict[str, Any]) -> None:
         self._client = client
         self._provider = provider
         self._fields = fields
@@ -95,7 +106,7 @@ class Recorded:
     within it.
     """
 
-    def __init__(self, client: Client, provider: str, fields: dict[str, Any]) -> None:
+    def __init__(self, client: Recorder, provider: str, fields: dict[str, Any]) -> None:
         self._client = client
         self._provider = provider
         self._fields = fields

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from nexus.contracts.limits import Limit
 from nexus.dataplane.decide.model import SLOT_LIVES, Wish
 from nexus.kit.ids import uuid7
-
-if TYPE_CHECKING:
-    from nexus.dataplane.decide.purses import Purse
 
 LIFE_US = 1_000_000
 """How long a lease may be spent, from the instant it was asked for."""
@@ -90,6 +87,23 @@ class Demand:
         return int(min(_RARELY_US, max(_SWIFTLY_US, 4e6 / max(self.calls_a_second, 1e-3))))
 
 
+class Aside(Protocol):
+    """Units of leases that are set aside for calls of one kind: see `purses.py`."""
+
+    @property
+    def keys(self) -> Sequence[BucketKey]:
+        """The buckets it has something of."""
+
+    def has(self, key: BucketKey) -> int:
+        """Return what it has left of a bucket."""
+
+    def kept(self, key: BucketKey) -> int:
+        """Return what its calls hold of a bucket."""
+
+    def close(self) -> None:
+        """Put back what was not spent."""
+
+
 @dataclass(slots=True)
 class HeldLease:
     """Units this process may spend."""
@@ -112,7 +126,7 @@ class HeldLease:
     spent: int = 0
     is_for_calls: bool = False
     """It lives on while calls hold something of it."""
-    purses: list[Purse] = field(default_factory=list)
+    purses: list[Aside] = field(default_factory=list)
     """What has units of it set aside."""
     promised: int = 0
     """Of what is spent: so much may come back from purses, what is set aside in them included."""
@@ -139,7 +153,7 @@ class HeldLease:
         return self.until_us - _RENEW_US // 2
 
     def is_worth_asking(self, units: int) -> bool:
-        """Whether the bucket had more than what it gains when this lease was made: a good part of it at once, or all of the call."""
+        """Whether the bucket had more than what it gains: a part of the lease at once, or all of a call that is larger."""
         amount = self.at_once + self.accruing
         return _WORTH * self.at_once > amount or amount < units <= self.left - self.limit.reserve
 
@@ -189,7 +203,7 @@ class Leases:
         self._demands: dict[BucketKey, Demand] = {}
         self._denials: dict[BucketKey, Denial] = {}
         self._kept: dict[BucketKey, int] = {}
-        self._purses: dict[BucketKey, list[Purse]] = {}
+        self._purses: dict[BucketKey, list[Aside]] = {}
         self._owed: dict[tuple[BucketKey, int], Correction] = {}
         self._windows: dict[BucketKey, int] = {}
         self._scarce: dict[BucketKey, int] = {}
@@ -321,14 +335,14 @@ class Leases:
         """Return in which window a bucket's last lease was made; 0 for none."""
         return self._windows.get(key, 0)
 
-    def register(self, purse: Purse) -> None:
+    def register(self, purse: Aside) -> None:
         """Count what calls hold that are decided by a purse."""
-        for key in purse.plan.keys:
+        for key in purse.keys:
             self._purses.setdefault(key, []).append(purse)
 
-    def dismiss(self, purse: Purse) -> None:
+    def dismiss(self, purse: Aside) -> None:
         """Count what its calls hold here from now on."""
-        for key in purse.plan.keys:
+        for key in purse.keys:
             self.keep(key, purse.kept(key))
             mine = self._purses[key]
             mine.remove(purse)
@@ -371,7 +385,7 @@ class Leases:
         if lease is None or lease.limit.method == "concurrency" or lease.last_us <= now_us:
             return False
         # What is set aside is spent from the lease, and comes back with it.
-        if lease.spendable(now_us) + sum(purse.left[purse.plan.charged[key]] for purse in lease.purses) < units:
+        if lease.spendable(now_us) + sum(purse.has(key) for purse in lease.purses) < units:
             return False
         lease.used_at_us = now_us - lease.idle_us
         return True

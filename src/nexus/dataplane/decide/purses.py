@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import add, attrgetter, gt, sub
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 from nexus.contracts.limit_sets import LimitSet
 from nexus.contracts.limits import MAX_UNITS, Call, Dimension, Limit, LimitTable
+from nexus.dataplane.decide.leases import BucketKey, HeldLease, Leases
 from nexus.dataplane.decide.scripts import keys_of
 from nexus.dataplane.decide.types import LimitStanding, SettledLeg
-
-if TYPE_CHECKING:
-    from nexus.dataplane.decide.leases import BucketKey, HeldLease, Leases
 
 Charges = list[int]
 """What a call is charged, a number for each of its plan's columns."""
@@ -219,6 +217,15 @@ class Purse:
         self.windows: tuple[int, ...] | None = None
         """Which windows its calls are charged to; None while it is not registered."""
         self.page: Page | None = None
+
+    @property
+    def keys(self) -> Sequence[BucketKey]:
+        """The buckets it has something of."""
+        return self.plan.keys
+
+    def has(self, key: BucketKey) -> int:
+        """Return what it has left of a bucket."""
+        return self.left[self.plan.charged[key]]
 
     def kept(self, key: BucketKey) -> int:
         """Return what its calls hold of a bucket."""

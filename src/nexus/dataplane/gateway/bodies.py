@@ -24,7 +24,8 @@ import structlog
 from nexus.contracts.bodies import BodyRule, StoredBody, body_context, pack
 from nexus.contracts.gateway import GatewayTable
 from nexus.dataplane import store
-from nexus.dataplane.gateway.body_text import MARGIN_BYTES, read_text
+from nexus.dataplane.gateway.body_text import read_text
+from nexus.dataplane.gateway.captures import OVERHEAD_BYTES, Capture
 from nexus.dataplane.gateway.exchange import Exchange
 from nexus.dataplane.gateway.metrics import BodyMetrics
 from nexus.dataplane.gateway.reading import AnswerReader
@@ -42,8 +43,6 @@ _STOP_SECONDS = 5.0
 _WORK_SECONDS = 0.001
 _REST_SECONDS = 0.0001
 
-_OVERHEAD_BYTES = 1024
-"""What a call takes beside its bytes."""
 _REFUSED_CLASSES = frozenset({"22", "23"})
 """Classes of SQLSTATE that tell of the rows and not of the server."""
 Body = bytes | AsyncIterator[bytes] | None
@@ -55,73 +54,6 @@ class HasGatewayTable(Protocol):
     """Whoever knows the table in force."""
 
     gateway: GatewayTable
-
-
-class Side:
-    """The first bytes of a body that passes."""
-
-    __slots__ = ("encoding", "held", "is_cut", "limit", "media_type", "size")
-
-    def __init__(self, limit: int, headers: Mapping[str, str]) -> None:
-        self.limit = limit
-        self.media_type = headers.get("content-type", "")
-        self.encoding = headers.get("content-encoding", "")
-        self.held = bytearray()
-        self.is_cut = False
-        self.size = 0
-
-
-class Capture:
-    """The bodies of one attempt, while it runs."""
-
-    __slots__ = ("_bodies", "rule", "sides")
-
-    def __init__(self, bodies: Bodies, rule: BodyRule) -> None:
-        self._bodies = bodies
-        self.rule = rule
-        self.sides: dict[str, Side] | None = {}
-        """None: what was held is given up."""
-
-    def begin(self, side: str, headers: Mapping[str, str]) -> None:
-        """Say what a body says of itself."""
-        if self.sides is not None:
-            self.sides[side] = Side(self.rule.max_bytes + MARGIN_BYTES, headers)
-
-    def add(self, side: str, chunk: bytes) -> None:
-        """Take a copy of the bytes that pass, as far as they are wanted."""
-        if self.sides is None:
-            return
-        kept = self.sides[side]
-        kept.size += len(chunk)
-        room = kept.limit - len(kept.held)
-        if len(chunk) > room:
-            kept.is_cut = True
-            chunk = chunk[:room]
-        if not chunk:
-            return
-        if self._bodies.hold(len(chunk)):
-            kept.held += chunk
-        else:
-            self.give_up("memory")
-
-    async def passing(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Pass a request's body on, and take a copy."""
-        async for chunk in chunks:
-            self.add("request", chunk)
-            yield chunk
-
-    def give_up(self, reason: str | None = None) -> None:
-        """Keep nothing; with a reason, it is counted as a loss."""
-        if self.sides is not None:
-            self._bodies.release(self.held_bytes)
-            self.sides = None
-            if reason is not None:
-                self._bodies.metrics.lost.labels(reason).inc()
-
-    @property
-    def held_bytes(self) -> int:
-        """How many bytes are held."""
-        return _OVERHEAD_BYTES + sum(len(side.held) for side in (self.sides or {}).values())
 
 
 class _CopyingReader(AnswerReader):
@@ -204,7 +136,7 @@ class Bodies:
         rule = self._tables.gateway.bodies.get(exchange.caller.key.organization_id)
         if rule is None or not rule.wants(UUID(exchange.id), target.provider.slug):
             return body
-        if not self.hold(_OVERHEAD_BYTES):
+        if not self.hold(OVERHEAD_BYTES):
             self.metrics.lost.labels("memory").inc()
             return body
         capture = exchange.capture = Capture(self, rule)
@@ -344,7 +276,7 @@ class Bodies:
 
 
 def _size_of(row: StoredBody) -> int:
-    return _OVERHEAD_BYTES + len(row.sealed or b"")
+    return OVERHEAD_BYTES + len(row.sealed or b"")
 
 
 class _Rest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -14,12 +14,10 @@ from nexus.contracts.keys import KeyEntry
 from nexus.contracts.limit_sets import LimitSet
 from nexus.contracts.prices import PriceBook
 from nexus.dataplane.decide.gate import Ticket
+from nexus.dataplane.gateway.captures import Capture
 from nexus.dataplane.gateway.journal import Begin, End, OpenCall
 from nexus.dataplane.gateway.usage import ProviderFacts, Usage, text_of
 from nexus.kit.ids import uuid7_text
-
-if TYPE_CHECKING:
-    from nexus.dataplane.gateway.bodies import Capture
 
 _MAX_NAME = 200
 # Smaller bodies hold little but text; larger ones may hold pictures, which are not counted as text.

@@ -8,7 +8,7 @@ import { Problem } from "../../app/Problem";
 import { rfc } from "../../app/range";
 import { text } from "../../app/text";
 import { colorOf } from "../metering/colors";
-import { KindMark } from "./Metrics";
+import { KindMark } from "./KindMark";
 import { filtersOf, groupText, labelText, linesOf, PERCENTILES, periodOf, PERIODS, questionOf, SHOWN, timesOf, withinText, writerOf, type Group, type Kind, type LabelValues, type MetricSeries } from "./series";
 import { words } from "./words";
 

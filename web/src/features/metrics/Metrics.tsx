@@ -1,4 +1,4 @@
-import { Anchor, Badge, Button, Group as Row, Stack, Table, Text, TextInput } from "@mantine/core";
+import { Anchor, Button, Group as Row, Stack, Table, Text, TextInput } from "@mantine/core";
 import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { linkOf, read } from "../../api/client";
@@ -10,6 +10,7 @@ import { Problem } from "../../app/Problem";
 import { Snippet } from "../../app/Snippet";
 import { text } from "../../app/text";
 import { Explorer } from "./Explorer";
+import { KindMark } from "./KindMark";
 import { NO_UNIT, type Metric, type SeriesUsage } from "./series";
 import { words } from "./words";
 
@@ -84,8 +85,6 @@ function Usage() {
     </Text>
   );
 }
-
-export const KindMark = ({ kind }: { kind: string }) => <Badge size="sm" variant="default" tt="none" fw={500}>{words.kinds[kind] ?? kind}</Badge>;
 
 function Empty() {
   // Made when the page is drawn: a point of now is in every range that is shown.
