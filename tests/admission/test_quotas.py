@@ -146,7 +146,7 @@ async def test_rolling_back_publishes_the_earlier_limits_again(api: Api, organiz
         ({"name": "x", "dimension": "bytes", "rate": "99999999999999999999"}, "limits.0.rate"),
         ({"name": "x", "dimension": "money", "method": "fixed_window", "amount": "99999999999999", "period": "day",
           "currency": "USD"}, "limits.0.amount"),
-        ({"name": "x", "dimension": "requests", "rate": "-1"}, "limits[0].rate"),
+        ({"name": "x", "dimension": "requests", "rate": "-1"}, "limits.0.rate"),
     ],
 )  # fmt: skip
 async def test_a_limit_that_means_nothing_is_refused_by_field(api: Api, limit: dict[str, Any], field: str) -> None:

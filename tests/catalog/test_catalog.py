@@ -189,7 +189,7 @@ async def test_faults_of_a_price_are_named_all_at_once(database: Database, organ
 
     fields = {fault.field for fault in refused.value.faults}
     assert {
-        "components[0].unit", "components[0].amount", "components[0].per", "components", "model", "provider", "currency",
+        "components.0.unit", "components.0.amount", "components.0.per", "components", "model", "provider", "currency",
     } <= fields  # fmt: skip
 
 

@@ -136,7 +136,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"zone": "Mars/Base"}, "zone"), ({"scope": "tag"}, "subject"), ({"scope": "tag", "subject": "=x"}, "subject"),
     ({"subject": "shop"}, "subject"), ({"scope": "key", "subject": "shop"}, "subject"),
     ({"scope": "user", "subject": "ada", "pauses": True}, "subject"), ({"begins_on": "1066-10-14"}, "begins_on"),
-    ({"thresholds": [0.00001]}, "thresholds"), ({"thresholds": [0]}, "thresholds[0]"), ({"period": "minute"}, "period"),
+    ({"thresholds": [0.00001]}, "thresholds"), ({"thresholds": [0]}, "thresholds.0"), ({"period": "minute"}, "period"),
     ({"currency": "usd"}, "currency"), ({"name": "Mine!"}, "name"), ({"amount": "1e3"}, "amount"),
 ]  # fmt: skip
 

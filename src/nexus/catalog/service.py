@@ -135,7 +135,7 @@ def check_components(components: Sequence[PriceComponent]) -> list[FieldFault]:
         faults.append(FieldFault("components", f"give 1 to {MAX_COMPONENTS} components"))
     seen: set[tuple[str, int]] = set()
     for number, item in enumerate(components):
-        where = f"components[{number}]"
+        where = f"components.{number}"
         if item.unit not in DIMENSIONS:
             faults.append(FieldFault(f"{where}.unit", f"give one of {', '.join(sorted(DIMENSIONS))}"))
         amount = amount_of(item.amount)

@@ -368,8 +368,7 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
         fault = fault_of(str(error))
-        field = fault.field.replace("[", ".").replace("]", "").lstrip(".")
-        raise InvalidRequest(f"{field}: {fault.message}", faults=[FieldFault(field, fault.message)]) from error
+        raise InvalidRequest(f"{fault.field}: {fault.message}", faults=[fault]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest("send a body that is valid JSON, in UTF-8") from error
     if isinstance(value, list) and not 0 < len(value) <= MAX_BATCH:

@@ -35,6 +35,7 @@ PROBLEM_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:nexus:problem:"
 _log = structlog.get_logger("nexus.web")
 _PATH = re.compile(r"^(?P<what>.*) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
+_PLACE = re.compile(r"\.?\[(\d+)\]")
 _NAMED = re.compile(r"(?:missing required|unknown) field `(?P<name>[^`]*)`")
 
 
@@ -106,7 +107,10 @@ def _nexus(request: Request[Any, Any, Any], error: NexusError) -> Response[dict[
 
 
 def fault_of(message: str, key: str = "") -> FieldFault:
-    """Read what a decoder says of a value: which field it is, as the caller wrote it, and what is wrong with it."""
+    """Read what a decoder says of a value: which field it is, as the caller wrote it, and what is wrong with it.
+
+    Places in lists are numbers between dots, as in `limits.0.rate`.
+    """
     # The framework calls the body `data`; its fields are named as the caller wrote them.
     path = "" if key == "data" else key.removeprefix("data.")
     found = _PATH.match(message)
@@ -117,7 +121,7 @@ def fault_of(message: str, key: str = "") -> FieldFault:
     named = _NAMED.search(message)
     if named:
         path = f"{path}.{named['name']}".strip(".")
-    return FieldFault(path or "body", message)
+    return FieldFault(_PLACE.sub(r".\1", path).lstrip(".") or "body", message)
 
 
 def faults_of(messages: Sequence[Any]) -> list[FieldFault]:

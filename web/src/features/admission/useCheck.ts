@@ -18,7 +18,7 @@ export function useCheck(organization: string, draft: Draft): Check {
   });
   const error = query.isError ? ApiError.from(query.error) : null;
   // `limits[0].rate` of what cannot be read, `limits.0.rate` of what makes no sense: one field.
-  const faults = new Map((error?.problem.errors ?? []).map((fault) => [fault.field.replace(/\[(\d+)\]/g, ".$1"), fault.message]));
+  const faults = new Map((error?.problem.errors ?? []).map((fault) => [fault.field, fault.message]));
   const isPending = asked !== spelled || query.isFetching;
   return { preview: query.isSuccess && !query.isPlaceholderData ? query.data : null, faultOf: (field) => faults.get(field), isPending, error };
 }

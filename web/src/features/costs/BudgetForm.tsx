@@ -32,7 +32,7 @@ export function BudgetForm({ budget, onClose, onDone }: { budget: Budget | null;
   const told = tried.error ? ApiError.from(tried.error) : null;
   /** What is wrong with a field, once it was touched or the form was sent. */
   const of = (field: string) => {
-    const found = [attempt.fault, touched.has(field) ? told : null].flatMap((error) => error?.problem.errors ?? []).find((fault) => fault.field.replace(/^(new|change)\./, "").split(/[.[]/)[0] === field);
+    const found = [attempt.fault, touched.has(field) ? told : null].flatMap((error) => error?.problem.errors ?? []).find((fault) => fault.field.replace(/^(new|change)\./, "").split(".")[0] === field);
     return found?.message;
   };
   const submit = async () => {
