@@ -16,7 +16,9 @@ PATHS = [
     "/sign-in", "/?range=7d", "/?range=15m&provider=nobody", "/calls?range=7d", "/calls?range=7d&errors=true",
     "/calls?range=7d&sort=-cost&columns=time,tags,error,cost", "/costs?range=7d&by=tag:team",
     "/providers?range=7d", "/providers?q=openai", "/prices?provider=openai", "/prices?tab=conflicts", "/prices?tab=imports",
-    "/routes", "/quotas", "/operations", "/operations?tab=clusters", "/calls/019f0000-0000-7000-8000-000000000000", "/keys",
+    "/limits", "/tools?range=7d", "/tools/one?range=7d&tool=nothing", "/servers", "/storage?range=7d", "/explore",
+    "/errors?range=7d", "/routes", "/quotas", "/loans", "/budgets", "/operations", "/operations?tab=clusters",
+    "/calls/019f0000-0000-7000-8000-000000000000", "/keys",
     "/members", "/audit?range=7d", "/audit?range=7d&q=nobody", "/settings", "/account", "/?organization=fresh-void",
     "/reset-password", "/invitation", "/nowhere",
 ]  # fmt: skip
