@@ -511,7 +511,7 @@ async def test_what_is_ready_is_stored_while_more_keeps_coming(
         return rows_of_batch(batch)
 
     def ended() -> Any:
-        assert bodies.hold(gateway_bodies._OVERHEAD_BYTES)
+        assert bodies.hold(gateway_bodies.OVERHEAD_BYTES)
         capture = gateway_bodies.Capture(bodies, BodyRule())
         capture.begin("request", {"content-type": "text/plain"})
         capture.add("request", b"hello")
