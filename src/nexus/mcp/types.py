@@ -49,8 +49,8 @@ TOOLS = Cube(
     only="subject = 'tool'",
     measures=MappingProxyType(
         {
-            "calls": Measure("count(*)", "sum(calls)"),
-            "duration_count": Measure("count(duration_us)", "sum(duration_count)"),
+            "calls": Measure("count(*)", "sum(calls)::bigint"),
+            "duration_count": Measure("count(duration_us)", "sum(duration_count)::bigint"),
             "duration_sum_us": Measure("coalesce(sum(duration_us), 0)", "sum(duration_sum_us)"),
             "duration_min_us": Measure("min(duration_us)", "min(duration_min_us)", "min"),
             "duration_max_us": Measure("max(duration_us)", "max(duration_max_us)", "max"),

@@ -15,6 +15,8 @@ from nexus.metering.cube import CALLS, Cube
 from nexus.metering.plan import covering_set, journal_ranges
 from nexus.metering.types import TAG_PREFIX, Filter, Piece, Question
 
+_BINS = "latency_bins"
+"""Column of the sketches."""
 _CASTS = {"status_code": "smallint[]", "key": "uuid[]"}
 
 
@@ -61,8 +63,8 @@ class Builder:
         bins = "string_agg(latency_bins, ''::bytea)" if is_needed else "''::bytea"
         return (
             f"SELECT {names},\n    {kept},\n    {bins} AS latency_bins\n"
-            f"FROM (\n{self._sums_of_all()}\n) AS piece\nGROUP BY {names}\nHAVING sum({cube.counted}) <> 0\n"
-            f"LIMIT {int(at_most)}"
+            f"FROM (\n{self._sums_of_all([*cube.measures, _BINS])}\n) AS piece\nGROUP BY {names}\n"
+            f"HAVING sum({cube.counted}) <> 0\nLIMIT {int(at_most)}"
         )
 
     def ranking(self, groups: int, value: str, *, limit: int, skip: int = 0) -> str:
@@ -72,19 +74,23 @@ class Builder:
         on, with what else is grouped by behind them. Equal ones are in the order of their names.
         """
         names = self._group_names()[:groups]
+        # An index may have these; a column that nobody needs would be read from the table.
+        read = [name for name in [*self.cube.measures, _BINS] if name == self.cube.counted or name in value]
         # By the bytes, as whoever sorts them outside the database does.
         order = ", ".join(f'{name}::text COLLATE "C"' for name in names)
         return (
             f"SELECT {', '.join(names)}, {value} AS value, count(*) OVER () AS groups\n"
-            f"FROM (\n{self._sums_of_all()}\n) AS piece\nGROUP BY {', '.join(names)}\nHAVING sum({self.cube.counted}) <> 0\n"
+            f"FROM (\n{self._sums_of_all(read)}\n) AS piece\nGROUP BY {', '.join(names)}\nHAVING sum({self.cube.counted}) <> 0\n"
             f"ORDER BY value DESC NULLS LAST, {order}\nLIMIT {int(limit)} OFFSET {int(skip)}"
         )
 
-    def _sums_of_all(self) -> str:
+    def _sums_of_all(self, read: Sequence[str]) -> str:
         number = covering_set(self.question.dimensions, self.cube.sets)
         group_by = self.question.group_by
-        parts = [self._sums_of(piece.source, piece.start, piece.end, group_by, number) for piece in self.pieces]
-        parts += [self._sums_of("journal", start, end, group_by, number) for start, end in journal_ranges(self.pieces)]
+        parts = [self._sums_of(piece.source, piece.start, piece.end, group_by, number, read) for piece in self.pieces]
+        parts += [
+            self._sums_of("journal", start, end, group_by, number, read) for start, end in journal_ranges(self.pieces)
+        ]
         return " UNION ALL ".join(parts)
 
     def distinct(self, what: str) -> str | None:
@@ -171,29 +177,36 @@ class Builder:
     def _filter(self, source: str, item: Filter) -> str:
         return filter_text(self.statement, self._value(source, item.dimension), item)
 
-    def _sums_of(self, source: str, start: datetime, end: datetime, group_by: Sequence[str], number: int | None) -> str:
+    def _sums_of(
+        self,
+        source: str,
+        start: datetime,
+        end: datetime,
+        group_by: Sequence[str],
+        number: int | None,
+        read: Sequence[str],
+    ) -> str:
         cube = self.cube
         names = self._group_names()
         columns = self._columns(source, group_by, names)
         where = self._where(source, start, end, number)
         apart = "".join(f", {name}" for name in cube.apart)
         if source not in {"raw", "journal"}:
-            kept = ", ".join(cube.measures)
             return (
-                f"SELECT {columns}, {self._point('bucket')} AS point{apart}, {kept}, latency_bins\n"
+                f"SELECT {columns}, {self._point('bucket')} AS point{apart}, {', '.join(read)}\n"
                 f"FROM {cube.rollups}{source} WHERE {where}\n"
             )
         raw = source == "raw"
-        kept = ", ".join(
-            f"{measure.raw if raw else measure.journal} AS {name}" for name, measure in cube.measures.items()
-        )
         time = "occurred_at" if raw else "minute"
         table = cube.raw if raw else cube.journal
         bin_ = f"metering.latency_bin_v1({cube.duration})" if raw else "bin"
         size = "count(*)" if raw else f"sum({cube.counted})::bigint"
+        bins = f"CASE WHEN {bin_} IS NOT NULL THEN int2send({bin_}) || int8send({size}) ELSE ''::bytea END"
+        kept = {_BINS: bins} | {
+            name: measure.raw if raw else measure.journal for name, measure in cube.measures.items()
+        }
         return (
-            f"SELECT {columns}, {self._point(time)} AS point{apart}, {kept},\n"
-            f"    CASE WHEN {bin_} IS NOT NULL THEN int2send({bin_}) || int8send({size}) ELSE ''::bytea END AS latency_bins\n"
+            f"SELECT {columns}, {self._point(time)} AS point{apart}, {', '.join(f'{kept[name]} AS {name}' for name in read)}\n"
             f"FROM {table} WHERE {where}\n"
             f"GROUP BY {self._ordinals(len(names))}{apart}, {bin_}\n"
         )
