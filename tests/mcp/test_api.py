@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nexus.kit.ids import uuid7
+from nexus.mcp import service
 from nexus.platform.db import Database
 from tests.conftest import TestOrganization
 from tests.mcp.conftest import NOW, Api, Taker
@@ -162,6 +163,36 @@ async def test_rankings_are_paged_in_every_order(api: Api, calls: list[dict[str,
         if whole["groups"] > 1:
             second = (await api.get(path, sort=sort, limit=1, cursor=first["next_cursor"])).json()
             assert second["items"] == whole["items"][1:2]
+
+
+@pytest.mark.parametrize("step", [1, 2, 500])
+async def test_tools_by_p95_are_in_order_however_many_sketches_are_read_at_a_time(
+    api: Api, take: Taker, organization: TestOrganization, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(service, "_SLOWEST_STEP", step)
+    # Most of `often` and `rarely` are quick, and each was slow once: by their slowest calls they would come first.
+    durations: dict[str, list[float | None]] = {
+        "often": [1.0] * 30 + [9_000], "rarely": [2.0] * 25 + [8_000], "slow": [700, 600, 650], "same": [700], "untimed": [None],
+        "steady": [500] * 5,
+    }  # fmt: skip
+    records = [
+        {
+            "type": "tool_call", "id": str(uuid7(NOW - timedelta(seconds=number))), "server": "web", "tool": tool,
+            "timestamp": (NOW - timedelta(seconds=number)).isoformat(), "outcome": "ok", "duration_ms": duration,
+        }
+        for number, (tool, duration) in enumerate((tool, one) for tool, some in durations.items() for one in some)
+    ]  # fmt: skip
+    await take(organization.id, records)
+
+    whole = (await api.get("tools", sort="duration_p95_ms")).json()
+    pages, cursor = [], {}
+    for _ in durations:
+        body = (await api.get("tools", sort="duration_p95_ms", limit=1, **cursor)).json()
+        pages += body["items"]
+        cursor = {"cursor": body["next_cursor"]}
+
+    assert [item["tool"] for item in whole["items"]] == ["same", "slow", "steady", "rarely", "often", "untimed"]
+    assert pages == whole["items"] and body["next_cursor"] is None
 
 
 @pytest.mark.parametrize(

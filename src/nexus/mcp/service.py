@@ -12,7 +12,7 @@ from uuid import UUID
 
 from nexus.kit.errors import FieldFault
 from nexus.kit.ids import uuid7_time
-from nexus.kit.latency import decode, quantile
+from nexus.kit.latency import bin_of, decode, quantile, representative_us
 from nexus.mcp import store
 from nexus.mcp.answers import ERROR_BOUND, Tally, row_shown, timestamp
 from nexus.mcp.errors import ToolCallNotFound, TooManyTools
@@ -29,6 +29,8 @@ MAX_TRACE = 100
 """Tool calls of one trace that are shown with one of them."""
 MAX_UNCALLED = 500
 """Tools that nobody called which one answer names."""
+_SLOWEST_STEP = 500
+"""Groups whose sketches are read first to find those with the highest p95."""
 MAX_LISTS = 2_000
 """Newest lists of tools that are looked at; servers send the same list to every client."""
 Key = tuple[tuple[Any, ...], int]
@@ -148,19 +150,56 @@ async def _ranked(
             first = await store.read_ranking(connection, builder, size, value, limit=1, skip=0)
             return [], first[0]["groups"] if first else 0
         return [tuple(row[index] for index in range(size)) for row in rows], rows[0]["groups"] if rows else 0
-    rows = await store.read_ranking(connection, builder, size, SKETCHES, limit=MAX_ROWS + 1, skip=0)
+    slowest, groups = await _slowest(connection, organization_id, cube, counted, skip + limit)
+    return slowest[skip : skip + limit], groups
+
+
+async def _slowest(
+    connection: Connection, organization_id: UUID, cube: Cube, counted: Counted, most: int
+) -> tuple[list[tuple[Any, ...]], int]:
+    """Return the groups with the highest p95, so many at most, and how many groups there are.
+
+    A percentile is never above the bin of the slowest call. So sketches are read by that order, and only until none of the
+    groups behind can come before those that were found.
+    """
+    question = _with_outcome(counted.question)
+    size = len(counted.question.group_by)
+    builder = Builder(organization_id, question, counted.pieces, counted.points, cube)
+    rows = await store.read_ranking(connection, builder, size, "max(duration_max_us)", limit=MAX_ROWS + 1, skip=0)
     if len(rows) > MAX_ROWS:
         raise _too_many()
-    # Beside the event loop: of ten thousand tools it is as many sketches.
-    slowest = await asyncio.to_thread(_by_p95, rows, size)
-    return slowest[skip : skip + limit], len(rows)
+    found: dict[tuple[Any, ...], float] = {}
+    done, step = 0, _SLOWEST_STEP
+    while done < len(rows):
+        best = sorted(found.values(), reverse=True)[:most]
+        if len(best) == most and best[-1] > _at_most(rows[done]["value"]):
+            break
+        page = [tuple(row[index] for index in range(size)) for row in rows[done : done + step]]
+        among = _among(counted.question.group_by, page)
+        builder = Builder(organization_id, question, counted.pieces, counted.points, cube, among)
+        sketches = await store.read_ranking(connection, builder, size, SKETCHES, limit=MAX_ROWS + 1, skip=0)
+        # Beside the event loop: it may be thousands of sketches.
+        found |= await asyncio.to_thread(_p95_of, sketches, size)
+        done, step = done + step, 2 * step
+    ranked = sorted(found, key=lambda values: (-found[values], tuple(map(str, values))))
+    return ranked[:most], len(rows)
 
 
-def _by_p95(rows: list[store.Row], size: int) -> list[tuple[Any, ...]]:
-    groups = [(tuple(row[index] for index in range(size)), quantile(decode(row["value"]), 0.95) or -1) for row in rows]
-    groups.sort(key=lambda item: tuple(str(value) for value in item[0]))
-    groups.sort(key=lambda item: item[1], reverse=True)
-    return [values for values, _ in groups]
+def _at_most(max_us: int | None) -> float:
+    return -1.0 if max_us is None else representative_us(bin_of(max_us))
+
+
+def _p95_of(rows: list[store.Row], size: int) -> dict[tuple[Any, ...], float]:
+    found: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        p95 = quantile(decode(row["value"]), 0.95)
+        found[tuple(row[index] for index in range(size))] = -1.0 if p95 is None else p95
+    return found
+
+
+def _among(names: tuple[str, ...], page: list[tuple[Any, ...]]) -> dict[str, list[str]]:
+    # A status may be missing, and then nothing equals it: what it is chosen by besides is enough.
+    return {name: [str(values[place]) for values in page] for place, name in enumerate(names) if name != "status_code"}
 
 
 async def groups(
@@ -182,8 +221,7 @@ async def groups(
     counted = await _planned(connection, cube, question)
     page, count = await _ranked(connection, organization_id, cube, counted, sort=sort, limit=limit, skip=skip)
     names = question.group_by
-    # A status may be missing, and then nothing equals it: what it is chosen by besides is enough.
-    among = {name: [str(values[place]) for values in page] for place, name in enumerate(names) if name != "status_code"}
+    among = _among(names, page)
     if page:
         await _add_up(connection, organization_id, cube, counted, among)
     counted.total = (await _count(connection, organization_id, cube, replace(question, group_by=()))).total
