@@ -29,7 +29,7 @@ MAX_TRACE = 100
 """Tool calls of one trace that are shown with one of them."""
 MAX_UNCALLED = 500
 """Tools that nobody called which one answer names."""
-_SLOWEST_STEP = 500
+_SLOWEST_STEP = 250
 """Groups whose sketches are read first to find those with the highest p95."""
 MAX_LISTS = 2_000
 """Newest lists of tools that are looked at; servers send the same list to every client."""
@@ -163,26 +163,37 @@ async def _slowest(
     groups behind can come before those that were found.
     """
     question = _with_outcome(counted.question)
-    size = len(counted.question.group_by)
-    builder = Builder(organization_id, question, counted.pieces, counted.points, cube)
-    rows = await store.read_ranking(connection, builder, size, "max(duration_max_us)", limit=MAX_ROWS + 1, skip=0)
-    if len(rows) > MAX_ROWS:
-        raise _too_many()
+    names = counted.question.group_by
     found: dict[tuple[Any, ...], float] = {}
+    rows: list[store.Row] = []
     done, step = 0, _SLOWEST_STEP
-    while done < len(rows):
+
+    def builder(among: Mapping[str, list[str]] = MappingProxyType({})) -> Builder:
+        return Builder(organization_id, question, counted.pieces, counted.points, cube, among)
+
+    while not rows or done < rows[0]["groups"]:
+        if done >= len(rows):
+            # Those of the first step nearly always suffice: all others are read only when they do not.
+            at_most = 2 * step if not rows else MAX_ROWS + 1
+            value = "max(duration_max_us)"
+            rows = await store.read_ranking(connection, builder(), len(names), value, limit=at_most, skip=0)
+            if not rows:
+                break
+            if rows[0]["groups"] > MAX_ROWS:
+                raise _too_many()
         best = sorted(found.values(), reverse=True)[:most]
         if len(best) == most and best[-1] > _at_most(rows[done]["value"]):
             break
-        page = [tuple(row[index] for index in range(size)) for row in rows[done : done + step]]
-        among = _among(counted.question.group_by, page)
-        builder = Builder(organization_id, question, counted.pieces, counted.points, cube, among)
-        sketches = await store.read_ranking(connection, builder, size, SKETCHES, limit=MAX_ROWS + 1, skip=0)
+        page = [tuple(row[index] for index in range(len(names))) for row in rows[done : done + step]]
+        among = _among(names, page)
+        sketches = await store.read_ranking(
+            connection, builder(among), len(names), SKETCHES, limit=MAX_ROWS + 1, skip=0
+        )
         # Beside the event loop: it may be thousands of sketches.
-        found |= await asyncio.to_thread(_p95_of, sketches, size)
-        done, step = done + step, 2 * step
+        found |= await asyncio.to_thread(_p95_of, sketches, len(names))
+        done, step = done + len(page), 2 * step
     ranked = sorted(found, key=lambda values: (-found[values], tuple(map(str, values))))
-    return ranked[:most], len(rows)
+    return ranked[:most], rows[0]["groups"] if rows else 0
 
 
 def _at_most(max_us: int | None) -> float:
