@@ -174,7 +174,7 @@ async def _slowest(
     while not rows or done < rows[0]["groups"]:
         if done >= len(rows):
             # Those of the first step nearly always suffice: all others are read only when they do not.
-            at_most = 2 * step if not rows else MAX_ROWS + 1
+            at_most = 8 * step if not rows else MAX_ROWS + 1
             value = "max(duration_max_us)"
             rows = await store.read_ranking(connection, builder(), len(names), value, limit=at_most, skip=0)
             if not rows:
