@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import pytest
 
 from nexus.contracts.calls import ApiCall
 from nexus.contracts.limit_sets import DescribedLimit, LimitSet
@@ -99,7 +100,10 @@ async def test_a_call_that_postgresql_refuses_takes_no_set_with_it_that_others_n
 
 
 async def test_while_postgresql_is_away_sets_wait_in_the_spool_as_calls_do(
-    make: Callable[..., Node], organization: TestOrganization, database: Database
+    make: Callable[..., Node],
+    organization: TestOrganization,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     node, plan = make(), set_of(organization.id)
     commit, away = node.ingest._store.commit, [True]
@@ -109,7 +113,7 @@ async def test_while_postgresql_is_away_sets_wait_in_the_spool_as_calls_do(
             raise DatabaseTroubleError("away")
         return await commit(*given)
 
-    node.ingest._store.commit = commit_if_there  # type: ignore[method-assign]
+    monkeypatch.setattr(node.ingest._store, "commit", commit_if_there)
     sent = naming(plan)
 
     receipt = await send(node, plan, sent)
@@ -121,7 +125,11 @@ async def test_while_postgresql_is_away_sets_wait_in_the_spool_as_calls_do(
 
 
 async def test_a_set_of_which_postgresql_cannot_be_told_now_leaves_its_calls_to_be_sent_again(
-    make: Callable[..., Node], organization: TestOrganization, database: Database, admin_connection: asyncpg.Connection
+    make: Callable[..., Node],
+    organization: TestOrganization,
+    database: Database,
+    admin_connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     node, plan = make(), set_of(organization.id)
     submit, broken = node.ingest.writer.submit, [True]
@@ -131,7 +139,7 @@ async def test_a_set_of_which_postgresql_cannot_be_told_now_leaves_its_calls_to_
             raise OSError("the process is going down")
         return await submit(record_type, organization_id, given, days)
 
-    node.ingest.writer.submit = submit_calls_only  # type: ignore[method-assign]
+    monkeypatch.setattr(node.ingest.writer, "submit", submit_calls_only)
     sent = naming(plan)
 
     try:
