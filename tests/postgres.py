@@ -26,6 +26,8 @@ from nexus.platform.db.secrets import ROLES, ensure_secrets
 
 TEMPLATE = "nexus_template"
 _numbers = itertools.count()
+POOLED = 2
+"""Connections to the server that a pooler has for each login and database: so many statements are under way at once."""
 
 FAST = {
     "fsync": "off",
@@ -150,7 +152,7 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {users}
 pool_mode = transaction
-default_pool_size = 2
+default_pool_size = {POOLED}
 max_client_conn = 500
 max_db_connections = 0
 server_idle_timeout = 5

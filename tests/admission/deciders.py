@@ -74,6 +74,13 @@ async def until_all(some: Sequence[Decider], check: Callable[[dict[str, Any]], b
             await asyncio.sleep(0.05)
 
 
+async def until_any(some: Sequence[Decider], check: Callable[[dict[str, Any]], bool]) -> None:
+    """Wait until what one of them counts is as it should be."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not any(map(check, await tell_all(some, "count"))):
+            await asyncio.sleep(0.05)
+
+
 def outcomes_of(counted: Iterable[dict[str, Any]]) -> Counter[str]:
     """Sum what came of the calls of several."""
     return sum((Counter(item["outcomes"]) for item in counted), Counter[str]())

@@ -18,6 +18,7 @@ from nexus.platform.db.configuration import set_configuration
 from tests.conftest import TestOrganization, make_organization
 from tests.issues.conftest import Taker, make_ingest
 from tests.metrics.conftest import NOW, Api, fold, point
+from tests.postgres import POOLED, TestServer
 
 MOST = 5
 WAITING = """
@@ -84,6 +85,7 @@ async def test_a_series_too_many_is_refused_by_name_and_the_others_go_on(
 
 
 async def test_the_limit_is_exact_when_several_nodes_write_at_once(
+    postgres: TestServer,
     database: Database,
     organization: TestOrganization,
     limit: None,
@@ -107,7 +109,8 @@ async def test_the_limit_is_exact_when_several_nodes_write_at_once(
                 for number, (node, step) in enumerate(zip(nodes, (1, 6, 3, 5), strict=True))
                 for owner in (organization.id, other.id)
             ]
-            while await admin_connection.fetchval(WAITING) < len(nodes):
+            at_once = len(nodes) if postgres.pooler is None else POOLED
+            while await admin_connection.fetchval(WAITING) < at_once:
                 await admin_connection.execute("SELECT pg_stat_clear_snapshot()")
         receipts = await asyncio.gather(*takings)
     finally:
