@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from prometheus_client import CollectorRegistry
 
+from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry, key_hash
+from nexus.dataplane.ingest.otlp.asgi import OtlpApp, OtlpMetrics
 from nexus.dataplane.ingest.service import Receipt
 from nexus.metrics import jobs
 from nexus.platform.db import Database
 from nexus.platform.db.configuration import set_configuration
 from tests.conftest import TestOrganization, make_organization
+from tests.dataplane.ingest.otlp.conftest import deliver
+from tests.dataplane.ingest.otlp.payloads import as_json, as_protobuf, attributes
+from tests.dataplane.ingest.otlp.test_metrics import METRICS, metric, metrics_of
+from tests.dataplane.ingest.otlp.test_receiver import FORMS, TYPES
 from tests.issues.conftest import Taker, make_ingest
 from tests.metrics.conftest import NOW, Api, fold, point
 from tests.postgres import POOLED, TestServer
 
 MOST = 5
+KEY = "nx_exporter" + "0" * 40
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%claim_series_v1%'
@@ -147,3 +157,67 @@ async def test_without_a_limit_nothing_is_refused(take: Taker, database: Databas
         await set_configuration(connection, "limits.metric_series", 0)
 
     assert (await take(*(depth(f"q{number}") for number in range(20)))).accepted == 20
+
+
+@FORMS
+async def test_an_exporter_that_would_begin_too_many_is_told_exactly_how_many_points_were_rejected(
+    take: Taker, api: Api, limit: None, form: str
+) -> None:
+    organization = OrganizationEntry(take.organization_id, "acme", "USD", "", "UTC")
+    entry = KeyEntry(uuid4(), organization.id, frozenset({"events:write"}))
+    take.ingest.snapshots.keys = KeyTable(1, {key_hash(KEY): entry}, {organization.id: organization}, {})
+    telemetry = OtlpApp(take.ingest, own_urls=(), metrics=OtlpMetrics(CollectorRegistry()))
+
+    def gauge(queues: range, minute: int = 0) -> dict[str, Any]:
+        at = {"timeUnixNano": str(int((NOW - timedelta(hours=1) + timedelta(minutes=minute)).timestamp()) * 10**9)}
+        return metrics_of(
+            metric("depth", "gauge", *({"asInt": "1", "attributes": attributes({"q": n})} | at for n in queues))
+        )
+
+    async def send(document: dict[str, Any]) -> tuple[int, int, str]:
+        body = as_json(document) if form == "json" else as_protobuf(document, "metrics")
+        answer = await deliver(telemetry, body, TYPES[form], path=METRICS, key=KEY)
+        if form == "json":
+            partial = json.loads(answer.body).get("partialSuccess", {})
+            return answer.status, int(partial.get("rejectedDataPoints", 0)), partial.get("errorMessage", "")
+        found = ExportMetricsServiceResponse.FromString(answer.body).partial_success
+        return answer.status, found.rejected_data_points, found.error_message
+
+    first = await send(gauge(range(3)))
+    status, rejected, why = await send(gauge(range(9), minute=1))
+    later = await send(gauge(range(5), minute=2))
+
+    assert (first, later) == ((200, 0, ""), (200, 0, ""))
+    assert (status, rejected) == (200, 4)
+    assert "'depth' would begin one more series, and 5 are active" in why and "limits.metric_series" in why
+    usage = await api("usage")
+    assert (usage["active"], usage["refused_points"], usage["last_refused_metric"]) == (5, 4, "depth")
+
+
+async def test_points_from_the_spool_that_are_too_many_are_kept_in_quarantine_and_taken_once_there_is_room(
+    take: Taker,
+    database: Database,
+    limit: None,
+    organization: TestOrganization,
+    admin_connection: asyncpg.Connection[Any],
+) -> None:
+    ingest = take.ingest
+    await take(depth("q0"))
+    ingest.writer.set_away(is_away=True)
+    spooled = await take(*(depth(f"q{number}", 1) for number in range(7)))
+    while not await ingest.drain.run_once():
+        await asyncio.sleep(0)
+
+    assert (spooled.durability, refused(spooled)) == ("spooled", [])
+    assert await admin_connection.fetchval("SELECT count(*) FROM metrics.points") == 1 + MOST
+    assert await active_of(admin_connection, organization.id) == (MOST, MOST)
+    assert ingest.spool.is_empty()
+    (kept,) = (ingest.spool.folder / "quarantine").iterdir()
+    # What is kept is a segment: moved back it is tried again.
+    async with database.as_system() as connection:
+        await set_configuration(connection, "limits.metric_series", 0)
+    kept.rename(ingest.spool.folder / kept.name)
+    await ingest.drain.run_once()
+    assert await admin_connection.fetchval("SELECT count(*) FROM metrics.points") == 1 + 7
+    assert await active_of(admin_connection, organization.id) == (7, 7)
+    assert not list((ingest.spool.folder / "quarantine").iterdir())

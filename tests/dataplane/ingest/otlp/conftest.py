@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,6 +37,37 @@ _BOOK = [
 ]
 
 
+async def deliver(
+    telemetry: OtlpApp,
+    body: bytes,
+    kind: str,
+    *,
+    path: str,
+    key: str | None,
+    method: str = "POST",
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """Send one request to a receiver."""
+    given = {"content-type": kind} | dict(headers or {})
+    if key:
+        given["authorization"] = f"Bearer {key}"
+    messages = [{"type": "http.request", "body": body}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": method, "path": path,
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+    }  # fmt: skip
+    await telemetry(scope, receive, send)
+    return Answer(sent[0]["status"], sent[0]["headers"], sent[1]["body"])
+
+
 class Receiver(Client):
     """Sends telemetry."""
 
@@ -59,24 +90,8 @@ class Receiver(Client):
         **headers: str,
     ) -> Answer:
         """Send one request."""
-        given = {"content-type": kind} | {name.replace("_", "-"): value for name, value in headers.items()}
-        if key:
-            given["authorization"] = f"Bearer {key}"
-        messages = [{"type": "http.request", "body": body}]
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            return messages.pop(0) if messages else {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        scope = {
-            "type": "http", "method": method, "path": path,
-            "headers": [(name.encode(), value.encode()) for name, value in given.items()],
-        }  # fmt: skip
-        await self.telemetry(scope, receive, send)
-        return Answer(sent[0]["status"], sent[0]["headers"], sent[1]["body"])
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await deliver(self.telemetry, body, kind, path=path, key=key, method=method, headers=named)
 
     async def tell(self, document: dict[str, Any], form: str = "protobuf", **headers: str) -> Answer:
         """Send a description in one of the forms."""
