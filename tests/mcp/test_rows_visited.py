@@ -9,7 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from nexus.mcp import store
+from nexus.mcp import service, store
+from nexus.mcp.types import RANKED, TOOLS
 from nexus.platform.db import Database
 from tests.conftest import TestOrganization
 from tests.mcp.conftest import NOW, Api, fold
@@ -78,3 +79,20 @@ async def test_pages_visit_about_as_many_rows_with_four_times_the_calls(
     for name, rows in many.items():
         assert rows.total() < 2 * few[name].total() + 60, (name, few[name], rows)
     assert all(rows.total() for rows in few.values())
+
+
+async def test_rankings_over_days_find_all_they_read_in_an_index(admin_connection: asyncpg.Connection[Any]) -> None:
+    found = await admin_connection.fetch(
+        "SELECT c.relname AS name, array_agg(a.attname::text) AS columns FROM pg_index AS i"
+        " JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_attribute AS a ON a.attrelid = i.indexrelid"
+        " WHERE i.indrelid = 'mcp.rollups_day'::regclass GROUP BY 1"
+    )
+    columns = {row["name"]: set(row["columns"]) for row in found}
+    chosen_by = {"organization_id", "bucket", "subject", "calls"}
+
+    for value in (*RANKED.values(), service._SLOWEST_BIN):
+        measures = {name for name in TOOLS.measures if name in value}
+        wanted = chosen_by | measures | {"dimension_set", "server", "name", "principal", "outcome"}
+        assert wanted <= columns["rollups_day_rank_idx"], value
+    for caller in ({"principal"}, {"client_name", "client_version", "principal"}):
+        assert any(chosen_by | caller <= one for one in columns.values()), caller

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from nexus.kit.errors import FieldFault
 from nexus.kit.ids import uuid7_time
-from nexus.kit.latency import bin_of, decode, quantile, representative_us
+from nexus.kit.latency import decode, quantile, representative_us
 from nexus.mcp import store
 from nexus.mcp.answers import ERROR_BOUND, Tally, row_shown, timestamp
 from nexus.mcp.errors import ToolCallNotFound, TooManyTools
@@ -31,6 +31,8 @@ MAX_UNCALLED = 500
 """Tools that nobody called which one answer names."""
 _SLOWEST_STEP = 250
 """Groups whose sketches are read first to find those with the highest p95."""
+_SLOWEST_BIN = "metering.latency_bin_v1(max(duration_max_us))"
+"""Bin of a group's slowest call."""
 MAX_LISTS = 2_000
 """Newest lists of tools that are looked at; servers send the same list to every client."""
 Key = tuple[tuple[Any, ...], int]
@@ -96,7 +98,7 @@ async def _add_up(
         raise _too_many()
     size = len(question.group_by)
     for row in rows:
-        key = (tuple(row[index] for index in range(size)), row["point"])
+        key = (_values(row, size), row["point"])
         counted.tallies.setdefault(key, Tally()).add(row, row[size])
 
 
@@ -121,7 +123,7 @@ async def _count_distinct(
     question = counted.question
     total = Builder(organization_id, replace(question, group_by=()), counted.pieces, (), cube)
     whole = await store.read_distinct(connection, total, what)
-    counted.total.distinct[what] = None if whole is None else next((row["found"] for row in whole if row["whole"]), 0)
+    counted.total.distinct[what] = None if whole is None else sum(row["found"] for row in whole)
     if not counted.tallies:
         return
     builder = Builder(organization_id, question, counted.pieces, counted.points, cube, among)
@@ -130,8 +132,9 @@ async def _count_distinct(
         tally.distinct[what] = None if rows is None else 0
     size = len(question.group_by)
     for row in rows or ():
-        tally_or_none = counted.tallies.get((tuple(row[index] for index in range(size)), row["point"]))
-        if tally_or_none is not None and not row["whole"]:
+        # A group whose calls were all taken back has no tally.
+        tally_or_none = counted.tallies.get((_values(row, size), row["point"]))
+        if tally_or_none is not None:
             tally_or_none.distinct[what] = row["found"]
 
 
@@ -149,7 +152,7 @@ async def _ranked(
             # Behind the last group: how many there are is still to be said.
             first = await store.read_ranking(connection, builder, size, value, limit=1, skip=0)
             return [], first[0]["groups"] if first else 0
-        return [tuple(row[index] for index in range(size)) for row in rows], rows[0]["groups"] if rows else 0
+        return [_values(row, size) for row in rows], rows[0]["groups"] if rows else 0
     slowest, groups = await _slowest(connection, organization_id, cube, counted, skip + limit)
     return slowest[skip : skip + limit], groups
 
@@ -175,16 +178,16 @@ async def _slowest(
         if done >= len(rows):
             # Those of the first step nearly always suffice: all others are read only when they do not.
             at_most = 8 * step if not rows else MAX_ROWS + 1
-            value = "max(duration_max_us)"
-            rows = await store.read_ranking(connection, builder(), len(names), value, limit=at_most, skip=0)
+            rows = await store.read_ranking(connection, builder(), len(names), _SLOWEST_BIN, limit=at_most, skip=0)
             if not rows:
                 break
             if rows[0]["groups"] > MAX_ROWS:
                 raise _too_many()
-        best = sorted(found.values(), reverse=True)[:most]
-        if len(best) == most and best[-1] > _at_most(rows[done]["value"]):
+        best = sorted(found.items(), key=_by_p95)[:most]
+        following = rows[done]
+        if len(best) == most and _by_p95(best[-1]) < _by_p95((_values(following, len(names)), _at_most(following))):
             break
-        page = [tuple(row[index] for index in range(len(names))) for row in rows[done : done + step]]
+        page = [_values(row, len(names)) for row in rows[done : done + step]]
         among = _among(names, page)
         sketches = await store.read_ranking(
             connection, builder(among), len(names), SKETCHES, limit=MAX_ROWS + 1, skip=0
@@ -192,19 +195,30 @@ async def _slowest(
         # Beside the event loop: it may be thousands of sketches.
         found |= await asyncio.to_thread(_p95_of, sketches, len(names))
         done, step = done + len(page), 2 * step
-    ranked = sorted(found, key=lambda values: (-found[values], tuple(map(str, values))))
-    return ranked[:most], rows[0]["groups"] if rows else 0
+    ranked = [values for values, _ in sorted(found.items(), key=_by_p95)[:most]]
+    return ranked, rows[0]["groups"] if rows else 0
 
 
-def _at_most(max_us: int | None) -> float:
-    return -1.0 if max_us is None else representative_us(bin_of(max_us))
+def _by_p95(group: tuple[tuple[Any, ...], float]) -> tuple[float, tuple[str, ...]]:
+    """Return where a group comes: the highest first, equal ones by their names, as the database orders them."""
+    values, p95 = group
+    return -p95, tuple(map(str, values))
+
+
+def _values(row: store.Row, size: int) -> tuple[Any, ...]:
+    return tuple(row[index] for index in range(size))
+
+
+def _at_most(row: store.Row) -> float:
+    """Return the duration that no percentile of a group is above, in µs; -1 of one whose calls took no known time."""
+    return -1.0 if row["value"] is None else representative_us(row["value"])
 
 
 def _p95_of(rows: list[store.Row], size: int) -> dict[tuple[Any, ...], float]:
     found: dict[tuple[Any, ...], float] = {}
     for row in rows:
         p95 = quantile(decode(row["value"]), 0.95)
-        found[tuple(row[index] for index in range(size))] = -1.0 if p95 is None else p95
+        found[_values(row, size)] = -1.0 if p95 is None else p95
     return found
 
 
@@ -232,10 +246,14 @@ async def groups(
     counted = await _planned(connection, cube, question)
     page, count = await _ranked(connection, organization_id, cube, counted, sort=sort, limit=limit, skip=skip)
     names = question.group_by
-    among = _among(names, page)
+    # Where the page is all there is, nothing needs to be chosen.
+    among = _among(names, page) if len(page) < count else {}
     if page:
         await _add_up(connection, organization_id, cube, counted, among)
-    counted.total = (await _count(connection, organization_id, cube, replace(question, group_by=()))).total
+    whole = replace(counted, question=replace(question, group_by=()), tallies={}, total=Tally())
+    await _add_up(connection, organization_id, cube, whole)
+    for tally in whole.tallies.values():
+        counted.total.include(tally)
     for what in distinct:
         await _count_distinct(connection, organization_id, cube, counted, what, among)
     items = [{**_named(names, values, cube), **counted.tallies[values, 1].metrics()} for values in page]

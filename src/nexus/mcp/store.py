@@ -70,8 +70,8 @@ async def read_ranking(
 
 
 async def read_distinct(connection: Connection, builder: Builder, what: str) -> list[Row] | None:
-    """Return counts of different principals or clients; None where they are not kept with these dimensions."""
-    text = builder.distinct(what)
+    """Return each group's count of different principals or clients; None where they are not kept with these dimensions."""
+    text = builder.distinct(what, with_whole=False)
     if text is None:
         return None
     rows: list[Row] = await connection.fetch(text, *builder.statement.arguments)

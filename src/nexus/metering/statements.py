@@ -93,7 +93,7 @@ class Builder:
         ]
         return " UNION ALL ".join(parts)
 
-    def distinct(self, what: str) -> str | None:
+    def distinct(self, what: str, *, with_whole: bool = True) -> str | None:
         """Write the statement that counts different users, endpoints and the like; None when nothing keeps them together.
 
         The row whose `whole` is true counts over all groups.
@@ -103,23 +103,23 @@ class Builder:
         number = covering_set(self.question.dimensions | set(added), self.cube.sets)
         if number is None and not raw:
             return None
-        groups = self._group_names()
         counted = {name: f"d{index}" for index, name in enumerate(added)}
-        filled = f"{counted[added[-1]]} <> ''"
         parts = [self._distinct_of(piece.source, piece.start, piece.end, counted, number) for piece in self.pieces]
         parts += [
             self._distinct_of("journal", start, end, counted, number) for start, end in journal_ranges(self.pieces)
         ]
-        one = "ROW(" + ", ".join(counted.values()) + ")" if len(counted) > 1 else counted[added[-1]]
-        names = ", ".join([*groups, "point"])
-        each = f"{names}, {', '.join(counted.values())}"
-        return (
-            f"SELECT {names}, grouping(point) = 1 AS whole, count(DISTINCT {one}) AS found\n"
-            # What was only called by calls that were taken back adds up to none.
-            f"FROM (SELECT {each} FROM (\n{' UNION ALL '.join(parts)}\n) AS part\n"
-            f"WHERE {filled} GROUP BY {each} HAVING sum({self.cube.counted}) <> 0) AS piece\n"
-            f"GROUP BY GROUPING SETS (({names}), ())"
+        names = [*self._group_names(), "point"]
+        each = ", ".join([*names, *counted.values()])
+        # What was only called by calls that were taken back adds up to none.
+        piece = (
+            f"SELECT {each} FROM (\n{' UNION ALL '.join(parts)}\n) AS part\n"
+            f"WHERE {counted[added[-1]]} <> '' GROUP BY {each} HAVING sum({self.cube.counted}) <> 0"
         )
+        grouped = ", ".join(names)
+        # Each is once in its group: there is nothing to sort.
+        of_groups = f"SELECT {grouped}, false AS whole, count(*) AS found FROM piece GROUP BY {grouped}"
+        of_all = f"SELECT {', '.join(['NULL'] * len(names))}, true, count(DISTINCT ({', '.join(counted.values())})) FROM piece"
+        return f"WITH piece AS ({piece})\n" + (f"{of_groups} UNION ALL {of_all}" if with_whole else of_groups)
 
     def percentiles(self) -> str:
         """Write the statement that takes percentiles from the raw rows; the row whose `whole` is true is over all."""
@@ -219,17 +219,14 @@ class Builder:
     def _distinct_of(
         self, source: str, start: datetime, end: datetime, counted: dict[str, str], number: int | None
     ) -> str:
-        names = self._group_names()
-        columns = self._columns(source, self.question.group_by, names)
+        columns = self._columns(source, self.question.group_by, self._group_names())
         extra = ", ".join(f"{self.cube.column(source, item)} AS {name}" for item, name in counted.items())
         table = {"raw": self.cube.raw, "journal": self.cube.journal}.get(source, f"{self.cube.rollups}{source}")
         time = {"raw": "occurred_at", "journal": "minute"}.get(source, "bucket")
-        size = "count(*)" if source == "raw" else f"sum({self.cube.counted})"
-        ordinals = self._ordinals(max(len(names), 1) + len(counted))
+        size = "1" if source == "raw" else self.cube.counted
         return (
             f"SELECT {columns}, {self._point(time)} AS point, {extra}, {size} AS {self.cube.counted}\n"
             f"FROM {table} WHERE {self._where(source, start, end, number)}\n"
-            f"GROUP BY {ordinals}\n"
         )
 
 

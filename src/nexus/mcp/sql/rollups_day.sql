@@ -27,9 +27,13 @@ CREATE TABLE mcp.rollups_day (
 ALTER TABLE mcp.rollups_day ALTER COLUMN latency_bins SET STORAGE MAIN;
 -- Answers: the figures of some tools or of one server, among those of all.
 CREATE INDEX rollups_day_name_idx ON mcp.rollups_day (organization_id, dimension_set, server, name, bucket);
--- Answers: which of many tools have most of something, without their sketches, which are most of each row.
+-- Answers: which of many tools have most of something, and who calls a server, without their sketches, which are most of each row.
+-- Three names of 200 characters fit into an entry of an index, whatever characters they are of; four would not.
 CREATE INDEX rollups_day_rank_idx ON mcp.rollups_day (organization_id, dimension_set, bucket)
-    INCLUDE (subject, server, name, outcome, calls, duration_count, duration_sum_us, response_bytes);
+    INCLUDE (subject, server, name, outcome, principal, calls, duration_count, duration_sum_us, duration_max_us, response_bytes);
+-- Answers: how many principals call through each client, and through how many clients each of them calls.
+CREATE INDEX rollups_day_callers_idx ON mcp.rollups_day (organization_id, bucket)
+    INCLUDE (subject, principal, client_name, client_version, calls) WHERE dimension_set = 4;
 
 ALTER TABLE mcp.rollups_day ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mcp.rollups_day FORCE ROW LEVEL SECURITY;

@@ -81,7 +81,7 @@ function Usage() {
   return (
     <Text size="xs" c="dimmed" data-usage>
       {words.active(count(data.active), data.limit ? count(data.limit) : "")}
-      {data.last_refused_at && <Text span inherit c="orange.8">{" "}{words.refused(count(data.refused_points), data.last_refused_metric, moment(data.last_refused_at, zone))}</Text>}
+      {data.last_refused_at && <Text span inherit c="orange.8">{" "}{words.refused(data.refused_points, count(data.refused_points), data.last_refused_metric, moment(data.last_refused_at, zone))}</Text>}
     </Text>
   );
 }

@@ -11,12 +11,12 @@ export const words = {
   figures: {
     percentiles: "Percentiles", increase: "Increase", rate: "Rate a second", avg: "Average", min: "Smallest", max: "Largest", last: "Newest", sum: "Sum", count: "Values", p50: "p50", p90: "p90", p95: "p95", p99: "p99", quantiles: "Quantiles",
   } as Record<string, string>,
-  any: (label: string) => `every ${label}`, without: "Without filters", more: (n: number) => `${n} more labels`, fewer: "Fewer labels",
+  any: (label: string) => `every ${label}`, without: "Without filters", more: (n: number) => (n === 1 ? "1 more label" : `${n} more labels`), fewer: "Fewer labels",
   groups: "Groups", group: "Group", whole: "all series", nothingHere: "No point in this range.", noneWith: "No series has these labels.",
-  facts: (unit: string, n: number) => `${unit ? `in ${unit}` : "no unit"}, ${n} series`, leftOff: (n: number) => `The largest groups are shown; ${n} smaller ones are not.`,
+  facts: (unit: string, n: number) => `${unit ? `in ${unit}` : "no unit"}, ${n} series`, leftOff: (n: number) => `The largest groups are shown; ${n === 1 ? "a smaller one is" : `${n} smaller ones are`} not.`,
   unknown: "not told", none: "(none)", between: (low: string, high: string) => `between ${low} and ${high}`, above: (low: string) => `above ${low}`, below: (high: string) => `below ${high}`,
   within: "A percentile of single values lies within its bucket, for certain: point at a figure to see where the bucket ends.",
-  active: (n: string, most: string) => (most ? `${n} of ${most} series that may be are active.` : `${n} series are active.`),
-  refused: (n: string, metric: string, at: string) => `${n} points were refused as they would have begun more, the newest of ${metric} on ${at}: leave out labels whose values are always new.`,
+  active: (n: string, most: string) => `${n} active series${most ? ` of at most ${most}` : ""}.`,
+  refused: (n: number, shown: string, metric: string, at: string) => `${n === 1 ? "1 point was refused as it" : `${shown} points were refused as they`} would have begun another, the newest of ${metric} on ${at}: leave out labels whose values are always new.`,
   prometheus: "For Prometheus", utc: "Periods are of UTC.",
 };
