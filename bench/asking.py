@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -25,21 +26,42 @@ def since(days: float) -> dict[str, str]:
     return {"from": (datetime.now(UTC) - timedelta(days=days)).isoformat()}
 
 
-async def table_of(node: Node, questions: Questions, repeats: int) -> str:
-    """Ask each question, a path with its parameters, on one connection; returns a table and what it says of the bound."""
-    lines = ["| question | p50, ms | p95, ms | processor time, ms |", "|---|---:|---:|---:|"]
-    worst = ("", 0.0)
+@dataclass(frozen=True)
+class Took:
+    """How long the answers to one question took, in ms."""
+
+    p50: float
+    p95: float
+    processor: float | None
+    """Processor time of all the node's processes for each answer; a process that ended meanwhile takes its time with it."""
+
+    @classmethod
+    def of(cls, times: Sequence[float], processor: float) -> Took:
+        """Sum up single times."""
+        p95 = statistics.quantiles(times, n=20)[-1]
+        return cls(statistics.median(times), p95, processor if processor > 0 else None)
+
+
+async def ask(node: Node, questions: Questions, repeats: int) -> dict[str, Took]:
+    """Ask each question, a path with its parameters, on one connection."""
+    took: dict[str, Took] = {}
     async with aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as client:
         for name, (path, parameters) in questions.items():
             before = _processor_seconds(node)
             times = await _ask(client, node.url + path, parameters, repeats)
-            took = (_processor_seconds(node) - before) / (repeats + WARM_UP) * 1000
-            p95 = statistics.quantiles(times, n=20)[-1]
-            worst = max(worst, (name, p95), key=lambda item: item[1])
-            # A process that ended meanwhile takes its time with it: then nobody knows.
-            told = f"{took:.1f}" if took > 0 else "–"
-            lines.append(f"| {name} | {statistics.median(times):.1f} | {p95:.1f} | {told} |")
-    lines += ["", f"The slowest, {worst[0]}: **{worst[1]:.0f} ms** at p95; asked: under {BOUND_MS} ms."]
+            seconds = (_processor_seconds(node) - before) / (repeats + WARM_UP)
+            took[name] = Took.of(times, seconds * 1000)
+    return took
+
+
+def table_of(took: Mapping[str, Took]) -> str:
+    """Return a table of how long answers took, and what it says of the bound."""
+    lines = ["| question | p50, ms | p95, ms | processor time, ms |", "|---|---:|---:|---:|"]
+    for name, one in took.items():
+        processor = "–" if one.processor is None else f"{one.processor:.1f}"
+        lines.append(f"| {name} | {one.p50:.1f} | {one.p95:.1f} | {processor} |")
+    worst = max(took, key=lambda name: took[name].p95)
+    lines += ["", f"The slowest, {worst}: **{took[worst].p95:.0f} ms** at p95; asked: under {BOUND_MS} ms."]
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import aiohttp
 
-from bench.asking import Questions, ensure_partitions, since, table_of
+from bench.asking import Questions, ask, ensure_partitions, since, table_of
 from bench.node import KEY, Node
 from nexus.issues import jobs
 from nexus.platform.db import Database
@@ -44,7 +44,7 @@ FROM (
 async def measure(node: Node, *, errors: int, causes: int, repeats: int) -> str:
     """Fill, ask, and return the section of the report."""
     told = await fill(node, errors, causes)
-    table = await table_of(node, await questions(node), repeats)
+    table = table_of(await ask(node, await questions(node), repeats))
     return f"## Errors\n\n{told} Over HTTP on one connection, each asked {repeats} times.\n\n{table}"
 
 

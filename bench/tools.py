@@ -13,7 +13,7 @@ from uuid import UUID
 
 import aiohttp
 
-from bench.asking import Questions, ensure_partitions, since, table_of
+from bench.asking import Questions, ask, ensure_partitions, since, table_of
 from bench.node import KEY, Node
 from nexus.mcp import jobs
 from nexus.platform.db import Database
@@ -55,7 +55,7 @@ FROM (SELECT n, n % $6 AS s, $2::timestamptz - random() * $4::interval AS at FRO
 async def measure(node: Node, *, calls: int, tools: int, repeats: int) -> str:
     """Fill, ask, and return the section of the report."""
     told = await fill(node, calls, tools)
-    table = await table_of(node, await questions(node), repeats)
+    table = table_of(await ask(node, await questions(node), repeats))
     return f"## Tools of MCP servers\n\n{told} Over HTTP on one connection, each asked {repeats} times.\n\n{table}"
 
 
