@@ -32,6 +32,8 @@ PATHS = {
     "operations/routes.py": "system configuration belongs to no organization",
     "admission/commands.py": "the operator on the machine",
     "admission/jobs.py": "drains the trails of all organizations into the token transactions",
+    "admission/capacity/jobs.py": "divides shared capacities among the organizations that share them",
+    "admission/capacity/routes.py": "shared capacities belong to the installation; whoever configures it sees all members",
     "admission/loans/jobs.py": "loans of all organizations are repaid each second, and deleted when they are old",
     "dataplane/decide/refusals.py": "tells the counts of refused calls of all organizations",
     "dataplane/decide/tables.py": "compiles the limits of all organizations; rebuilds what Redis lost",

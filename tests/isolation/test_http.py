@@ -109,7 +109,7 @@ async def _is_shown(client: httpx.AsyncClient, route: Route, paths: list[str]) -
 
 def _is_of_people(route: Route) -> bool:
     # Things of a person or of the installation are no program's to read.
-    return "sign-in" in route.path or route.path.startswith("/api/operations/")
+    return "sign-in" in route.path or "shared-capacities" in route.path or route.path.startswith("/api/operations/")
 
 
 async def test_changing_by_id_changes_one_s_own_things_only(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Sequence
 from typing import cast
 from uuid import UUID
 
@@ -12,8 +14,9 @@ from redis.exceptions import RedisError
 from nexus.admission import service
 from nexus.admission.errors import LimiterUnavailable
 from nexus.admission.types import BucketStatus
-from nexus.contracts.limits import LimitTable
+from nexus.contracts.limits import Limit, LimitTable
 from nexus.dataplane.decide.scripts import BucketState, keys_of
+from nexus.dataplane.decide.shares import present
 
 MOST_BUCKETS = 10_000
 """So many are looked at; an organization with more sees those that take longest to be full again."""
@@ -53,3 +56,16 @@ async def read_states(redis: Redis, organization_id: UUID, most: int) -> dict[st
             if data is not None:
                 states[name] = BucketState.unpack(data)
     return states
+
+
+async def see_shares(redis: Redis | None, organization_id: UUID, limits: Sequence[Limit]) -> None:
+    """See what an organization's shares of capacities are now; while Redis is away they stay as they were last seen."""
+    shares = [limit for limit in limits if limit.share is not None]
+    if redis is None or not shares:
+        return
+    prefix = keys_of(organization_id).buckets
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        values = cast("list[bytes | None]", await redis.mget([prefix + limit.id.hex for limit in shares]))
+        for limit, data in zip(shares, values, strict=True):
+            if data is not None and limit.share is not None:
+                limit.share.capacity, limit.share.rate = present(BucketState.unpack(data))

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from nexus.admission import service, store
 from nexus.admission.buckets import read_states
+from nexus.admission.capacity import jobs as capacity_jobs
 from nexus.admission.loans import jobs as loan_jobs
 from nexus.admission.low_tokens import LowTokens, Severity
 from nexus.dataplane.decide.cells import CELLS
@@ -187,6 +188,7 @@ def periodic(redis: Redis) -> list[tuple[str, float, Callable[[Database], Awaita
         ("admission.drain", 1.0, drain(redis)),
         ("admission.reap", 1.0, reap(redis)),
         ("admission.loans", 1.0, loan_jobs.serve(redis)),
+        ("admission.shared_capacities", 1.0, capacity_jobs.rebalance(redis)),
         ("admission.delete_old_loans", 3600.0, loan_jobs.delete_old),
         ("admission.watch_buckets", 5.0, watch_buckets(redis)),
         ("admission.drop_old_transactions", 3600.0, drop_old_transactions),

@@ -11,6 +11,7 @@ from litestar import Request, Router, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from nexus.admission import buckets, service, store
+from nexus.admission.capacity.routes import HANDLERS as SHARED_CAPACITIES
 from nexus.admission.provider_limit_routes import HANDLERS as PROVIDER_LIMITS
 from nexus.admission.types import (
     Application,
@@ -431,6 +432,7 @@ router = Router(
         list_operation_types, create_operation_type, compute_charge, list_cost_rules, create_cost_rule, list_quotas,
         create_quota, preview_version, read_quota, list_versions, publish_version, roll_back, show_difference, list_buckets,
         list_transactions, list_refusals, *VIEWS, *PROVIDER_LIMITS,
+        *SHARED_CAPACITIES,
     ],
     tags=["admission"],
 )  # fmt: skip

@@ -32,6 +32,7 @@ from nexus.admission.types import (
     QuotaVersion,
     Refusal,
     ScheduledVersion,
+    ShareStatus,
 )
 from nexus.contracts.limit_specs import LimitSpec, faults_of
 from nexus.contracts.limits import METHODS, Limit, OperationCost
@@ -396,7 +397,12 @@ def bucket_status(limit: Limit, bucket: str, state: BucketState, now_us: int) ->
     capacity, method = state.capacity, METHODS[state.method - 1]
     available, fill = available_of(state, now_us), fill_of(state, now_us)
     health: BucketHealth = "critical" if fill < CRITICAL_BELOW else "warning" if fill < WARNING_BELOW else "healthy"
+    share = None
+    if limit.share is not None and limit.rate is not None:
+        share = ShareStatus(
+            (state.whole + state.part / state.denominator) * 1e6, 1e6 * limit.rate.numerator / limit.rate.denominator
+        )
     return BucketStatus(
         bucket, limit.name, limit.scope, bucket.partition(":")[2] or limit.subject or "", limit.dimension, method, capacity,
-        available, state.held, state.shadowed, limit.scale, round(fill, 4), health,
+        available, state.held, state.shadowed, limit.scale, round(fill, 4), health, share,
     )  # fmt: skip

@@ -132,6 +132,14 @@ class QuotaDifference(msgspec.Struct, frozen=True):
     changes: list[LimitChange]
 
 
+class ShareStatus(msgspec.Struct, frozen=True):
+    """What an organization has of a capacity that it shares with others. Rates are units a second."""
+
+    per_second: float
+    """Now: it follows what is asked for here and elsewhere."""
+    guaranteed_per_second: float
+
+
 class BucketStatus(msgspec.Struct, frozen=True):
     """How a bucket stands now. Amounts are units: micro-operations, nano-money (or `scale` of them), else plain counts."""
 
@@ -148,6 +156,8 @@ class BucketStatus(msgspec.Struct, frozen=True):
     scale: int
     fill: float
     status: BucketHealth
+    share: ShareStatus | None
+    """Null for a limit that is the organization's own."""
 
 
 class TokenTransaction(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from nexus.admission import holds, store, views
+from nexus.admission import buckets, holds, store, views
 from nexus.admission.errors import UnknownHold
 from nexus.admission.view_types import (
     ActiveLimit,
@@ -60,7 +60,10 @@ def _limits_of(request: AnyRequest, organization_id: UUID) -> Sequence[Limit]:
 @get("/active-limits", guards=[requires("quota:read")])
 async def list_active_limits(request: AnyRequest) -> list[ActiveLimit]:
     """List the limits in force now, those of access keys too, in the order of their names."""
-    return views.active(_limits_of(request, organization_of(request)))
+    organization_id = organization_of(request)
+    limits = _limits_of(request, organization_id)
+    await buckets.see_shares(web_state(request).redis, organization_id, limits)
+    return views.active(limits)
 
 
 @get("/token-usage", guards=[requires("quota:read")])

@@ -40,6 +40,9 @@ class ActiveLimit(msgspec.Struct, frozen=True):
     failure: str
     version: int
     currency: str
+    guaranteed_per_second: float | None
+    """Of capacity shared with other organizations: what this one has at least; `rate_per_second` and `capacity` are what it has
+    now. Null for a limit that is its own."""
 
 
 class TokenUsage(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from nexus.admission import store
 from nexus.admission.view_types import ActiveLimit, AdmissionStanding, ApplicationSummary, TokenUsage
-from nexus.contracts.limits import Limit
+from nexus.contracts.limits import Limit, Rate
 from nexus.kit.errors import FieldFault, InvalidRequest
 from nexus.platform.db import Connection
 
@@ -27,13 +27,18 @@ def standing(limits: Sequence[Limit], *, is_degraded: bool) -> AdmissionStanding
     return AdmissionStanding(is_degraded, count["closed"], count["open"], count["local"])
 
 
+def per_second(rate: Rate | None) -> float | None:
+    """Return a rate as units a second; None for none."""
+    return None if rate is None else rate.numerator * 1e6 / rate.denominator
+
+
 def active(limits: Sequence[Limit]) -> list[ActiveLimit]:
     """Say which limits are in force."""
     return [
         ActiveLimit(
-            limit.id, limit.name, limit.scope, limit.subject or "", limit.dimension, limit.method, limit.capacity,
-            limit.scale, None if limit.rate is None else limit.rate.numerator * 1e6 / limit.rate.denominator, limit.period,
-            limit.zone, limit.reserve, limit.is_shadow, limit.failure, limit.version, limit.currency,
+            limit.id, limit.name, limit.scope, limit.subject or "", limit.dimension, limit.method, limit.present_capacity,
+            limit.scale, per_second(limit.present_rate), limit.period, limit.zone, limit.reserve, limit.is_shadow,
+            limit.failure, limit.version, limit.currency, per_second(limit.rate) if limit.share is not None else None,
         )
         for limit in limits
     ]  # fmt: skip

@@ -76,6 +76,19 @@ class Rate:
         return self.numerator % self.denominator
 
 
+@dataclass(slots=True, eq=False)
+class Share:
+    """What an organization has now of capacity that it shares with others, as this process last saw it.
+
+    For people alone: calls are decided by the bucket in Redis, whatever stands here.
+    """
+
+    capacity: int
+    rate: Rate
+    most: int
+    """Units that its bucket could hold if others left it all there is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """A ceiling on one dimension for one scope, at one version of its configuration."""
@@ -116,6 +129,9 @@ class Limit:
     """Of models: as called at this provider; None: wherever they are called."""
     is_budget: bool = False
     """What is spent is counted by the ledger of calls: the bucket is opened from it, and compared with it."""
+    share: Share | None = field(default=None, compare=False)
+    """Of capacity that organizations share: what this one has now. Its capacity and rate are those it is guaranteed, and its
+    version is 0, so that what Redis was granted is always newer."""
 
     def __post_init__(self) -> None:
         if not 0 < self.capacity <= MAX_UNITS * (2 if self.dimension == "money" else 1):
@@ -127,6 +143,22 @@ class Limit:
             raise UnrepresentableLimit(f"{self.name}: buckets have a rate, windows a period, and nothing else does")
         if (self.method == "concurrency") != (self.dimension == "concurrency"):
             raise UnrepresentableLimit(f"{self.name}: calls in flight are counted, not refilled")
+
+    @property
+    def present_capacity(self) -> int:
+        """What it holds now: of a share, as this process last saw it."""
+        return self.capacity if self.share is None else self.share.capacity
+
+    @property
+    def present_rate(self) -> Rate | None:
+        """How fast it refills now."""
+        return self.rate if self.share is None else self.share.rate
+
+    def until_full_us(self, left: int) -> int:
+        """Return in how many microseconds a bucket that has so much left is full, rounded up."""
+        rate, missing = self.present_rate, self.present_capacity - left
+        assert rate is not None
+        return -(-missing * rate.denominator // rate.numerator) if missing > 0 else 0
 
     def charge(self, amount: int) -> int:
         """Return what an amount of the dimension's unit is in this limit's, rounded up."""

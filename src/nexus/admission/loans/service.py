@@ -21,7 +21,7 @@ from nexus.admission.errors import (
 )
 from nexus.admission.loans.types import BorrowingRule, Bucket, Loan, LoanOffer, Party, Terms
 from nexus.admission.types import BucketStatus
-from nexus.contracts.limits import LimitTable
+from nexus.contracts.limits import Limit, LimitTable
 from nexus.dataplane.decide.lending import (
     MOST_OWED,
     WHOLE,
@@ -109,19 +109,24 @@ def _number(
     return value
 
 
+def _lends(limit: Limit) -> bool:
+    """Whether units of a limit may move: it refills, and they are not of a capacity that belongs to others too."""
+    return limit.rate is not None and limit.share is None
+
+
 def find_bucket(table: LimitTable, organization_id: UUID, name: str, field: str) -> Bucket:
     """Return the bucket of a name, where a limit in force that refills has it."""
     limit_id, _, whose = name.partition(":")
     for limit in table.limits.get(organization_id, ()):
         is_each = limit.subject is None and limit.scope != "organization"
-        if limit.id.hex == limit_id and limit.rate is not None and bool(whose) == is_each:
+        if limit.id.hex == limit_id and _lends(limit) and bool(whose) == is_each:
             return Bucket(limit, name, whose or limit.subject or "")
     raise UnknownBucket(faults=[FieldFault(field, "see /api/admission/loans/parties")])
 
 
 def parties(table: LimitTable, organization_id: UUID, standing: Sequence[BucketStatus]) -> list[Party]:
     """Return the buckets that may lend or borrow: those of limits for one subject, and those that are in use."""
-    limits = {limit.id.hex: limit for limit in table.limits.get(organization_id, ()) if limit.rate is not None}
+    limits = {limit.id.hex: limit for limit in table.limits.get(organization_id, ()) if _lends(limit)}
     levels = {item.bucket: item.available for item in standing}
     names = {name for name in levels if name.partition(":")[0] in limits}
     names |= {key for key, limit in limits.items() if limit.subject is not None or limit.scope == "organization"}

@@ -1,5 +1,5 @@
 -- admission.snapshot_limits_v1: all that limits and costs are made of, now and as scheduled, for the data plane's snapshot.
--- requires: admission.quota_versions, admission.cost_rules, identity.access_keys
+-- requires: admission.quota_versions, admission.cost_rules, identity.access_keys, admission.capacity_members, admission.capacity_grants
 -- Runs as its caller: nexus_system sees all through its policies. What ended a minute ago is still given, for clocks that lag.
 CREATE FUNCTION admission.snapshot_limits_v1() RETURNS TABLE (kind text, document jsonb)
     LANGUAGE sql STABLE
@@ -34,6 +34,15 @@ CREATE FUNCTION admission.snapshot_limits_v1() RETURNS TABLE (kind text, documen
     FROM admission.cost_rules AS r
     JOIN admission.applications AS a ON a.organization_id = r.organization_id AND a.id = r.application_id
     WHERE coalesce(upper(r.validity) > now() - interval '1 minute', true)
+    UNION ALL
+    SELECT 'share', jsonb_build_object(
+        'organization_id', m.organization_id, 'capacity_id', c.id, 'name', c.name, 'dimension', c.dimension, 'scope', c.scope,
+        'subject', c.subject, 'failure', c.failure, 'rate', c.rate, 'burst', c.burst, 'guaranteed', m.guaranteed, 'most', m.most,
+        'members', count(*) OVER (PARTITION BY c.id))
+    FROM admission.capacity_members AS m
+    JOIN admission.shared_capacities AS c ON c.id = m.capacity_id
+    JOIN admission.capacity_grants AS g ON g.organization_id = m.organization_id AND g.capacity_id = m.capacity_id
+    WHERE c.removed_at IS NULL
 $$;
 REVOKE ALL ON FUNCTION admission.snapshot_limits_v1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION admission.snapshot_limits_v1() TO nexus_system;

@@ -16,7 +16,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -27,7 +26,7 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from nexus.contracts.limits import DIMENSIONS, Call, Dimension, Limit, LimitTable
+from nexus.contracts.limits import Call, Dimension, Limit, LimitTable
 from nexus.dataplane.decide.breaker import Breaker, LimiterAway
 from nexus.dataplane.decide.cells import CELLS, Restore, open_cell
 from nexus.dataplane.decide.fallback import Fallback, Owed
@@ -38,8 +37,9 @@ from nexus.dataplane.decide.openings import OPEN_SECONDS, REPORT_SECONDS, Flight
 from nexus.dataplane.decide.purses import Charges, Finished, Plan, Plans
 from nexus.dataplane.decide.refusals import RefusalBook
 from nexus.dataplane.decide.scripts import SCARCE, BucketState, Keys, Scripts, keys_of
+from nexus.dataplane.decide.shares import Shares
 from nexus.dataplane.decide.slots import Slots
-from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, SettledLeg, Settlement
+from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, Settlement, WindowAccount
 from nexus.dataplane.decide.windows import window
 from nexus.kit.ids import uuid7
 
@@ -62,20 +62,6 @@ _AWAY = (RedisError, OSError, TimeoutError, LimiterAway)
 log = structlog.get_logger("nexus.admission")
 
 Asked = Sequence[tuple[Limit, str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class WindowAccount:
-    """How a window of a bucket stands."""
-
-    begins_us: int
-    ends_us: int
-    used: int
-    """Everything that is charged."""
-    lost: int
-    """Of that, what processes had on lease that told nothing of it any more."""
-    known: int
-    """Of that, what is known to be spent: neither lost, nor on lease, nor held."""
 
 
 class Admission:
@@ -110,6 +96,7 @@ class Admission:
         self._plans = Plans()
         self._slots = Slots(self._lessee.leases, monotonic_us, lambda: self._breaker.open_us)
         self._fallback = Fallback(self._slots)
+        self._shares = Shares(redis, self._lessee.leases)
         self._nodes = Nodes(redis, self._scripts, self._breaker, file=nodes_file)
         # Who gives Redis more time than that gives it to PostgreSQL too.
         self._opening_seconds = max(OPEN_SECONDS, timeout_seconds)
@@ -202,6 +189,10 @@ class Admission:
         if not life_us:
             hold_id = ""
         was_open = self._breaker.is_open
+        is_leased = self._has_leases and not plan.has_budgets and not call.is_privileged
+        is_leased = is_leased and (not life_us or is_settled_here)
+        if plan.has_shares:
+            self._shares.met(plan, charges, is_counted=is_leased)
         try:
             decision = None
             if plan.is_timed:
@@ -211,7 +202,7 @@ class Admission:
                     raise LimiterAway
             if plan.has_budgets:
                 await self._openings.ensure(plan.limits)
-            elif self._has_leases and (not life_us or is_settled_here) and not call.is_privileged:
+            elif is_leased:
                 decision = await self._lessee.decide(plan, charges, hold_id=hold_id, life_us=life_us)
             if decision is None:
                 asked = plan.asked(charges)
@@ -335,6 +326,9 @@ class Admission:
             status = answer[0]
             if status == -3:
                 await self.open_cell(call.organization_id)
+            elif status == -4 and asked[answer[2] - 1][0].share is not None:
+                # Nobody may open it but who keeps the ledger of grants.
+                raise LimiterAway
             elif status == -4:
                 # Redis lost it after this process had opened it.
                 self._openings.forget(call.organization_id)
@@ -390,8 +384,12 @@ class Admission:
                 self._fallback.saw(call.organization_id, bucket, left, now + reset)
         if status == 1:
             return Decision("admitted", standings, hold_id=hold_id, wait_us=wait)
+        refused_by, _, units = asked[which - 1]
+        if status == -1 and refused_by.share is not None and units <= refused_by.share.most:
+            # Larger than its share is now, and not than it may come to be.
+            status, wait = 0, _SECOND
         outcome = "refused" if status == 0 else "impossible"
-        return Decision(outcome, standings, retry_us=wait, refused_by=asked[which - 1][0])  # type: ignore[arg-type]
+        return Decision(outcome, standings, retry_us=wait, refused_by=refused_by)  # type: ignore[arg-type]
 
     async def _finish(
         self, organization_id: UUID, hold_id: str, kind: EndKind, actual: Mapping[Dimension, int]
@@ -408,7 +406,7 @@ class Admission:
         except LimiterAway:
             self._unsettled.append((organization_id, hold_id, kind, dict(actual)))
             return Settlement("unavailable")
-        return _settlement(answer)
+        return Settlement.read(answer)
 
     async def _correct(self, item: Correction) -> None:
         """Charge, or give back, in Redis what a settlement could not in a lease."""
@@ -561,6 +559,7 @@ class Admission:
         await self._nodes.beat()
         self._fallback.share = self._nodes.share
         await self._look_at_limits()
+        await self._shares.tell()
         await self._report_flights()
         if self._cells:
             # Again: the first time it may not have been heard.
@@ -584,13 +583,3 @@ class Admission:
         prefix = keys_of(organization_id).buckets
         kept = cast("list[bytes | None]", await self._redis.mget([prefix + name for name in names]))
         return [BucketState.unpack(data) if data is not None else None for data in kept]
-
-
-def _settlement(answer: list[int]) -> Settlement:
-    if answer[0] == 0:
-        return Settlement("unknown")
-    legs = [
-        SettledLeg(DIMENSIONS[dimension - 1], charged, actual)
-        for dimension, charged, actual in zip(answer[2::4], answer[3::4], answer[4::4], strict=True)
-    ]
-    return Settlement("ended" if answer[0] == 1 else "ended_before", legs)

@@ -46,17 +46,23 @@ def _ceil(amount: int, per: int) -> int:
     return -(-amount // per)
 
 
-@lru_cache(maxsize=4096)
 def _policy(limit: Limit) -> str:
-    quota = min(limit.capacity // per_unit(limit), _LARGEST)
+    # What a share is changes from one second to the next.
+    return _lasting_policy(limit) if limit.share is None else _policy_now(limit)
+
+
+def _policy_now(limit: Limit) -> str:
+    quota = min(limit.present_capacity // per_unit(limit), _LARGEST)
     text = f'"{limit.name}";q={quota}'
     if limit.rate is not None:
-        microseconds = _ceil(limit.capacity * limit.rate.denominator, limit.rate.numerator)
+        microseconds = limit.until_full_us(0)
         text += f";w={max(1, _ceil(microseconds, _SECOND_US))}"
     elif limit.period is not None:
         text += f";w={_PERIOD_SECONDS[limit.period]}"
     return text
 
+
+_lasting_policy = lru_cache(maxsize=4096)(_policy_now)
 
 _PERIOD_SECONDS = {
     "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800, "month": 2_592_000, "quarter": 7_776_000, "year": 31_536_000,
@@ -72,10 +78,10 @@ def _left(item: LimitStanding) -> str:
 def _older(decision: Decision, told: Sequence[LimitStanding]) -> list[tuple[bytes, bytes]]:
     """Tell of one limit, as these headers can: the one that refused, or else the one of which the least is left."""
     refused = [item for item in told if item.limit is decision.refused_by]
-    item = min(refused or told, key=lambda item: max(0, item.left or 0) / item.limit.capacity)
+    item = min(refused or told, key=lambda item: max(0, item.left or 0) / item.limit.present_capacity)
     per = per_unit(item.limit)
     return [
-        (b"x-ratelimit-limit", str(item.limit.capacity // per).encode()),
+        (b"x-ratelimit-limit", str(item.limit.present_capacity // per).encode()),
         (b"x-ratelimit-remaining", str(max(0, item.left or 0) // per).encode()),
         (b"x-ratelimit-reset", str(max(0, _ceil(item.reset_us, _SECOND_US))).encode()),
     ]

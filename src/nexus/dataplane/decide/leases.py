@@ -58,6 +58,8 @@ class Demand:
     units: int = 0
     calls_a_second: float = 0.0
     units_a_us: float = 0.0
+    before: int = 0
+    """Units asked for in earlier bins, all of them."""
 
     def note(self, units: int, now_us: int, calls: int = 1) -> None:
         """Count calls, admitted or not, and what they asked for together."""
@@ -67,6 +69,7 @@ class Demand:
             kept = 0.5 ** min(60, passed // _BIN_US)
             self.calls_a_second = kept * self.calls_a_second + (1 - kept) * self.calls * 1e6 / passed
             self.units_a_us = kept * self.units_a_us + (1 - kept) * self.units / passed
+            self.before += self.units
             self.since_us, self.calls, self.units = now_us, 0, 0
         self.calls += calls
         self.units += units
@@ -355,6 +358,11 @@ class Leases:
         lease = self._held.get(key)
         if lease is not None:
             lease.used_at_us = now_us
+
+    def asked_for(self, key: BucketKey, now_us: int) -> int:
+        """Return how many units of a bucket were asked for here, admitted or not, since that is counted."""
+        demand = self._demand(key, now_us)
+        return demand.before + demand.units
 
     def granted(self, cell: str, sequence: int, asked: Asked, answer: Sequence[int], sent_us: int, now_us: int) -> None:
         """Take over what the script granted; `sent_us` is when it was asked."""

@@ -315,6 +315,5 @@ class Lessee:
 
 def _standing(limit: Limit, bucket: str, charged: int, left: int, reset_us: int) -> LimitStanding:
     if limit.rate is not None:
-        missing = max(0, limit.capacity - left)
-        reset_us = -(-missing * limit.rate.denominator // limit.rate.numerator)
+        reset_us = limit.until_full_us(left)
     return LimitStanding(limit, bucket, charged, left, reset_us)

@@ -56,6 +56,7 @@ class Plan:
         "dimensions",
         "has_budgets",
         "has_scales",
+        "has_shares",
         "is_timed",
         "keys",
         "limits",
@@ -82,6 +83,8 @@ class Plan:
         """Whether each call is held: calls in flight are counted until they end."""
         self.has_budgets = any(limit.is_budget for limit, _ in met)
         """Whether a bucket has to be opened from the ledger, which knows nothing of leases: each call is asked of Redis then."""
+        self.has_shares = any(limit.share is not None for limit, _ in met)
+        """Whether some of it is capacity shared with other organizations."""
         counted = [limit.dimension for limit in self.columns if limit.dimension != "concurrency"]
         # The getter gives no tuple of a single attribute.
         self._amounts = attrgetter(*counted) if len(counted) == len(self.columns) > 1 else None
@@ -183,7 +186,7 @@ class Page:
         rows = zip(self.plan.limits, self.plan.units_of, self.lefts_at(left), self.resets, strict=True)
         for (limit, bucket), place, has, reset in rows:
             if limit.rate is not None:
-                reset = -(-max(0, limit.capacity - has) * limit.rate.denominator // limit.rate.numerator)
+                reset = limit.until_full_us(has)
             made.append(LimitStanding(limit, bucket, charges[place] if charges else 0, has, reset))
         return made
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from nexus.contracts.limits import DIMENSIONS, METHODS, Dimension, Limit
+from nexus.contracts.limits import DIMENSIONS, METHODS, Dimension, Limit, Rate
 from nexus.dataplane.decide.model import Lease, Wish
 from nexus.dataplane.decide.windows import boundaries
 
@@ -27,6 +27,7 @@ _WISH = struct.Struct("<5d")
 _LEASE = struct.Struct("<8d")
 _ENTRY_FIELDS = {b"k", b"t", b"i"}
 _STATIC = struct.Struct("<10d")
+_GRANT = struct.Struct("<6d")
 _LIMIT = struct.Struct("<13d")
 _ADMITTED, _REFUSED = 1, 0
 SCARCE = 5
@@ -52,6 +53,8 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "reopen_loans": ("bucket", "loans", "reopen_loans"),
     "seed": ("bucket", "seed"),
     "reconcile": ("bucket", "reconcile"),
+    "grant": ("bucket", "grant"),
+    "now": ("now",),
 }
 _DIMENSION_CODES: Mapping[Dimension, int] = {name: number for number, name in enumerate(DIMENSIONS, 1)}
 METHOD_CODES = {name: number for number, name in enumerate(METHODS, 1)}
@@ -113,6 +116,11 @@ class Keys:
         return f"nx:{{{self.cell}}}:lx"
 
     @property
+    def asked(self) -> str:
+        """Units that were asked of shares, admitted or not, by bucket, since somebody began to count."""
+        return f"nx:{{{self.cell}}}:d"
+
+    @property
     def leases(self) -> str:
         """What keys of leases begin with."""
         return f"nx:{{{self.cell}}}:l:"
@@ -154,11 +162,17 @@ def keys_of(organization_id: UUID) -> Keys:
     return Keys(organization_id.hex)
 
 
+def _kind(limit: Limit) -> int:
+    if limit.share is not None:
+        return 3
+    return 2 if limit.is_budget else int(limit.is_shadow)
+
+
 @cache
 def _static(limit: Limit) -> bytes:
     rate = limit.rate
     return _STATIC.pack(
-        limit.version, METHOD_CODES[limit.method], 2 if limit.is_budget else limit.is_shadow, limit.capacity,
+        limit.version, METHOD_CODES[limit.method], _kind(limit), limit.capacity,
         rate.whole if rate else 0, rate.part if rate else 0, rate.denominator if rate else 1,
         limit.reserve, _DIMENSION_CODES[limit.dimension], float(limit.scale / limit.exchange),
     )  # fmt: skip
@@ -201,6 +215,17 @@ class BucketState:
             self.level, self.fraction, self.at, self.held, self.leased, self.ends, self.shadowed, self.version,
             self.method, self.capacity, self.whole, self.part, self.denominator, self.reserve,
         )  # fmt: skip
+
+
+class Granted(NamedTuple):
+    """What Redis says of a grant: see `lua/grant.lua`."""
+
+    status: int
+    now_us: int
+    number: int
+    """Of the grant in force."""
+    asked: int
+    """Units asked for since somebody began to count, admitted or not."""
 
 
 def unpack_lease(data: bytes) -> Lease:
@@ -349,10 +374,7 @@ class Scripts:
             now, which, retry, *lefts = taken
             answer = [_REFUSED, now, which, retry]
         for (limit, _, _), left in zip(asked, lefts, strict=False):
-            assert limit.rate is not None
-            deficit = limit.capacity - left
-            until = -(-deficit * limit.rate.denominator // limit.rate.numerator) if deficit > 0 else 0
-            answer += [left, until, 0]
+            answer += [left, limit.until_full_us(left), 0]
         return answer
 
     async def lease(
@@ -431,3 +453,16 @@ class Scripts:
         arguments = [keys.buckets, pack_limit(limit, now_us), "" if spent is None else spent, patience_us]
         status, at_us, units = await self.run("seed", names, arguments)
         return status, at_us, units
+
+    async def now_us(self) -> int:
+        """Return Redis's time."""
+        return int(await self.run("now", [], []))
+
+    async def grant(
+        self, keys: Keys, bucket: str, *, number: int, capacity: int, rate: Rate | None, deadline_us: int
+    ) -> Granted:
+        """Put a grant of a shared capacity in force; without a rate its bucket is taken away. See `lua/grant.lua`."""
+        names = [keys.buckets + bucket, keys.bucket_list, keys.trail, keys.asked]
+        whole, part, per = (rate.whole, rate.part, rate.denominator) if rate is not None else (0, 0, 1)
+        terms = _GRANT.pack(number, capacity if rate is not None else 0, whole, part, per, deadline_us)
+        return Granted(*await self.run("grant", names, [keys.buckets, terms]))

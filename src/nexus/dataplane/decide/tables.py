@@ -20,6 +20,7 @@ import structlog
 from nexus.contracts.budgets import BudgetDocument, budget_limit, ledger_units
 from nexus.contracts.limit_specs import LimitSpec, compile_limit, decimal_fraction
 from nexus.contracts.limits import ANYBODY, Limit, LimitTable, OperationCost, Rate, ScopeKind, UnrepresentableLimit
+from nexus.contracts.shares import ShareDocument, share_limit
 from nexus.dataplane.decide.cells import CellHistory
 from nexus.dataplane.decide.lending import LoanRecord
 from nexus.dataplane.decide.scripts import METHOD_CODES, BucketState
@@ -114,6 +115,7 @@ class LimitSource(msgspec.Struct, frozen=True):
     # What an older release cached has none of these.
     budgets: list[BudgetDocument] = []
     exchange: list[ExchangeRow] = []
+    shares: list[ShareDocument] = []
 
 
 _KINDS: Mapping[str, tuple[str, type]] = {
@@ -124,6 +126,7 @@ _KINDS: Mapping[str, tuple[str, type]] = {
     "cost_rule": ("cost_rules", CostRuleRow),
     "budget": ("budgets", BudgetDocument),
     "exchange": ("exchange", ExchangeRow),
+    "share": ("shares", ShareDocument),
 }
 
 
@@ -192,6 +195,11 @@ def build_limits(source: LimitSource, at: datetime) -> tuple[LimitTable, datetim
             limits.setdefault(budget.organization_id, []).append(budget_limit(budget))
         except UnrepresentableLimit as error:
             log.error("a budget cannot be read", budget=budget.name, error=str(error))
+    for share in source.shares:
+        try:
+            limits.setdefault(share.organization_id, []).append(share_limit(share))
+        except UnrepresentableLimit as error:
+            log.error("a share cannot be read", capacity=share.name, error=str(error))
     for key in source.keys:
         limits.setdefault(key.organization_id, []).append(_key_limit(key))
     validities = [(row.valid_from, row.valid_to) for row in source.quotas]

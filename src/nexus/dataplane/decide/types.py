@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from nexus.contracts.limits import Dimension, Limit
+from nexus.contracts.limits import DIMENSIONS, Dimension, Limit
 
 Outcome = Literal["admitted", "refused", "impossible", "unavailable", "spent", "scarce"]
 """*spent*: the hold that was named has ended, or belongs to another call. *scarce*, only within the engine: ask again."""
@@ -76,3 +76,28 @@ class Settlement:
 
     status: Literal["ended", "ended_before", "unknown", "unavailable"]
     legs: Sequence[SettledLeg] = field(default=())
+
+    @classmethod
+    def read(cls, answer: Sequence[int]) -> Settlement:
+        """Read what the script answers."""
+        if answer[0] == 0:
+            return cls("unknown")
+        legs = [
+            SettledLeg(DIMENSIONS[dimension - 1], charged, actual)
+            for dimension, charged, actual in zip(answer[2::4], answer[3::4], answer[4::4], strict=True)
+        ]
+        return cls("ended" if answer[0] == 1 else "ended_before", legs)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowAccount:
+    """How a window of a bucket stands."""
+
+    begins_us: int
+    ends_us: int
+    used: int
+    """Everything that is charged."""
+    lost: int
+    """Of that, what processes had on lease that told nothing of it any more."""
+    known: int
+    """Of that, what is known to be spent: neither lost, nor on lease, nor held."""

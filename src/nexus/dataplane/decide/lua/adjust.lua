@@ -4,7 +4,7 @@
 -- ARGV[1] name of the adjustment   ARGV[2] what bucket keys begin with   ARGV[3] the packed limit
 -- ARGV[4] units to take, negative to give   ARGV[5] where the window begins that is meant, 0 for whichever is now
 -- ARGV[6], ARGV[7], ARGV[8] level, held units and units on lease that the bucket has to have; or else none of them
--- Returns {status, left}: 1 done, 2 that window is over, -2 other windows, -3 the cell is not known, -4 a budget that is not opened,
+-- Returns {status, left}: 1 done, 2 that window is over, -2 other windows, -3 the cell is not known, -4 a budget that is not opened, or a share not granted,
 -- -5 the bucket has changed.
 local since = redis.call('GET', KEYS[2])
 if not since then return { -3, 0 } end

@@ -143,7 +143,7 @@ local function posting(b)
 end
 
 -- What a limit's packed argument says: 13 little-endian doubles.
---   version, method, kind (1 a shadow, 2 a budget), capacity, whole, part, d, reserve, dimension, scale (of what it is in, which an
+--   version, method, kind (1 a shadow, 2 a budget, 3 a share), capacity, whole, part, d, reserve, dimension, scale (of what it is in, which an
 --   exchange rate may make a fraction), then three boundaries of windows
 local LIMIT = '<ddddddddddddd'
 
@@ -157,7 +157,8 @@ end
 
 -- Brings the bucket of a limit to now, or opens it: full, or, in a cell rebuilt at `since`, as if empty at that instant.
 -- Returns it, and 1 where the limit is a shadow; nil when none of the limit's windows holds now, and with it `UNOPENED` when it is
--- a budget's that is not there: that begins with what was spent already, and `opening` says that it is being opened (see seed).
+-- a budget's that is not there: that begins with what was spent already, and `opening` says that it is being opened (see seed); or
+-- that of a share, which begins by being granted (see grant).
 local UNOPENED = -4
 local function current(state, limit, since, opening)
     local version, method, shadow, capacity, whole, part, d, reserve, _, _, w0, w1, w2 = unpack_(LIMIT, limit)
@@ -167,7 +168,7 @@ local function current(state, limit, since, opening)
         if now < w1 then starts, ends = w0, w1 else starts, ends = w1, w2 end
     end
     local b = load(state)
-    if not b and shadow == 2 and not opening then return nil, UNOPENED end
+    if not b and shadow >= 2 and not opening then return nil, UNOPENED end
     if not b then
         b = { level = 0, fraction = 0, at = now, held = 0, leased = 0, ends = ends, shadowed = 0, version = version,
               method = method, capacity = capacity, whole = whole, part = part, d = d, reserve = reserve,

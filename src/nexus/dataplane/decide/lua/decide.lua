@@ -12,7 +12,7 @@
 --         0 refused by `limit` (microseconds: when to try again), nothing written   -1 refused for ever: larger than the limit
 --         2 admitted before under this hold   3 this hold has ended, or is another call's
 --        -2 no window of `limit` holds now: ask again with others   -3 the cell is not known
---        -4 `limit` is a budget whose bucket is not opened yet: see seed
+--        -4 `limit` is a budget whose bucket is not opened yet: see seed; or a share that is not granted: see grant
 --         5 not now: `limit` has not enough left, and would if all leases came back
 local id, life = ARGV[1], tonumber(ARGV[2])
 local privileged, trailed = ARGV[3] == '1', ARGV[4] == '1'

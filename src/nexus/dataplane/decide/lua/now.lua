@@ -1,0 +1,2 @@
+-- Returns the time, in microseconds since 1970.
+return now
