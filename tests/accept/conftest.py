@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.races.node import Node
+
+_LONGEST_SECONDS = 3600
+"""What a test may take before it counts as hung: there is more data here, and every variant of what is tried."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give these tests longer than others."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_LONGEST_SECONDS))
 
 
 @pytest.fixture(scope="module")
