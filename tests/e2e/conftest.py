@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, ViewportSize, async_playwright, expect
 
 from tests.e2e.forwarded import Forwarded, forward, sandbox_process
 from tests.e2e.limited import Limited, limit
 from tests.e2e.traffic import COUNT, send_week
+from tests.e2e.visits import PATIENCE, Seats, Visit
 from tests.races.node import Node, until
 
 CHROMIUM = os.environ.get("NEXUS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -28,8 +29,6 @@ FLAGS = [
 BUILT = Path(__file__).parents[2] / "src" / "nexus" / "entry" / "web" / "index.html"
 WIDE: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
-PATIENCE = 30_000
-"""Milliseconds until a wait gives up: a busy machine is slow, and slow is not wrong."""
 expect.set_options(timeout=PATIENCE)
 
 
@@ -132,54 +131,29 @@ async def limited(site: Site, browser: Browser) -> AsyncIterator[Limited]:
     await context.close()
 
 
-@dataclass
-class Visit:
-    """One person's browser: opens pages and remembers what they complained about."""
-
-    context: BrowserContext
-    site: Site
-    complaints: list[str]
-
-    async def page(self, path: str = "/", **options: Any) -> Page:
-        """Open a path of the site."""
-        page = await self.context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: self.complaints.append(f"{path}: {error}"))
-        page.on("console", lambda message: message.type == "error" and self._console(path, message.text))
-        page.on("request", lambda request: self._request(path, request.url))
-        await page.goto(self.site.url + path, **options)
-        return page
-
-    def _console(self, path: str, message: str) -> None:
-        # A refusal is the server's answer, not a fault of the page.
-        if "Failed to load resource" not in message:
-            self.complaints.append(f"{path}: {message}")
-
-    def _request(self, path: str, url: str) -> None:
-        if not url.startswith((self.site.url, "data:", "blob:")):
-            self.complaints.append(f"{path} asks somebody else: {url}")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def seats(site: Site, browser: Browser) -> Seats:
+    """Where visitors sit in turn."""
+    return Seats(browser, site.url)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def visit(site: Site, browser: Browser) -> AsyncIterator[Any]:
-    """Make visits: signed in and wide unless said otherwise. A page's own complaint fails the test."""
-    made: list[Visit] = []
+async def visit(site: Site, seats: Seats) -> AsyncIterator[Any]:
+    """Make visits: signed in, wide and in Berlin unless said otherwise. A page's own complaint fails the test."""
+    made: list[tuple[Visit, str]] = []
 
-    async def make(*, signed_in: bool = True, viewport: ViewportSize | None = None, **options: Any) -> Visit:
-        state = site.state if signed_in else None
-        context = await browser.new_context(
-            storage_state=state,  # type: ignore[arg-type]
-            viewport=viewport or WIDE,
-            timezone_id=options.pop("zone", "Europe/Berlin"),
-            accept_downloads=True,
-            **options,
-        )
-        await context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.url)
-        found = Visit(context, site, [])
-        made.append(found)
+    async def make(
+        *, signed_in: bool = True, viewport: ViewportSize = WIDE, zone: str = "Europe/Berlin", **media: Any
+    ) -> Visit:
+        found = Visit(await seats.take(zone), site.url, viewport, media)
+        made.append((found, zone))
+        if signed_in:
+            await found.context.add_cookies(site.state["cookies"])
+        await found.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.url)
         return found
 
     yield make
-    for found in made:
-        await found.context.close()
-    assert [line for found in made for line in found.complaints] == []
+    for found, zone in made:
+        found.end()
+        await seats.give_back(found.seat, zone)
+    assert [line for found, _ in made for line in found.complaints] == []

@@ -48,8 +48,16 @@ async def faults_as_seen(page: Page, forms: list[Form], **options: Any) -> list[
     return faults
 
 
+async def _set_up(page: Page, form: Form) -> None:
+    # Before a page is opened: it need not be drawn in another form first.
+    scheme, size = form
+    await page.emulate_media(color_scheme=scheme)
+    await page.set_viewport_size(size)
+
+
 async def faults_of_page(page: Page, url: str, path: str, forms: list[Form], **options: Any) -> list[str]:
     """Open a page and look at it in some forms."""
+    await _set_up(page, forms[0])
     await page.goto(url + path)
     await settled(page)
     return [f"{path}, {fault}" for fault in await faults_as_seen(page, forms, **options)]
@@ -59,7 +67,7 @@ async def faults_of_opened(
     page: Page, url: str, path: str, button: str, forms: list[Form], **options: Any
 ) -> list[str]:
     """Open a page and what it opens, and look at it in some forms."""
-    await page.set_viewport_size(forms[0][1])
+    await _set_up(page, forms[0])
     await page.goto(url + path)
     await settled(page)
     await page.locator(button).first.click()

@@ -6,17 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Route, expect
 
 from tests.e2e.conftest import Site
 from tests.e2e.sight import settled
+from tests.e2e.visits import slowed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-async def _slow_down(page: Page) -> None:
-    session = await page.context.new_cdp_session(page)
-    await session.send("Emulation.setCPUThrottlingRate", {"rate": 8})
 
 
 async def test_of_two_changes_in_one_breath_both_hold(visit: Any) -> None:
@@ -54,11 +50,11 @@ async def test_a_box_shows_its_tick_before_the_answer_is_there(visit: Any) -> No
 async def test_letters_typed_right_after_opening_a_dialogue_are_its_own(visit: Any) -> None:
     page = await (await visit()).page("/keys")
     await settled(page)
-    await _slow_down(page)
 
-    await page.get_by_role("button", name="Create key").focus()
-    await page.keyboard.press("Enter")
-    await page.keyboard.type("mailer")
+    async with slowed(page, 8):
+        await page.get_by_role("button", name="Create key").focus()
+        await page.keyboard.press("Enter")
+        await page.keyboard.type("mailer")
 
     await expect(page.get_by_role("dialog").get_by_label("Name")).to_have_value("mailer")
 

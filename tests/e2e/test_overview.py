@@ -12,11 +12,12 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from tests.e2e.conftest import Site
 from tests.e2e.sight import count, money, percent, settled
 from tests.e2e.traffic import send
+from tests.e2e.visits import slowed
 from tests.races.node import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -242,33 +243,33 @@ async def test_the_keyboard_alone_leads_everywhere(visit: Any) -> None:
 
 
 async def test_letters_typed_right_after_opening_the_palette_are_not_lost(visit: Any) -> None:
-    found = await visit()
-    page = await found.page("/?range=7d")
+    page = await (await visit()).page("/?range=7d")
     await settled(page)
-    slow = await found.context.new_cdp_session(page)
-    await slow.send("Emulation.setCPUThrottlingRate", {"rate": 4})
 
-    await page.keyboard.press("Control+k")
-    await page.keyboard.type("costs")
+    async with slowed(page, 4):
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("costs")
 
     await expect(page.get_by_role("textbox", name="Go to…")).to_have_value("costs")
-    await slow.send("Emulation.setCPUThrottlingRate", {"rate": 1})
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Costs", exact=True)).to_be_visible()
 
 
-async def test_script_of_the_first_view_is_small(visit: Any, site: Site) -> None:
-    found = await visit()
+async def test_script_of_the_first_view_is_small(browser: Browser, site: Site) -> None:
+    # A browser of its own, that has kept nothing of former visits.
+    context = await browser.new_context(storage_state=site.state)  # type: ignore[arg-type]
     sizes: dict[str, int] = {}
 
     async def note(response: Any) -> None:
         if response.url.endswith(".js"):
             sizes[response.url.rsplit("/", 1)[-1]] = (await response.request.sizes())["responseBodySize"]
 
-    found.context.on("response", note)
-    page = await found.page("/")
+    context.on("response", note)
+    page = await context.new_page()
+    await page.goto(site.url)
     await settled(page)
 
     await until(lambda: all(sizes.values()) and len(sizes) > 1, "sizes are known")
     first = {name: size for name, size in sizes.items() if not name.startswith("Chart")}
     assert 0 < sum(first.values()) < 250_000, sizes
+    await context.close()

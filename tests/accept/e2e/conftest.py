@@ -1,5 +1,5 @@
 """The node and the browser of the tests of pages."""
 
-from tests.e2e.conftest import browser, node, sandbox, site, visit
+from tests.e2e.conftest import browser, node, sandbox, seats, site, visit
 
-__all__ = ["browser", "node", "sandbox", "site", "visit"]
+__all__ = ["browser", "node", "sandbox", "seats", "site", "visit"]
