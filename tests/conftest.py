@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import shutil
@@ -28,6 +29,7 @@ from nexus.platform.db import Database
 from nexus.platform.db.embedded import EmbeddedPostgres, as_service_user, make_reachable, own
 from tests.postgres import TestServer, start_server
 from tests.postgres_apart import PostgresApart
+from tests.races.prepared import prepare
 
 # Assertions of modules that tests share are shown with their values.
 pytest.register_assert_rewrite("tests.races.node", "tests.e2e.sight", "tests.sdk.programs")
@@ -214,6 +216,22 @@ def redis_url(redis_server: str) -> str:
     client.flushall()
     client.close()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory that a node's own begins as a copy of, made once for all of a session's processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    made = folder / "prepared"
+    with (folder / "prepared.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            draft = folder / f"prepared.{os.getpid()}"
+            asyncio.run(prepare(draft))
+            draft.rename(made)
+    return made
 
 
 @pytest.fixture

@@ -63,14 +63,16 @@ def sandbox() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory, sandbox: str) -> Iterator[Node]:
+def node(tmp_path_factory: pytest.TempPathFactory, prepared: Path, sandbox: str) -> Iterator[Node]:
     """A running `nexus up` that no browser has visited yet."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here: `apt-get install chromium`, or name one in NEXUS_TEST_CHROMIUM")
     if not BUILT.exists():
         pytest.skip("the web application is not built: `make web`")
     node = Node(
-        tmp_path_factory.mktemp("e2e") / "node", environment={"NEXUS_WORKERS": "1", "NEXUS_GATEWAY_ALLOW": sandbox}
+        tmp_path_factory.mktemp("e2e") / "node",
+        environment={"NEXUS_WORKERS": "1", "NEXUS_GATEWAY_ALLOW": sandbox},
+        prepared=prepared,
     )
     node.start()
     try:

@@ -20,8 +20,8 @@ async def make_node(tmp_path: Path) -> AsyncIterator[Callable[..., Node]]:
     """Makes nodes in folders of the test; what it leaves running is ended."""
     made: list[Node] = []
 
-    def make(name: str = "node", **environment: str) -> Node:
-        node = Node(tmp_path / name, environment={"NEXUS_WORKERS": "1", **environment})
+    def make(name: str = "node", *, prepared: Path | None = None, **environment: str) -> Node:
+        node = Node(tmp_path / name, environment={"NEXUS_WORKERS": "1", **environment}, prepared=prepared)
         made.append(node)
         return node
 

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -46,8 +47,10 @@ class Stream:
             await self.changed.wait()
 
 
-async def test_every_stream_hears_of_every_call_and_all_end_with_the_node(make_node: Callable[..., Node]) -> None:
-    node = make_node(NEXUS_WORKERS="2", NEXUS_ADMIN_EMAIL=EMAIL, NEXUS_ADMIN_PASSWORD=PASSWORD)
+async def test_every_stream_hears_of_every_call_and_all_end_with_the_node(
+    make_node: Callable[..., Node], prepared: Path
+) -> None:
+    node = make_node(prepared=prepared, NEXUS_WORKERS="2", NEXUS_ADMIN_EMAIL=EMAIL, NEXUS_ADMIN_PASSWORD=PASSWORD)
     node.start()
     await node.wait_ready()
     jar = aiohttp.CookieJar(unsafe=True)

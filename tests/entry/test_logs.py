@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -125,8 +126,8 @@ async def test_no_secret_is_in_any_log(running: Node) -> None:
         assert [secret[:6] for secret in secrets if secret in text] == [], name
 
 
-async def test_people_can_have_lines_for_people(make_node: MakeNode) -> None:
-    node = make_node(NEXUS_LOG_FORMAT="console", NEXUS_LOG_LEVEL="warning")
+async def test_people_can_have_lines_for_people(make_node: MakeNode, prepared: Path) -> None:
+    node = make_node(prepared=prepared, NEXUS_LOG_FORMAT="console", NEXUS_LOG_LEVEL="warning")
     node.start()
     await node.wait_ready()
     quiet = node.log.read_text()

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -85,8 +86,8 @@ async def test_secrets_are_readable_by_their_owner_only(running: Node) -> None:
     assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
 
 
-async def test_it_is_stopped_cleanly(make_node: MakeNode) -> None:
-    node = make_node()
+async def test_it_is_stopped_cleanly(make_node: MakeNode, prepared: Path) -> None:
+    node = make_node(prepared=prepared)
     for sign in (signal.SIGINT, signal.SIGTERM):
         # As in a terminal, where Ctrl-C reaches the whole group of processes.
         node.start(start_new_session=True)

@@ -30,11 +30,12 @@ WIDEST = {"from": "1990-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def node(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Node]:
     # It takes less at once than a replay sends of itself.
     node = Node(
         tmp_path_factory.mktemp("replay") / "node",
         environment={"NEXUS_WORKERS": "1", "NEXUS_INGEST_MAX_RECORDS": "300", "NEXUS_INGEST_MAX_RECORD_BYTES": "4000"},
+        prepared=prepared,
     )
     node.start()
     try:

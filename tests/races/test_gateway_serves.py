@@ -19,8 +19,8 @@ from tests.races.node import Node, until
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    node = Node(tmp_path / "node", environment=ENVIRONMENT)
+async def node(tmp_path: Path, prepared: Path) -> AsyncIterator[Node]:
+    node = Node(tmp_path / "node", environment=ENVIRONMENT, prepared=prepared)
     node.start()
     await node.wait_ready()
     yield node

@@ -13,9 +13,9 @@ from tests.races.node import Node, Senders, assert_exactly_once, is_alive, until
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
+async def node(tmp_path: Path, prepared: Path) -> AsyncIterator[Node]:
     # Records go to the spool after one second rather than ten, so that the test need not wait.
-    node = Node(tmp_path / "node", environment={"NEXUS_INGEST_COMMIT_TIMEOUT_MS": "1000"})
+    node = Node(tmp_path / "node", environment={"NEXUS_INGEST_COMMIT_TIMEOUT_MS": "1000"}, prepared=prepared)
     node.start()
     await node.wait_ready()
     yield node

@@ -45,8 +45,8 @@ class SlowServer:
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    node = Node(tmp_path / "node", environment=ENVIRONMENT | {"NEXUS_WORKERS": "1"})
+async def node(tmp_path: Path, prepared: Path) -> AsyncIterator[Node]:
+    node = Node(tmp_path / "node", environment=ENVIRONMENT | {"NEXUS_WORKERS": "1"}, prepared=prepared)
     node.start()
     await node.wait_ready()
     yield node
