@@ -142,20 +142,20 @@ async def seats(site: Site, browser: Browser) -> Seats:
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(site: Site, seats: Seats) -> AsyncIterator[Any]:
     """Make visits: signed in, wide and in Berlin unless said otherwise. A page's own complaint fails the test."""
-    made: list[tuple[Visit, str]] = []
+    made: list[Visit] = []
 
     async def make(
         *, signed_in: bool = True, viewport: ViewportSize = WIDE, zone: str = "Europe/Berlin", **media: Any
     ) -> Visit:
-        found = Visit(await seats.take(zone), site.url, viewport, media)
-        made.append((found, zone))
+        found = Visit(await seats.take(), site.url, viewport, zone, media)
+        made.append(found)
         if signed_in:
             await found.context.add_cookies(site.state["cookies"])
         await found.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.url)
         return found
 
     yield make
-    for found, zone in made:
-        found.end()
-        await seats.give_back(found.seat, zone)
-    assert [line for found, _ in made for line in found.complaints] == []
+    for found in made:
+        await found.end()
+        await seats.give_back(found.seat)
+    assert [line for found in made for line in found.complaints] == []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Error, Page, ViewportSize
+from playwright.async_api import Browser, BrowserContext, CDPSession, Error, Page, ViewportSize
 
 PATIENCE = 30_000
 """Milliseconds until a wait gives up: a busy machine is slow, and slow is not wrong."""
@@ -25,7 +25,7 @@ class Seat:
 
 @dataclass
 class Seats:
-    """Where visitors sit: a seat for each who visits at the same time, by time zone.
+    """Where visitors sit: a seat for each who visits at the same time.
 
     A seat is given on once nothing of its last visit is left but the scripts, compiled. A new page compiles them all anew:
     it opens in twice the processor's time, one in a new context in more.
@@ -33,24 +33,23 @@ class Seats:
 
     browser: Browser
     url: str
-    _free: dict[str, list[Seat]] = field(default_factory=dict)
+    _free: list[Seat] = field(default_factory=list)
 
-    async def take(self, zone: str) -> Seat:
+    async def take(self) -> Seat:
         """Return a seat that nobody sits in, signed in nowhere."""
-        free = self._free.setdefault(zone, [])
-        if free:
-            return free.pop()
-        context = await self.browser.new_context(timezone_id=zone, accept_downloads=True)
+        if self._free:
+            return self._free.pop()
+        context = await self.browser.new_context(accept_downloads=True)
         return Seat(context, await context.new_page())
 
-    async def give_back(self, seat: Seat, zone: str) -> None:
+    async def give_back(self, seat: Seat) -> None:
         """Clear what was left; a seat that cannot be cleared is thrown away."""
         try:
             await self._clear(seat)
         except Error:
             await seat.context.close()
         else:
-            self._free[zone].append(seat)
+            self._free.append(seat)
 
     async def _clear(self, seat: Seat) -> None:
         for page in seat.context.pages:
@@ -74,9 +73,11 @@ class Visit:
     seat: Seat
     url: str
     viewport: ViewportSize
+    zone: str
     media: dict[str, Any]
     complaints: list[str] = field(default_factory=list)
     _listeners: list[tuple[Page, Any, Any]] = field(default_factory=list)
+    _sessions: list[CDPSession] = field(default_factory=list)
 
     @property
     def context(self) -> BrowserContext:
@@ -92,13 +93,20 @@ class Visit:
         self._listen(page, "request", lambda request: self._request(path, request.url))
         await page.set_viewport_size(self.viewport)
         await page.emulate_media(**{"color_scheme": "light", "reduced_motion": "no-preference"} | self.media)
+        # Of the page and not of its context, which is then of use to visits from everywhere.
+        session = await self.context.new_cdp_session(page)
+        await session.send("Emulation.setTimezoneOverride", {"timezoneId": self.zone})
+        self._sessions.append(session)
         await page.goto(self.url + path, **options)
         return page
 
-    def end(self) -> None:
-        """Listen no longer."""
+    async def end(self) -> None:
+        """Listen no longer, and give the page its own time zone back."""
         for page, event, listener in self._listeners:
             page.remove_listener(event, listener)
+        for session in self._sessions:
+            with suppress(Error):  # the page may be closed, its session with it
+                await session.detach()
 
     def _listen(self, page: Page, event: Any, listener: Any) -> None:
         page.on(event, listener)
