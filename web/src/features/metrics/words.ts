@@ -17,6 +17,6 @@ export const words = {
   unknown: "not told", none: "(none)", between: (low: string, high: string) => `between ${low} and ${high}`, above: (low: string) => `above ${low}`, below: (high: string) => `below ${high}`,
   within: "A percentile of single values lies within its bucket, for certain: point at a figure to see where the bucket ends.",
   active: (n: string, most: string) => `${n} active series${most ? ` of at most ${most}` : ""}.`,
-  refused: (n: number, shown: string, metric: string, at: string) => `${n === 1 ? "1 point was refused as it" : `${shown} points were refused as they`} would have begun another, the newest of ${metric} on ${at}: leave out labels whose values are always new.`,
+  refused: (n: number, shown: string, metric: string, at: string) => `${n === 1 ? "1 point was refused as it" : `${shown} points were refused as they`} would have begun another, the newest of ${metric} (${at}): leave out labels whose values are always new.`,
   prometheus: "For Prometheus", utc: "Periods are of UTC.",
 };
