@@ -33,7 +33,7 @@ async def test_a_portion_grows_while_it_is_quick_and_shrinks_until_it_gets_throu
 
     began, is_slow = now, False
     # Nobody knows yet how long a row takes: what is cut off was done for nothing.
-    assert await turns(6) == [4_000, 8_000, 16_000, 32_000, 50_000, 50_000]
+    assert await turns(8) == [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 50_000, 50_000]
     is_slow = True
     assert await turns(5) == [50_000, 25_000, 12_500, 6_250, 6_250]
     is_slow = False
