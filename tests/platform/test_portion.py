@@ -40,6 +40,20 @@ async def test_a_portion_grows_while_it_is_quick_and_shrinks_until_it_gets_throu
     assert await turns(4) == [6_250, 12_500, 25_000, 50_000]
 
 
+async def test_a_portion_does_not_grow_while_there_is_less_to_do() -> None:
+    portion = Portion(50_000)
+
+    async def nothing(_: int) -> int:
+        return 0
+
+    async def nearly_all(rows: int) -> int:
+        return rows - 1
+
+    for work in (nothing, nearly_all) * 5:
+        await portion.take(work)
+    assert portion.rows == 1_000
+
+
 @pytest.mark.parametrize("most", [800, 100])
 async def test_a_portion_is_never_nothing(most: int) -> None:
     portion = Portion(most)

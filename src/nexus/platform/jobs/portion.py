@@ -26,13 +26,14 @@ class Portion:
         self._clock = clock
 
     async def take(self, work: Callable[[int], Awaitable[int]]) -> int:
-        """Do work on as many rows as are right now, and return what it returns; its time-out is passed on."""
+        """Do work on as many rows as are right now, and return how many it did; its time-out is passed on."""
         began = self._clock()
         try:
             done = await work(self.rows)
         except (TimeoutError, asyncpg.QueryCanceledError):
             self.rows = max(min(self.rows, _LEAST), self.rows // 2)
             raise
-        if self._clock() - began < _QUICK_SECONDS:
+        # With nothing to do, or less than a portion, or another node at it, nobody knows how long a portion takes.
+        if done >= self.rows and self._clock() - began < _QUICK_SECONDS:
             self.rows = min(self._most, self.rows * 2)
         return done
