@@ -96,6 +96,8 @@ class UsageRates:
     """Those that such a call can be charged by, or whose units contain one that it counts; in the price's order."""
     uncovered: str | None
     """A unit that the price does not pay for."""
+    plain: tuple[tuple[str, int], ...] = ()
+    """Units and their numerators, where that is all there is to it: each is paid for whatever else the call counts."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,13 @@ class CompiledPrice:
                 places[place] = len(kept)
                 kept[place] = Rate(rate.unit, rate.steps, parts)
         uncovered = next((unit for unit in units if unit != "requests" and not self.covers(unit)), None)
-        return UsageRates(tuple(kept.values()), uncovered)
+        rates = tuple(kept.values())
+        is_plain = uncovered is None and all(
+            not rate.parts and len(rate.steps) == 1 and not rate.steps[0][0] and rate.unit in units for rate in rates
+        )
+        # What a call is charged for being made depends on whether it failed.
+        is_plain = is_plain and all(rate.unit != "requests" for rate in rates)
+        return UsageRates(rates, uncovered, tuple((rate.unit, rate.steps[0][1]) for rate in rates) if is_plain else ())
 
 
 def compile_price(document: PriceDocument, components: Iterable[Component]) -> CompiledPrice:

@@ -128,6 +128,14 @@ def _with_variants(
 
 
 def _cost(price: CompiledPrice, usage: Mapping[str, int], is_failure: bool) -> Priced:
+    known = price.rates_of(tuple(usage))
+    if known.plain:
+        total = 0
+        for unit, numerator in known.plain:
+            if (count := usage[unit]) < 0:
+                return _KNOWN_REASONS["inconsistent_usage"]
+            total += count * numerator
+        return _priced(price, total)
     total = 0
     used = False
     context = usage.get("input", 0)
@@ -135,7 +143,6 @@ def _cost(price: CompiledPrice, usage: Mapping[str, int], is_failure: bool) -> P
     is_used = len(usage) > ("requests" in usage)
     # A failed call that used nothing is not charged for having been made either.
     requests = 0 if is_failure and not is_used else 1
-    known = price.rates_of(tuple(usage))
     for rate in known.rates:
         count = requests if rate.unit == "requests" else usage.get(rate.unit, 0)
         for place in rate.parts:
@@ -156,6 +163,11 @@ def _cost(price: CompiledPrice, usage: Mapping[str, int], is_failure: bool) -> P
         return _unpriced(f"no_price_for_unit:{known.uncovered}")
     if not used and not is_failure and not is_used:
         return _KNOWN_REASONS["no_usage"]
+    return _priced(price, total)
+
+
+def _priced(price: CompiledPrice, total: int) -> Priced:
+    """Round a sum of numerators, half to even."""
     nanos, rest = divmod(total * NANOS, price.denominator)
     twice = 2 * rest
     if twice > price.denominator or (twice == price.denominator and nanos & 1):

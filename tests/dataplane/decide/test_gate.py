@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import product
@@ -15,8 +16,9 @@ from nexus.contracts.keys import KeyEntry, KeyTable, OrganizationEntry
 from nexus.contracts.limits import Limit
 from nexus.contracts.prices import Component, ModelDocument, PriceBook, PriceDocument, ProviderDocument
 from nexus.dataplane.decide.asgi import LimiterAway, QuotaExceeded, refusal
+from nexus.dataplane.decide.engine import Admission
 from nexus.dataplane.decide.gate import UNKNOWN_OUTPUT_TOKENS, Gate, Ticket
-from nexus.dataplane.decide.scripts import BucketState, keys_of
+from nexus.dataplane.decide.scripts import BucketState, Scripts, keys_of
 from nexus.dataplane.http import NotLoaded
 from nexus.kit.money import NANOS
 from tests.dataplane.conftest import OwnRedis
@@ -31,8 +33,8 @@ KEYS = KeyTable(1, MappingProxyType({}), MappingProxyType({
 
 
 class Gated:
-    def __init__(self, url: str, *known: Limit) -> None:
-        self.node = Node(url, *known)
+    def __init__(self, url: str, *known: Limit, **more: Any) -> None:
+        self.node = Node(url, *known, **more)
         self.gate = Gate(self.node.engine, keys=lambda: KEYS, prices=lambda: PriceBook.from_documents([]))
 
     async def admit(self, key: KeyEntry, **asked: Any) -> Ticket | None:
@@ -144,3 +146,49 @@ async def test_while_limits_are_not_known_no_call_is_taken_for_unlimited(gated: 
 
     with pytest.raises(NotLoaded):
         await gate.ask(KEY, provider="openai")
+
+
+async def test_who_comes_while_more_is_being_leased_waits_for_it_and_looks_at_no_limit(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many: dict[str, Any] = {"capacity": 10**9, "per_us": DAY}
+    known = limit(1, **many), limit(2, **many), limit(3, dimension="tokens", **many)
+    gated = Gated(redis_url, *known, timeout_seconds=30.0, socket_seconds=30.0)
+    looked_at_all = 0
+    by_all_limits, lease = Admission.decide, Scripts.lease
+    may_answer = asyncio.Event()
+
+    async def counted(admission: Admission, *call: Any, **more: Any) -> Any:
+        nonlocal looked_at_all
+        looked_at_all += 1
+        return await by_all_limits(admission, *call, **more)
+
+    async def slow(scripts: Scripts, *asked: Any, **more: Any) -> Any:
+        await may_answer.wait()
+        return await lease(scripts, *asked, **more)
+
+    async def ask() -> Ticket:
+        ticket = await gated.admit(KEY, provider="openai", model="m", input_tokens=10, most_output=20)
+        assert ticket is not None
+        gated.gate.settle(ticket, tokens=30)
+        return ticket
+
+    async with asyncio.timeout(60):
+        while (purse := (await ask()).plan.purse).windows is None or not purse.until_us:
+            pass
+        # As when they have come to their end.
+        for key in purse.plan.keys:
+            gated.node.engine._lessee.leases._end(key)
+        monkeypatch.setattr(Admission, "decide", counted)
+        monkeypatch.setattr(Scripts, "lease", slow)
+        calls = [asyncio.create_task(ask()) for _ in range(20)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        before = looked_at_all
+        may_answer.set()
+        tickets = await asyncio.gather(*calls)
+    await gated.gate.stop()
+    await gated.node.close()
+
+    assert before == 1, "the first; all others wait for what it gets"
+    assert all(ticket.decision.is_admitted for ticket in tickets)

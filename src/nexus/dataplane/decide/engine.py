@@ -107,7 +107,6 @@ class Admission:
         self._flights = Flights()
         self._paused: dict[tuple[UUID, str], int] = {}
         self._skew_us = 0
-        self._last_hold = 0
         self._cells: set[UUID] = set()
         self._reaped_at: dict[UUID, float] = {}
         self._doubtful: deque[tuple[UUID, str]] = deque(maxlen=_MOST_DOUBTFUL)
@@ -239,10 +238,13 @@ class Admission:
         """Decide a call that this process settles, if what is set aside for its kind is enough; None: ask by `decide`."""
         if plan.table is not self._table():
             return None
-        self._last_hold += 1
-        return self._lessee.decide_now(
-            plan, charges, f"{self._lessee.leases.process}-{self._last_hold}", int(hold_seconds * _SECOND)
-        )
+        return self._lessee.decide_now(plan, charges, self._lessee.next_hold(), int(hold_seconds * _SECOND))
+
+    async def decide_soon(self, plan: Plan, charges: Charges, *, hold_seconds: float) -> Decision | None:
+        """Decide a call as `decide_now` does once there is more, if that is being asked for now; None: ask by `decide`."""
+        if plan.table is not self._table():
+            return None
+        return await self._lessee.decide_soon(plan, charges, self._lessee.next_hold(), int(hold_seconds * _SECOND))
 
     def settle_now(self, hold_id: str, actual: Mapping[Dimension, int]) -> Finished | None:
         """Settle a hold that this process has; None for any other: settle it by `settle`."""

@@ -89,10 +89,11 @@ class Ticket(msgspec.Struct, frozen=True):
 class _Kind:
     """What calls of one key to one model have in common."""
 
-    __slots__ = ("call", "key", "organization", "plan", "tags")
+    __slots__ = ("call", "key", "keys", "organization", "plan", "tags")
 
-    def __init__(self, call: Priced, tags: Mapping[str, str], plan: Plan) -> None:
+    def __init__(self, call: Priced, tags: Mapping[str, str], keys: KeyTable, plan: Plan) -> None:
         self.key = call.key
+        self.keys = keys
         self.call = call
         self.organization = call.organization
         self.tags = tags
@@ -132,9 +133,12 @@ class Gate:
 
     def concerns(self, key: KeyEntry) -> bool:
         """Whether calls with this key have any limit to be asked. `NotLoaded` while nobody knows: none is not the same."""
+        self._check_loaded()
+        return bool(self._admission.table.limits.get(key.organization_id))
+
+    def _check_loaded(self) -> None:
         if not self._is_loaded():
             raise NotLoaded(retry_after_seconds=1)
-        return bool(self._admission.table.limits.get(key.organization_id))
 
     async def ask(
         self,
@@ -157,10 +161,11 @@ class Gate:
         `most_output` is how many tokens the answer may have by the request's own word, where it says so. The cost is in nanos of
         the organization's currency; where it is not given, the price book estimates it.
         """
-        if not self.concerns(key):
-            return None
+        self._check_loaded()
         kind = self._kind(key, provider, model, endpoint, method, region, tags or {})
         plan = kind.plan
+        if not plan.limits and not self.concerns(key):
+            return None
         output = 0
         if input_tokens or model:
             output = self._usual_output((provider, model)) if most_output is None else most_output
@@ -169,11 +174,11 @@ class Gate:
             usage = {"input": input_tokens, "output": output, "requests": 1}
             cost = min(self._price(kind.call, model, usage) or 0, MAX_UNITS)
         tokens = input_tokens + output
-        amounts = {
-            "requests": 1, "operations": 0, "bytes": request_bytes, "tokens": tokens, "concurrency": 1, "money": cost,
-        }  # fmt: skip
-        charges = plan.charges([amounts[limit.dimension] for limit in plan.columns])
+        # In the order of `DIMENSIONS`.
+        charges = plan.charges_for((1, 0, request_bytes, tokens, 1, cost))
         decision = self._admission.decide_now(plan, charges, hold_seconds=hold_seconds)
+        if decision is None:
+            decision = await self._admission.decide_soon(plan, charges, hold_seconds=hold_seconds)
         if decision is None:
             decision = await self._admission.decide(
                 structs.replace(_call_of(kind), bytes=request_bytes, tokens=tokens, money=cost),
@@ -193,18 +198,14 @@ class Gate:
             self._book, self._kinds = book, {}
         # By the number of the id, as an id is hashed and compared in Python.
         name = (key.id.int, provider, model, endpoint, method, region, tuple(sorted(tags.items())) if tags else ())
-        organization = self._keys().organizations.get(key.organization_id)
+        keys = self._keys()
         kind = self._kinds.get(name)
-        if (
-            kind is None
-            or kind.key is not key
-            or kind.organization is not organization
-            or kind.plan.table is not self._admission.table
-        ):
+        if kind is None or kind.keys is not keys or kind.key is not key or kind.plan.table is not self._admission.table:
             if len(self._kinds) >= _MOST_KINDS:
                 self._kinds.clear()
+            organization = keys.organizations.get(key.organization_id)
             call = Priced(key, provider, model, endpoint, method, region, organization)
-            kind = _Kind(call, tags, Plan(LimitTable(), "", ()))
+            kind = _Kind(call, tags, keys, Plan(LimitTable(), "", ()))
             kind.plan = self._admission.plan(_call_of(kind))
             self._kinds[name] = kind
         return kind

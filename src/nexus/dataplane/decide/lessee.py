@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
 
+import msgspec
 from prometheus_client import Counter
 
 from nexus.contracts.limits import Dimension, Limit
@@ -33,7 +33,7 @@ def monotonic_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-class _Held(NamedTuple):
+class _Held(msgspec.Struct, frozen=True):
     """A call that was charged to leases and is settled later."""
 
     purse: Purse
@@ -62,12 +62,20 @@ class Lessee:
         self._tell_redis = correct
         self._count_admitted = count
         self._locks: dict[str, asyncio.Lock] = {}
+        self._asking: dict[str, asyncio.Event] = {}
+        """Cells of which more is being asked for; set when there is an answer."""
         self._holds: dict[str, _Held] = {}
+        self._last_hold = 0
         self._purses: set[Purse] = set()
         self._admitted = self._denied = 0
         """Calls that leases decided, and nobody has counted yet."""
         self._sweeping: asyncio.Task[None] | None = None
         self.leases = Leases()
+
+    def next_hold(self) -> str:
+        """Return the name of a hold that no process had before."""
+        self._last_hold += 1
+        return f"{self.leases.process}-{self._last_hold}"
 
     def decide_now(self, plan: Plan, charges: Charges, hold_id: str = "", life_us: int = 0) -> Decision | None:
         """Decide a call by what is set aside for its kind; None where that is not enough. With `life_us` it is held.
@@ -84,6 +92,19 @@ class Lessee:
             self._holds[hold_id] = _Held(purse, purse.epoch, charges, purse.windows, now_us + life_us)
         self._admitted += 1
         return Decision("admitted", Standings(purse.page, charges, left), hold_id, decided_by="lease")
+
+    async def decide_soon(self, plan: Plan, charges: Charges, hold_id: str = "", life_us: int = 0) -> Decision | None:
+        """Decide a call by what is set aside for its kind, with more of that if leases have it or are being asked for; else None.
+
+        The leases of all limits end together: to look at each of them only to find that out is dear for all who come meanwhile.
+        """
+        if plan.purse.windows is None:
+            return None
+        decision = self._by_purse(plan, charges, hold_id, life_us)
+        if decision is None and (asking := self._asking.get(plan.cell)) is not None:
+            await asking.wait()
+            decision = self._by_purse(plan, charges, hold_id, life_us)
+        return decision
 
     async def decide(self, plan: Plan, charges: Charges, *, hold_id: str = "", life_us: int = 0) -> Decision | None:
         """Decide a call; None where leases are not for it. `LimiterAway` when Redis is, and no lease covers it.
@@ -111,7 +132,7 @@ class Lessee:
                         return decision
                     local = self.leases.decide(plan.cell, asked, monotonic_us())
                     if local is None:
-                        is_hot = plan.purse.calls > 0
+                        is_hot = plan.purse.windows is not None
                         decision = await self._ask(plan.cell, asked)
                         if decision is None:
                             return None
@@ -213,7 +234,12 @@ class Lessee:
         sent_us = monotonic_us()
         wishes = self.leases.wishes(cell, asked, sent_us)
         sequence = self.leases.next_sequence()
-        answer = await self._run(cell, sequence, wishes, "ask")
+        asking = self._asking[cell] = asyncio.Event()
+        try:
+            answer = await self._run(cell, sequence, wishes, "ask")
+        finally:
+            del self._asking[cell]
+            asking.set()
         status, _, which, retry = answer[:4]
         self._keep_sweeping()
         if status not in {0, 1, SCARCE}:
