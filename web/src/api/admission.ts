@@ -17,6 +17,9 @@ export interface QuotaPreview { against_version: number | null; changes: LimitCh
 export interface QuotaDifference { from_version: number; to_version: number; changes: LimitChange[] }
 
 export interface Cluster { id: string; name: string; region: string; endpoint: string | null; max_capacity: number; health_status: string; health_check_url: string | null; created_at: string; updated_at: string }
+/** An organization that shares a capacity; rates and amounts are decimal text, null while nothing is known. */
+export interface CapacityShare { organization_id: string; slug: string; organization: string; guaranteed: string; most: string | null; weight: number; rate: string | null; burst: string | null; state: "granted" | "shrinking" | null; demand: string | null; refused_calls: number; changed_at: string | null }
+export interface SharedCapacity { id: string; name: string; dimension: Dimension; scope: Scope; subject: string | null; rate: string; per: "second" | "minute" | "hour"; burst: string; failure: "closed" | "local"; guaranteed: string; granted: string; is_lowered: boolean; members: CapacityShare[] }
 export interface Application { id: string; cluster_id: string | null; name: string; metadata: Record<string, string>; is_active: boolean; created_at: string; updated_at: string }
 export interface OperationType { id: string; is_shared: boolean; name: string; category: string; c_base: string; unit_quantum: number; c_bw: string; whole_quanta: boolean; description: string; is_active: boolean }
 export interface CostRule { id: string; application_id: string; operation: string; c_base: string | null; c_bw: string | null; valid_from: string | null; valid_to: string | null }
@@ -24,7 +27,7 @@ export interface OperationCharge { operations: string; micro_operations: number;
 
 /** How a bucket stands now. Amounts are units: micro-operations, nano-money (or `scale` of them), else plain counts. */
 export interface BucketStatus {
-  bucket: string; limit: string; scope: Scope; subject: string; dimension: Dimension; method: Method; capacity: number; available: number; held: number; shadow_refusals: number; scale: number; fill: number; status: "healthy" | "warning" | "critical";
+  bucket: string; limit: string; scope: Scope; subject: string; dimension: Dimension; method: Method; capacity: number; available: number; held: number; shadow_refusals: number; scale: number; fill: number; status: "healthy" | "warning" | "critical"; share: { per_second: number; guaranteed_per_second: number } | null;
 }
 export interface Refusal { bucket: string; limit_id: string; limit: string; scope: Scope; subject: string; dimension: Dimension; kind: "refused" | "impossible" | "unavailable" | "shadow"; key_id: string | null; application: string; calls: number; retry_after_ms: number | null; last_at: string }
 export interface ActiveLimit { id: string; name: string; scope: Scope; subject: string; dimension: Dimension; method: Method; capacity: number; scale: number; rate_per_second: number | null; period: string | null }

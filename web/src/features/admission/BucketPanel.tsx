@@ -29,6 +29,7 @@ export function BucketPanel({ item, refusals, nameOf, onClose }: { item: BucketS
           <Group gap="xs"><Text className="figure" fw={600} size="lg">{words.of(unitsOf(item.available, item.dimension, item.scale, false), unitsOf(item.capacity, item.dimension, item.scale))}</Text><Badge variant="dot" size="sm" tt="none" miw="max-content" color={COLORS[item.status]}>{words.state[item.status]}</Badge></Group>
           <Progress value={item.fill * 100} color={COLORS[item.status]} aria-label={words.fill(item.limit, percent(item.fill))} />
           <Text size="sm">{words.held}: <Text span className="figure">{unitsOf(item.held, item.dimension, item.scale)}</Text> <Text span size="xs" c="dimmed">{words.heldLead}</Text></Text>
+          {item.share && <Text size="sm" data-share>{words.share(unitsOf(item.share.per_second, item.dimension, item.scale, false))}. <Text span size="xs" c="dimmed">{words.shareLead(unitsOf(item.share.guaranteed_per_second, item.dimension, item.scale))}</Text></Text>}
           <Copyable value={item.bucket} />
           <HourChart item={item} />
           {refusals.length > 0 && <><Divider label={words.refusals} labelPosition="left" /><RefusalList items={refusals} nameOf={nameOf} /></>}

@@ -11,6 +11,7 @@ import { Problem } from "../../app/Problem";
 import { text } from "../../app/text";
 import { Ending } from "./Costs";
 import { clustersOf } from "./names";
+import { SharedCapacities } from "./SharedCapacities";
 import { operationText as words } from "./operationText";
 
 const COLORS: Record<string, string> = { healthy: "teal", degraded: "orange", unhealthy: "red" };
@@ -44,6 +45,7 @@ export function Clusters() {
           </Panel>
         </>
       )}
+      {may("system:monitor") && <SharedCapacities />}
       {edited && <Form item={edited === "new" ? null : edited} onClose={() => setEdited(null)} onDone={() => { setEdited(null); void client.invalidateQueries({ queryKey: ["clusters"] }); }} />}
     </Stack>
   );

@@ -85,6 +85,7 @@ function Bucket({ item, refused, isOpen, open }: { item: BucketStatus; refused: 
       <Text size="sm" className="figure right">{left}</Text>
       <Text size="xs" c="dimmed" className="figure right">{item.held ? `${words.held.toLowerCase()} ${unitsOf(item.held, item.dimension, item.scale, false)}` : ""}</Text>
       <Group gap={4} justify="flex-end">
+        {item.share && <Badge size="sm" variant="outline" color="gray" tt="none">{words.share(unitsOf(item.share.per_second, item.dimension, item.scale, false))}</Badge>}
         {item.shadow_refusals > 0 && <Badge size="sm" variant="outline" color="gray" tt="none">{`${quotaText.shadow} ${count(item.shadow_refusals)}`}</Badge>}
         {refused > 0 && <Badge size="sm" variant="light" color="red" tt="none" autoContrast>{`${count(refused)} ${words.refusedHere.toLowerCase()}`}</Badge>}
       </Group>

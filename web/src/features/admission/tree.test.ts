@@ -3,7 +3,7 @@ import type { BucketStatus, Refusal } from "../../api/admission";
 import { refusedBy, treeOf } from "./tree";
 import { unitsOf } from "./units";
 
-const bucket = (more: Partial<BucketStatus>): BucketStatus => ({ bucket: "a", limit: "iops", scope: "application", subject: "shop", dimension: "operations", method: "token_bucket", capacity: 1, available: 1, held: 0, shadow_refusals: 0, scale: 1, fill: 1, status: "healthy", ...more });
+const bucket = (more: Partial<BucketStatus>): BucketStatus => ({ bucket: "a", limit: "iops", scope: "application", subject: "shop", dimension: "operations", method: "token_bucket", capacity: 1, available: 1, held: 0, shadow_refusals: 0, scale: 1, fill: 1, status: "healthy", share: null, ...more });
 
 describe("the tree of limits", () => {
   it("goes from the widest scope to the narrowest and keeps its order whatever the figures", () => {
