@@ -11,7 +11,7 @@ WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/nul
 TEST_WORKERS ?= 2
 # A test that hangs and lives through its own limit, as its failure fell to some other task: its worker is ended and
 # replaced, and the test named.
-HUNG := -o faulthandler_timeout=420 -o faulthandler_exit_on_timeout=true
+HUNG := -o faulthandler_timeout=780 -o faulthandler_exit_on_timeout=true
 # Programs that may keep what they compiled start in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
