@@ -39,7 +39,7 @@ from nexus.dataplane.decide.refusals import RefusalBook
 from nexus.dataplane.decide.scripts import SCARCE, BucketState, Keys, Scripts, keys_of
 from nexus.dataplane.decide.shares import Shares
 from nexus.dataplane.decide.slots import Slots
-from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, Settlement, WindowAccount
+from nexus.dataplane.decide.types import Decision, EndKind, LimitStanding, Outcome, Settlement, WindowAccount
 from nexus.dataplane.decide.windows import window
 from nexus.kit.ids import uuid7
 
@@ -240,12 +240,6 @@ class Admission:
             return None
         return self._lessee.decide_now(plan, charges, self._lessee.next_hold(), int(hold_seconds * _SECOND))
 
-    async def decide_soon(self, plan: Plan, charges: Charges, *, hold_seconds: float) -> Decision | None:
-        """Decide a call as `decide_now` does once there is more, if that is being asked for now; None: ask by `decide`."""
-        if plan.table is not self._table():
-            return None
-        return await self._lessee.decide_soon(plan, charges, self._lessee.next_hold(), int(hold_seconds * _SECOND))
-
     def settle_now(self, hold_id: str, actual: Mapping[Dimension, int]) -> Finished | None:
         """Settle a hold that this process has; None for any other: settle it by `settle`."""
         return self._lessee.finish(hold_id, "settle", actual)
@@ -390,8 +384,8 @@ class Admission:
         if status == -1 and refused_by.share is not None and units <= refused_by.share.most:
             # Larger than its share is now, and not than it may come to be.
             status, wait = 0, _SECOND
-        outcome = "refused" if status == 0 else "impossible"
-        return Decision(outcome, standings, retry_us=wait, refused_by=refused_by)  # type: ignore[arg-type]
+        outcome: Outcome = "refused" if status == 0 else "impossible"
+        return Decision(outcome, standings, retry_us=wait, refused_by=refused_by)
 
     async def _finish(
         self, organization_id: UUID, hold_id: str, kind: EndKind, actual: Mapping[Dimension, int]

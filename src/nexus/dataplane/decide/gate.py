@@ -178,8 +178,6 @@ class Gate:
         charges = plan.charges_for((1, 0, request_bytes, tokens, 1, cost))
         decision = self._admission.decide_now(plan, charges, hold_seconds=hold_seconds)
         if decision is None:
-            decision = await self._admission.decide_soon(plan, charges, hold_seconds=hold_seconds)
-        if decision is None:
             decision = await self._admission.decide(
                 structs.replace(_call_of(kind), bytes=request_bytes, tokens=tokens, money=cost),
                 hold_seconds=hold_seconds,

@@ -93,19 +93,6 @@ class Lessee:
         self._admitted += 1
         return Decision("admitted", Standings(purse.page, charges, left), hold_id, decided_by="lease")
 
-    async def decide_soon(self, plan: Plan, charges: Charges, hold_id: str = "", life_us: int = 0) -> Decision | None:
-        """Decide a call by what is set aside for its kind, with more of that if leases have it or are being asked for; else None.
-
-        The leases of all limits end together: to look at each of them only to find that out is dear for all who come meanwhile.
-        """
-        if plan.purse.windows is None:
-            return None
-        decision = self._by_purse(plan, charges, hold_id, life_us)
-        if decision is None and (asking := self._asking.get(plan.cell)) is not None:
-            await asking.wait()
-            decision = self._by_purse(plan, charges, hold_id, life_us)
-        return decision
-
     async def decide(self, plan: Plan, charges: Charges, *, hold_id: str = "", life_us: int = 0) -> Decision | None:
         """Decide a call; None where leases are not for it. `LimiterAway` when Redis is, and no lease covers it.
 
@@ -115,6 +102,10 @@ class Lessee:
             # The same call again may ask for something else: Redis would know.
             return Decision("spent", hold_id=hold_id, is_replay=True)
         decision = self._by_purse(plan, charges, hold_id, life_us)
+        if decision is None and plan.purse.windows is not None and (asking := self._asking.get(plan.cell)) is not None:
+            # The leases of all limits end together: to look at each only to find that out is dear for all who come meanwhile.
+            await asking.wait()
+            decision = self._by_purse(plan, charges, hold_id, life_us)
         if decision is not None:
             return decision
         asked = plan.asked(charges)
