@@ -6,6 +6,7 @@ The measurements are those of `python -m bench --only errors tools`, on a node o
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ REPEATS = 20
 """The 95th percentile of fewer is that of the slowest alone."""
 QUIET_PERCENT = 40
 """With more of the processors taken by others, times tell of these."""
+PATIENCE_SECONDS = 600
+"""So long others are waited for; after that it is measured all the same."""
 
 
 @pytest.fixture
@@ -41,12 +44,19 @@ async def test_every_answer_is_under_the_bound(node: Node, pages: str) -> None:
     else:
         told = await tools.fill(node, 50_000, 10_000)
         questions = await tools.questions(node)
-    taken = await asyncio.to_thread(psutil.cpu_percent, 5)
-    if taken > QUIET_PERCENT:
-        pytest.skip(f"others take {taken:.0f} % of the processors: times would tell of these")
+    taken = await _taken_by_others()
 
     took = await ask(node, questions, REPEATS)
 
     print(f"{told}\n\n{table_of(took)}")
     assert len(took) > 30
-    assert {name: one.p95 for name, one in took.items() if one.p95 >= BOUND_MS} == {}
+    late = {name: one.p95 for name, one in took.items() if one.p95 >= BOUND_MS}
+    assert not late, f"{late}; others took {taken:.0f} % of the processors before"
+
+
+async def _taken_by_others() -> float:
+    """Wait until the machine is quiet, though not for ever; returns the percentage of the processors that others take."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while (taken := await asyncio.to_thread(psutil.cpu_percent, 5)) > QUIET_PERCENT and time.monotonic() < until:
+        pass
+    return taken

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, StorageState, ViewportSize, async_playwright, expect
 
 from tests.e2e.forwarded import Forwarded, forward, sandbox_process
 from tests.e2e.limited import Limited, limit
@@ -45,7 +45,7 @@ class Site:
     email: str
     password: str
     key: str
-    state: dict[str, Any]
+    state: StorageState
     """The cookies of somebody who is signed in."""
     span: dict[str, str]
     """`from` and `to` of a range with the week's calls and no others: tests that send more do not move its figures."""
@@ -112,7 +112,7 @@ async def site(node: Node, browser: Browser) -> Site:
         data={"email": first["admin_email"], "password": first["admin_password"]},
         headers={"origin": node.url},
     )
-    state = dict(await context.storage_state())
+    state = await context.storage_state()
     await context.close()
     return Site(node, first["admin_email"], first["admin_password"], first["access_key"], state, span)
 
@@ -120,7 +120,7 @@ async def site(node: Node, browser: Browser) -> Site:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def forwarded(site: Site, sandbox: str, browser: Browser) -> AsyncIterator[Forwarded]:
     """An organization of its own, whose calls go through the gateway to the sandbox."""
-    context = await browser.new_context(storage_state=site.state)  # type: ignore[arg-type]
+    context = await browser.new_context(storage_state=site.state)
     yield await forward(site.url, sandbox, context.request)
     await context.close()
 
@@ -128,7 +128,7 @@ async def forwarded(site: Site, sandbox: str, browser: Browser) -> AsyncIterator
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def limited(site: Site, browser: Browser) -> AsyncIterator[Limited]:
     """An organization of its own, whose calls are limited."""
-    context = await browser.new_context(storage_state=site.state)  # type: ignore[arg-type]
+    context = await browser.new_context(storage_state=site.state)
     yield await limit(site.url, context.request)
     await context.close()
 

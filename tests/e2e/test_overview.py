@@ -257,7 +257,7 @@ async def test_letters_typed_right_after_opening_the_palette_are_not_lost(visit:
 
 async def test_script_of_the_first_view_is_small(browser: Browser, site: Site) -> None:
     # A browser of its own, that has kept nothing of former visits.
-    context = await browser.new_context(storage_state=site.state)  # type: ignore[arg-type]
+    context = await browser.new_context(storage_state=site.state)
     sizes: dict[str, int] = {}
 
     async def note(response: Any) -> None:
